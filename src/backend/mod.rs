@@ -1,0 +1,78 @@
+//! Backends: the seam between chains and a model.
+
+pub mod llama;
+pub mod scripted;
+
+use std::collections::BTreeMap;
+
+use crossbeam_channel::Sender;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::digest::Digest;
+use crate::generation::{Message, Reply, Request};
+
+/// What a model is, as far as a run needs to remember it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelIdentity {
+    /// The digest of the model file, or of what a server says of itself.
+    pub digest: Digest,
+    /// A name for people, such as `SmolLM2-135M-Instruct Q4_1`.
+    pub name: String,
+    /// The digest of everything besides weights and request that decides a reply: chat template and its
+    /// arguments, adapters, cache types, and the mode of decoding.
+    pub settings_digest: Digest,
+    /// The most tokens that one request and its reply may have together.
+    pub context_length: u32,
+    /// Name or origin of the chat template.
+    pub chat_template: String,
+    /// Everything else worth keeping, such as architecture and quantisation.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Why a backend could not answer.
+#[derive(Clone, Debug, Error, PartialEq)]
+pub enum BackendError {
+    /// The conversation does not fit.
+    #[error("the request has {tokens} tokens and the context holds {context}")]
+    ContextExceeded {
+        /// Tokens of the rendered conversation.
+        tokens: u32,
+        /// The most that one sequence may have.
+        context: u32,
+    },
+    /// The chat template refused the messages.
+    #[error("the chat template cannot render these messages: {0}")]
+    Template(String),
+    /// The model could not be loaded.
+    #[error("{0}")]
+    Load(String),
+    /// Inference failed.
+    #[error("inference failed: {0}")]
+    Inference(String),
+    /// The backend has stopped.
+    #[error("the backend has stopped")]
+    Stopped,
+}
+
+/// Tells which request a reply belongs to; chosen by the caller.
+pub type Ticket = u64;
+
+/// A reply on its way back.
+pub type TicketReply = (Ticket, Result<Reply, BackendError>);
+
+/// One model that answers requests, several at a time.
+pub trait Backend: Send + Sync {
+    /// What the model is.
+    fn identity(&self) -> &ModelIdentity;
+
+    /// How many requests are worth keeping in flight.
+    fn parallelism(&self) -> usize;
+
+    /// How many tokens the conversation has once rendered.
+    fn count_tokens(&self, messages: &[Message]) -> Result<u32, BackendError>;
+
+    /// Takes a request. Exactly one reply is sent for every ticket, also when the backend fails; a
+    /// receiver that has gone away is no error.
+    fn submit(&self, ticket: Ticket, request: Request, reply: Sender<TicketReply>);
+}

@@ -1,0 +1,130 @@
+//! The command line: the only module that prints.
+
+mod exit;
+mod export;
+mod ls;
+mod model;
+mod render;
+mod run;
+mod runs;
+mod shell;
+mod show;
+mod stats;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use exit::Exit;
+
+/// Draft, criticise and revise with a local model, under a written constitution.
+#[derive(Debug, Parser)]
+#[command(name = "amend", version, about, long_about = None, propagate_version = true)]
+pub struct Cli {
+    /// The command.
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    global: Global,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Log more to stderr; twice for llama.cpp's own log
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value_t = clap::ColorChoice::Auto, value_name = "WHEN")]
+    color: clap::ColorChoice,
+}
+
+/// Where the store is.
+#[derive(Debug, Clone, Args)]
+pub struct DbArg {
+    /// The SQLite file that holds runs and chains
+    #[arg(long, default_value = "amend.db", value_name = "FILE")]
+    pub db: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run prompts through draft, critique and revision
+    Run(run::RunArgs),
+    /// Continue an interrupted run
+    Resume(run::ResumeArgs),
+    /// List the runs in a store
+    Runs(runs::Args),
+    /// List chains
+    Ls(ls::Args),
+    /// Show one chain with the diff of every revision
+    Show(show::Args),
+    /// Figures per principle and per run
+    Stats(stats::Args),
+    /// Write a fine-tuning dataset
+    Export(export::Args),
+    /// Inspect and fetch models
+    Model(model::Args),
+    /// Print the text that a model would see
+    Render(render::Args),
+    /// Print a completion script for a shell
+    Completions(shell::CompletionsArgs),
+    /// Write man pages
+    Man(shell::ManArgs),
+}
+
+/// Parses the arguments, runs the command, and reports its error.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    match cli.dispatch() {
+        Ok(exit) => exit.into(),
+        Err(error) => exit::report(&error),
+    }
+}
+
+impl Cli {
+    fn dispatch(self) -> anyhow::Result<Exit> {
+        self.global.apply();
+        match self.command {
+            Command::Run(args) => run::run(args),
+            Command::Resume(args) => run::resume(args),
+            Command::Runs(args) => runs::run(args),
+            Command::Ls(args) => ls::run(args),
+            Command::Show(args) => show::run(args),
+            Command::Stats(args) => stats::run(args),
+            Command::Export(args) => export::run(args),
+            Command::Model(args) => model::run(args),
+            Command::Render(args) => render::run(args),
+            Command::Completions(args) => shell::completions(args),
+            Command::Man(args) => shell::man(args),
+        }
+    }
+}
+
+impl Global {
+    fn apply(&self) {
+        match self.color {
+            clap::ColorChoice::Always => anstream::ColorChoice::Always.write_global(),
+            clap::ColorChoice::Never => anstream::ColorChoice::Never.write_global(),
+            clap::ColorChoice::Auto => {}
+        }
+        let level = match self.verbose {
+            0 => "warn,llama-cpp-2=error",
+            1 => "info,llama-cpp-2=warn",
+            _ => "debug",
+        };
+        let filter = tracing_subscriber::EnvFilter::try_from_env("AMEND_LOG")
+            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+        // A second subscriber in one process (as in tests) is refused, and the first one stays.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .without_time()
+            .with_target(false)
+            .try_init();
+    }
+}

@@ -1,0 +1,38 @@
+//! `amend completions` and `amend man`.
+
+use std::path::PathBuf;
+
+use clap::CommandFactory;
+
+use super::{Cli, Exit};
+
+/// Arguments of `completions`.
+#[derive(Debug, clap::Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    shell: clap_complete::Shell,
+}
+
+/// Arguments of `man`.
+#[derive(Debug, clap::Args)]
+pub struct ManArgs {
+    /// The folder to write the pages to; made when it does not exist
+    #[arg(long, default_value = "man", value_name = "DIR")]
+    out: PathBuf,
+}
+
+/// Runs `amend completions`.
+pub fn completions(args: CompletionsArgs) -> anyhow::Result<Exit> {
+    // Rendered first, so that a closed stdout is an error here and not a panic inside clap.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "amend", &mut script);
+    std::io::Write::write_all(&mut std::io::stdout().lock(), &script)?;
+    Ok(Exit::Done)
+}
+
+/// Runs `amend man`.
+pub fn man(args: ManArgs) -> anyhow::Result<Exit> {
+    std::fs::create_dir_all(&args.out)?;
+    clap_mangen::generate_to(Cli::command(), &args.out)?;
+    Ok(Exit::Done)
+}
