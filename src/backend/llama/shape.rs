@@ -1,0 +1,570 @@
+//! Writes a reply in a fixed [`Shape`]: the grammar of verdicts, token by token. Pure.
+//!
+//! A shape is literals with holes between them. Literals are known, so their tokens are forced and
+//! decoded together with what follows, like a prompt; the model is asked only in the holes. A decision
+//! costs no token of its own: its probability is read from the row of logits behind the literal.
+
+use crate::generation::{Decision, FieldKind, Shape};
+
+use super::sampling::{Sampler, log_softmax};
+use super::text_value::TextValue;
+
+/// What a shape needs to know of a vocabulary.
+pub trait Vocabulary {
+    /// The bytes of a token.
+    fn piece(&self, id: u32) -> &[u8];
+    /// Whether the token ends a turn, or is a control token that no text contains.
+    fn is_control(&self, id: u32) -> bool;
+    /// Whether every byte of the token may stand inside a JSON string as it is.
+    fn is_plain(&self, id: u32) -> bool;
+    /// The tokens of a text that continues a sequence.
+    fn encode(&self, text: &str) -> Vec<u32>;
+}
+
+/// A known text and its tokens.
+#[derive(Clone, Debug, PartialEq)]
+struct Literal {
+    text: String,
+    tokens: Vec<u32>,
+}
+
+/// A place where the model is asked.
+#[derive(Clone, Debug, PartialEq)]
+enum Hole {
+    Decision {
+        field: String,
+        threshold: f64,
+        end_if_false: bool,
+        yes: Vec<u32>,
+        no: Vec<u32>,
+    },
+    Text {
+        max_tokens: u32,
+    },
+    OneOf {
+        options: Vec<Vec<u32>>,
+    },
+}
+
+/// A shape, made ready for one vocabulary.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CompiledShape {
+    /// The literal before each hole, and the one at the end: one more than there are holes.
+    literals: Vec<Literal>,
+    holes: Vec<Hole>,
+}
+
+impl CompiledShape {
+    /// Prepares a shape: lays out its literals and tokenises them.
+    pub fn new(shape: &Shape, vocabulary: &impl Vocabulary) -> Self {
+        let mut literals = Vec::new();
+        let mut holes = Vec::new();
+        let mut literal = String::from("{");
+        for (index, field) in shape.fields.iter().enumerate() {
+            if index > 0 {
+                literal.push_str(", ");
+            }
+            // Field names are this program's own; serialising a string cannot fail.
+            literal.push_str(&serde_json::Value::from(field.name.as_str()).to_string());
+            literal.push(':');
+            let (before, hole, after) = match &field.kind {
+                FieldKind::Decision {
+                    threshold,
+                    end_if_false,
+                } => {
+                    let (common, [yes, no]) = distinct(vocabulary, " true", " false");
+                    let hole = Hole::Decision {
+                        field: field.name.clone(),
+                        threshold: *threshold,
+                        end_if_false: *end_if_false,
+                        yes,
+                        no,
+                    };
+                    (common, hole, "")
+                }
+                FieldKind::Text { max_tokens } => (
+                    " \"".to_owned(),
+                    Hole::Text {
+                        max_tokens: *max_tokens,
+                    },
+                    "\"",
+                ),
+                FieldKind::OneOf { options } => {
+                    let options = options
+                        .iter()
+                        .map(|option| vocabulary.encode(option))
+                        .collect();
+                    (" \"".to_owned(), Hole::OneOf { options }, "\"")
+                }
+            };
+            literal.push_str(&before);
+            literals.push(std::mem::replace(&mut literal, after.to_owned()));
+            holes.push(hole);
+        }
+        literal.push('}');
+        literals.push(literal);
+        let literals = literals
+            .into_iter()
+            .map(|text| Literal {
+                tokens: vocabulary.encode(&text),
+                text,
+            })
+            .collect();
+        Self { literals, holes }
+    }
+
+    /// The most tokens that a reply in this shape may have.
+    pub fn max_tokens(&self) -> usize {
+        let literals: usize = self
+            .literals
+            .iter()
+            .map(|literal| literal.tokens.len())
+            .sum();
+        let holes: usize = self
+            .holes
+            .iter()
+            .map(|hole| match hole {
+                Hole::Decision { yes, no, .. } => yes.len().max(no.len()),
+                Hole::Text { max_tokens } => *max_tokens as usize + 1,
+                Hole::OneOf { options } => options.iter().map(Vec::len).max().unwrap_or(0),
+            })
+            .sum();
+        literals + holes
+    }
+}
+
+/// The tokens of two texts, and the text that their tokens have in common at the front, which the
+/// literal before them takes over.
+fn distinct(vocabulary: &impl Vocabulary, a: &str, b: &str) -> (String, [Vec<u32>; 2]) {
+    let (mut a, mut b) = (vocabulary.encode(a), vocabulary.encode(b));
+    let common = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
+    let text: Vec<u8> = a[..common]
+        .iter()
+        .flat_map(|&id| vocabulary.piece(id))
+        .copied()
+        .collect();
+    a.drain(..common);
+    b.drain(..common);
+    (String::from_utf8_lossy(&text).into_owned(), [a, b])
+}
+
+/// Writes one reply in a shape.
+#[derive(Debug)]
+pub struct ShapeWriter {
+    shape: std::sync::Arc<CompiledShape>,
+    hole: usize,
+    value: Value,
+    text: Vec<u8>,
+    decisions: Vec<Decision>,
+}
+
+/// Where the writer stands inside a hole.
+#[derive(Debug)]
+enum Value {
+    Start,
+    Text(TextValue),
+    OneOf(Vec<u32>),
+}
+
+/// Whether a reply is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Decode the tokens that were pushed, and come back with the row behind them.
+    More,
+    /// Nothing is left to decode.
+    Done,
+}
+
+impl ShapeWriter {
+    /// A writer at the start of a reply. Pushes the tokens of the first literal.
+    pub fn new(shape: std::sync::Arc<CompiledShape>, tokens: &mut Vec<u32>) -> Self {
+        let mut writer = Self {
+            shape,
+            hole: 0,
+            value: Value::Start,
+            text: Vec::new(),
+            decisions: Vec::new(),
+        };
+        writer.force(0, tokens);
+        writer
+    }
+
+    /// The reply so far, as bytes.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// The decisions so far.
+    pub fn decisions(&self) -> &[Decision] {
+        &self.decisions
+    }
+
+    /// Takes the row of logits behind the last token and pushes the tokens that come next.
+    pub fn advance(
+        &mut self,
+        logits: &[f32],
+        sampler: &mut Sampler,
+        vocabulary: &impl Vocabulary,
+        tokens: &mut Vec<u32>,
+    ) -> Progress {
+        let shape = std::sync::Arc::clone(&self.shape);
+        let Some(hole) = shape.holes.get(self.hole) else {
+            return Progress::Done;
+        };
+        match hole {
+            Hole::Decision {
+                field,
+                threshold,
+                end_if_false,
+                yes,
+                no,
+            } => {
+                let probability = decide(logits, yes, no);
+                self.decisions.push(Decision {
+                    field: field.clone(),
+                    probability,
+                });
+                let answer = probability >= *threshold;
+                self.push_all(if answer { yes } else { no }, vocabulary, tokens);
+                if !answer && *end_if_false {
+                    self.text.push(b'}');
+                    return Progress::Done;
+                }
+                self.close_hole(tokens)
+            }
+            Hole::Text { max_tokens } => {
+                self.write_text(*max_tokens, logits, sampler, vocabulary, tokens)
+            }
+            Hole::OneOf { options } => {
+                self.write_option(options, logits, sampler, vocabulary, tokens)
+            }
+        }
+    }
+
+    fn write_text(
+        &mut self,
+        max_tokens: u32,
+        logits: &[f32],
+        sampler: &mut Sampler,
+        vocabulary: &impl Vocabulary,
+        tokens: &mut Vec<u32>,
+    ) -> Progress {
+        let next = self.hole + 1;
+        let shape = std::sync::Arc::clone(&self.shape);
+        // What follows the closing quotation mark; a token may run on into it.
+        let tail = shape.literals[next].text.get(1..).unwrap_or("");
+        let value = match std::mem::replace(&mut self.value, Value::Start) {
+            Value::Text(value) => value,
+            _ => TextValue::new(),
+        };
+        let allowed = |id: u32| {
+            !vocabulary.is_control(id)
+                && ((vocabulary.is_plain(id) && value.is_open())
+                    || value.accepts(vocabulary.piece(id), tail.as_bytes()))
+        };
+        let exhausted = value.tokens() >= max_tokens;
+        let token = if exhausted {
+            None
+        } else {
+            sampler.sample(logits, allowed)
+        };
+        let Some(token) = token else {
+            // The limit is reached, or no token fits: close the string here.
+            self.text.truncate(self.text.len() - value.dangling());
+            return self.close_hole(tokens);
+        };
+        let piece = vocabulary.piece(token);
+        tokens.push(token);
+        self.text.extend_from_slice(piece);
+        match value.push(piece) {
+            Ok(open) => {
+                self.value = Value::Text(open);
+                Progress::More
+            }
+            Err(rest) => {
+                let written = piece.len() - rest;
+                self.finish_literal(next, &piece[written..], vocabulary, tokens)
+            }
+        }
+    }
+
+    /// The token closed the string and wrote `begun` of what follows it.
+    fn finish_literal(
+        &mut self,
+        next: usize,
+        begun: &[u8],
+        vocabulary: &impl Vocabulary,
+        tokens: &mut Vec<u32>,
+    ) -> Progress {
+        let shape = std::sync::Arc::clone(&self.shape);
+        // `accepts` has made sure that `begun` is a prefix of the tail, so the cut is inside it.
+        let rest = shape.literals[next]
+            .text
+            .get(1 + begun.len()..)
+            .unwrap_or("");
+        self.text.extend_from_slice(rest.as_bytes());
+        tokens.extend(vocabulary.encode(rest));
+        self.hole = next;
+        self.value = Value::Start;
+        if self.hole == shape.holes.len() {
+            Progress::Done
+        } else {
+            Progress::More
+        }
+    }
+
+    fn write_option(
+        &mut self,
+        options: &[Vec<u32>],
+        logits: &[f32],
+        sampler: &mut Sampler,
+        vocabulary: &impl Vocabulary,
+        tokens: &mut Vec<u32>,
+    ) -> Progress {
+        let mut written = match std::mem::replace(&mut self.value, Value::Start) {
+            Value::OneOf(written) => written,
+            _ => Vec::new(),
+        };
+        loop {
+            let mut next: Vec<u32> = options
+                .iter()
+                .filter(|option| option.starts_with(&written))
+                .filter_map(|option| option.get(written.len()).copied())
+                .collect();
+            next.sort_unstable();
+            next.dedup();
+            let forced = match next.as_slice() {
+                [] => return self.close_hole(tokens),
+                [only] => Some(*only),
+                _ => None,
+            };
+            // An empty row of choices is handled above, so there is always a token here.
+            let Some(token) = forced.or_else(|| sampler.sample_among(logits, &next)) else {
+                return self.close_hole(tokens);
+            };
+            self.push_all(&[token], vocabulary, tokens);
+            written.push(token);
+            if forced.is_none() && !options.contains(&written) {
+                // The next choice depends on a row that is not there yet, unless it is forced.
+                let continuing: Vec<_> = options
+                    .iter()
+                    .filter(|option| option.starts_with(&written))
+                    .collect();
+                if continuing.len() > 1 {
+                    self.value = Value::OneOf(written);
+                    return Progress::More;
+                }
+            }
+        }
+    }
+
+    fn push_all(&mut self, ids: &[u32], vocabulary: &impl Vocabulary, tokens: &mut Vec<u32>) {
+        for &id in ids {
+            tokens.push(id);
+            self.text.extend_from_slice(vocabulary.piece(id));
+        }
+    }
+
+    /// Goes on behind the current hole: forces the literal that follows it.
+    fn close_hole(&mut self, tokens: &mut Vec<u32>) -> Progress {
+        self.hole += 1;
+        self.value = Value::Start;
+        let hole = self.hole;
+        self.force(hole, tokens);
+        if hole == self.shape.holes.len() {
+            Progress::Done
+        } else {
+            Progress::More
+        }
+    }
+
+    fn force(&mut self, literal: usize, tokens: &mut Vec<u32>) {
+        if let Some(literal) = self.shape.literals.get(literal) {
+            tokens.extend_from_slice(&literal.tokens);
+            self.text.extend_from_slice(literal.text.as_bytes());
+        }
+    }
+}
+
+/// P(yes), normalised over the two answers. The first tokens differ, so they decide.
+fn decide(logits: &[f32], yes: &[u32], no: &[u32]) -> f64 {
+    let first = |ids: &[u32]| ids.first().copied().unwrap_or(u32::MAX);
+    let scores = log_softmax(logits, &[first(yes), first(no)]);
+    1.0 / (1.0 + (scores[1] - scores[0]).exp())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::generation::SamplingParams;
+    use crate::verdict;
+
+    /// A vocabulary of bytes, and a few longer tokens as real ones have.
+    struct Bytes {
+        pieces: Vec<Vec<u8>>,
+    }
+
+    impl Bytes {
+        fn new() -> Self {
+            let mut pieces: Vec<Vec<u8>> = (0u8..=255).map(|b| vec![b]).collect();
+            for long in [
+                " true", " false", "\",", "\"}", "\", \"", "ab\"", "\\\"", "\"x", "minor",
+            ] {
+                pieces.push(long.as_bytes().to_vec());
+            }
+            Self { pieces }
+        }
+    }
+
+    impl Vocabulary for Bytes {
+        fn piece(&self, id: u32) -> &[u8] {
+            &self.pieces[id as usize]
+        }
+        fn is_control(&self, id: u32) -> bool {
+            id == 0
+        }
+        fn is_plain(&self, id: u32) -> bool {
+            self.pieces[id as usize]
+                .iter()
+                .all(|&b| b >= 0x20 && b != b'"' && b != b'\\')
+        }
+        fn encode(&self, text: &str) -> Vec<u32> {
+            match self.pieces.iter().rposition(|p| p == text.as_bytes()) {
+                Some(id) if text.len() > 1 => vec![id as u32],
+                _ => text.bytes().map(u32::from).collect(),
+            }
+        }
+    }
+
+    fn write(
+        rows: impl Fn(usize) -> Vec<f32>,
+        temperature: f32,
+        seed: u32,
+    ) -> (String, Vec<Decision>) {
+        let vocabulary = Bytes::new();
+        let shape = Arc::new(CompiledShape::new(&verdict::shape(0.5, 20), &vocabulary));
+        let params = SamplingParams {
+            temperature,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            max_tokens: 99,
+        };
+        let mut sampler = Sampler::new(params, seed);
+        let mut tokens = Vec::new();
+        let mut writer = ShapeWriter::new(Arc::clone(&shape), &mut tokens);
+        let mut step = 0;
+        while writer.advance(&rows(step), &mut sampler, &vocabulary, &mut tokens) == Progress::More
+        {
+            step += 1;
+            assert!(step < 500, "the writer does not end");
+        }
+        assert!(tokens.len() <= shape.max_tokens());
+        (
+            String::from_utf8_lossy(writer.text()).into_owned(),
+            writer.decisions().to_vec(),
+        )
+    }
+
+    fn favouring(texts: &[&str]) -> Vec<f32> {
+        let vocabulary = Bytes::new();
+        let mut row = vec![0.0; vocabulary.pieces.len()];
+        for (rank, text) in texts.iter().enumerate() {
+            let id = vocabulary
+                .pieces
+                .iter()
+                .rposition(|p| p == text.as_bytes())
+                .unwrap();
+            row[id] = 10.0 - rank as f32;
+        }
+        row
+    }
+
+    #[test]
+    fn a_clean_verdict_is_one_decision() {
+        let (text, decisions) = write(|_| favouring(&[" false", " true"]), 0.0, 1);
+        assert_eq!(text, r#"{"violated": false}"#);
+        assert!((decisions[0].probability - 1.0 / (1.0 + 1f64.exp())).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_violated_verdict_is_written_to_its_end() {
+        let (text, _) = write(
+            |step| match step {
+                0 => favouring(&[" true"]),
+                1 => favouring(&["q"]),
+                2 => favouring(&["\","]),
+                3 => favouring(&["c"]),
+                4 => favouring(&["\""]),
+                _ => favouring(&["minor"]),
+            },
+            0.0,
+            1,
+        );
+        assert_eq!(
+            text,
+            r#"{"violated": true, "quote": "q", "critique": "c", "severity": "minor"}"#
+        );
+    }
+
+    #[test]
+    fn text_that_never_closes_is_closed_at_its_limit() {
+        let (text, _) = write(
+            |step| {
+                if step == 0 {
+                    favouring(&[" true"])
+                } else {
+                    favouring(&["a"])
+                }
+            },
+            0.0,
+            1,
+        );
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["quote"], "a".repeat(20));
+    }
+
+    #[test]
+    fn an_escape_cut_at_the_limit_is_dropped() {
+        let (text, _) = write(
+            |step| match step {
+                0 => favouring(&[" true"]),
+                20 => favouring(&["\\"]),
+                _ => favouring(&["a"]),
+            },
+            0.0,
+            1,
+        );
+        assert!(
+            serde_json::from_str::<serde_json::Value>(&text).is_ok(),
+            "{text}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_model_prefers_the_reply_is_a_verdict(seed: u32, salt: u64, hot in 0f32..4.0) {
+            let size = Bytes::new().pieces.len();
+            let (text, _) = write(
+                |step| {
+                    (0..size)
+                        .map(|id| {
+                            let x = (id as u64 * 2654435761 + step as u64 * 40503 + salt) % 1009;
+                            x as f32 * hot / 200.0
+                        })
+                        .collect()
+                },
+                1.0,
+                seed,
+            );
+            // The byte vocabulary writes broken UTF-8, which is replaced when a reply is finished.
+            let value: serde_json::Value = serde_json::from_str(&text)
+                .map_err(|e| TestCaseError::fail(format!("{e}: {text}")))?;
+            prop_assert!(value["violated"].is_boolean());
+        }
+    }
+}
