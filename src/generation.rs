@@ -254,3 +254,70 @@ pub enum Reply {
     /// The answer to [`Request::Choose`].
     Chosen(Choice),
 }
+
+/// A reply with its think block taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SplitThinking {
+    /// What is said to the person.
+    pub answer: String,
+    /// The content of the think block, where there is one.
+    pub thinking: Option<String>,
+    /// True when the block never closes; then there is no answer.
+    pub unclosed: bool,
+}
+
+/// Takes a reasoning model's think block apart from its answer.
+///
+/// `opened` says that the conversation already ends inside a block that the chat template opened.
+/// White space around the block is dropped; an answer without a block stays as it is.
+pub fn split_thinking(raw: &str, opened: bool) -> SplitThinking {
+    const OPEN: &str = "<think>";
+    const CLOSE: &str = "</think>";
+    let inside = if opened {
+        // Some models repeat the tag that the template has written.
+        Some(raw.trim_start().strip_prefix(OPEN).unwrap_or(raw))
+    } else {
+        raw.trim_start().strip_prefix(OPEN)
+    };
+    let Some(inside) = inside else {
+        return SplitThinking { answer: raw.to_owned(), thinking: None, unclosed: false };
+    };
+    match inside.split_once(CLOSE) {
+        Some((thinking, answer)) => SplitThinking {
+            answer: answer.trim_start().to_owned(),
+            thinking: Some(thinking.trim().to_owned()),
+            unclosed: false,
+        },
+        None => SplitThinking {
+            answer: String::new(),
+            thinking: Some(inside.trim().to_owned()),
+            unclosed: true,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(raw: &str, opened: bool) -> (String, Option<String>, bool) {
+        let split = split_thinking(raw, opened);
+        (split.answer, split.thinking, split.unclosed)
+    }
+
+    #[test]
+    fn a_think_block_is_kept_apart_from_the_answer() {
+        assert_eq!(
+            split("<think>\nhm\n</think>\n\nYes.", false),
+            ("Yes.".into(), Some("hm".into()), false)
+        );
+        assert_eq!(split("hm\n</think>\nYes.", true), ("Yes.".into(), Some("hm".into()), false));
+        assert_eq!(split("Yes, </think> is a tag.", false).0, "Yes, </think> is a tag.");
+    }
+
+    #[test]
+    fn a_block_that_never_closes_leaves_no_answer() {
+        assert_eq!(split("<think>hm", false), (String::new(), Some("hm".into()), true));
+        assert_eq!(split("hm", true), (String::new(), Some("hm".into()), true));
+    }
+}

@@ -13,6 +13,8 @@ use super::text_value::TextValue;
 pub trait Vocabulary {
     /// The bytes of a token.
     fn piece(&self, id: u32) -> &[u8];
+    /// Whether the token ends a turn.
+    fn ends_turn(&self, id: u32) -> bool;
     /// Whether the token ends a turn, or is a control token that no text contains.
     fn is_control(&self, id: u32) -> bool;
     /// Whether every byte of the token may stand inside a JSON string as it is.
@@ -423,6 +425,9 @@ mod tests {
     impl Vocabulary for Bytes {
         fn piece(&self, id: u32) -> &[u8] {
             &self.pieces[id as usize]
+        }
+        fn ends_turn(&self, id: u32) -> bool {
+            id == 0
         }
         fn is_control(&self, id: u32) -> bool {
             id == 0

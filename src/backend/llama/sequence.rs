@@ -1,0 +1,264 @@
+//! One request on its way through the context: its tokens, and what to do with the row behind them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crossbeam_channel::Sender;
+
+use crate::backend::{BackendError, Ticket, TicketReply};
+use crate::generation::{Choice, FinishReason, Generation, Reply, Usage, split_thinking};
+
+use super::sampling::{Sampler, log_softmax};
+use super::shape::{Progress, ShapeWriter, Vocabulary};
+
+/// Where a reply goes. Exactly one is sent: one that is dropped unsent says that the backend stopped.
+#[derive(Debug)]
+pub struct ReplyTo {
+    ticket: Ticket,
+    sender: Option<Sender<TicketReply>>,
+}
+
+impl ReplyTo {
+    /// The address of the reply to `ticket`.
+    pub fn new(ticket: Ticket, sender: Sender<TicketReply>) -> Self {
+        Self { ticket, sender: Some(sender) }
+    }
+
+    /// Sends the reply. A receiver that has gone away is no error.
+    pub fn send(mut self, reply: Result<Reply, BackendError>) {
+        if let Some(sender) = self.sender.take() {
+            let _ = sender.send((self.ticket, reply));
+        }
+    }
+}
+
+impl Drop for ReplyTo {
+    fn drop(&mut self) {
+        if let Some(sender) = self.sender.take() {
+            let _ = sender.send((self.ticket, Err(BackendError::Stopped)));
+        }
+    }
+}
+
+/// A request made ready for the worker: everything is tokenised.
+#[derive(Debug)]
+pub struct Job {
+    /// The tokens to decode before the first row of logits is asked for.
+    pub tokens: Vec<u32>,
+    /// How many of them render the conversation; the others begin the reply.
+    pub prompt_tokens: usize,
+    /// What the rows are for.
+    pub task: Task,
+    /// Where the reply goes.
+    pub reply: ReplyTo,
+}
+
+/// What a sequence does with its rows of logits.
+#[derive(Debug)]
+pub enum Task {
+    /// Write free text.
+    Write {
+        /// Draws the tokens.
+        sampler: Sampler,
+        /// The most tokens to write.
+        max_tokens: u32,
+        /// Whether the conversation ends inside a think block that the template opened.
+        thinking: bool,
+    },
+    /// Write a fixed shape.
+    Fill {
+        /// Draws the tokens in the holes.
+        sampler: Sampler,
+        /// Knows what may come next.
+        writer: ShapeWriter,
+    },
+    /// Score continuations.
+    Choose {
+        /// The options behind what all of them begin with.
+        options: Vec<Vec<u32>>,
+        /// The score of each option so far.
+        scores: Vec<f64>,
+        /// The option whose tokens are being scored.
+        current: usize,
+    },
+}
+
+/// What comes after a row.
+#[derive(Debug)]
+pub enum Next {
+    /// Decode the tokens that were pushed.
+    Continue,
+    /// Forget the tokens from this position on, then decode those that were pushed.
+    Rewind(usize),
+    /// The reply is complete.
+    Finished(Reply),
+}
+
+/// A request that holds a place in the context.
+#[derive(Debug)]
+pub struct Sequence {
+    /// Conversation and reply.
+    pub tokens: Vec<u32>,
+    /// How many of `tokens` are in the KV cache.
+    pub decoded: usize,
+    /// How many were there when the sequence was admitted.
+    pub cached: usize,
+    task: Task,
+    prompt_tokens: usize,
+    /// How many tokens it began with.
+    start: usize,
+    begun: Instant,
+    reply: ReplyTo,
+}
+
+impl Sequence {
+    /// A sequence that finds `cached` of its tokens in the KV cache.
+    pub fn new(job: Job, cached: usize) -> Self {
+        Self {
+            start: job.tokens.len(),
+            tokens: job.tokens,
+            decoded: cached,
+            cached,
+            task: job.task,
+            prompt_tokens: job.prompt_tokens,
+            begun: Instant::now(),
+            reply: job.reply,
+        }
+    }
+
+    /// Tokens that are not decoded yet.
+    pub fn pending(&self) -> usize {
+        self.tokens.len() - self.decoded
+    }
+
+    /// Takes the row behind the last token. `limit` is the most tokens that the sequence may have.
+    pub fn advance(&mut self, logits: &[f32], vocabulary: &impl Vocabulary, limit: usize) -> Next {
+        match &mut self.task {
+            Task::Write { sampler, max_tokens, .. } => {
+                // Tokens that no text contains are allowed: they may be what the model ends its turn with.
+                let token = sampler.sample(logits, |_| true);
+                let written = self.tokens.len() - self.prompt_tokens;
+                match token {
+                    Some(token) if !vocabulary.ends_turn(token) => {
+                        self.tokens.push(token);
+                        if written + 1 >= *max_tokens as usize {
+                            return self.finish(FinishReason::Length, vocabulary);
+                        }
+                        if self.tokens.len() >= limit {
+                            return self.finish(FinishReason::Context, vocabulary);
+                        }
+                        Next::Continue
+                    }
+                    _ => self.finish(FinishReason::Stop, vocabulary),
+                }
+            }
+            Task::Fill { sampler, writer } => {
+                match writer.advance(logits, sampler, vocabulary, &mut self.tokens) {
+                    Progress::Done => self.finish(FinishReason::Stop, vocabulary),
+                    Progress::More if self.tokens.len() > limit => {
+                        self.finish(FinishReason::Context, vocabulary)
+                    }
+                    Progress::More => Next::Continue,
+                }
+            }
+            Task::Choose { .. } => self.score(logits),
+        }
+    }
+
+    /// Scores one token of one option. The first row scores the first token of every option; after it the
+    /// options are walked one by one, each from the end of what they have in common.
+    fn score(&mut self, logits: &[f32]) -> Next {
+        let base = self.start;
+        let usage = self.usage();
+        let Task::Choose { options, scores, current } = &mut self.task else {
+            return Next::Continue;
+        };
+        let depth = self.tokens.len() - base;
+        if depth == 0 {
+            let firsts: Vec<u32> = options.iter().filter_map(|o| o.first().copied()).collect();
+            *scores = log_softmax(logits, &firsts);
+        } else {
+            scores[*current] += log_softmax(logits, &options[*current][depth..=depth])[0];
+        }
+        if depth > 0 && depth + 1 < options[*current].len() {
+            self.tokens.push(options[*current][depth]);
+            return Next::Continue;
+        }
+        if depth > 0 {
+            *current += 1;
+        }
+        while *current < options.len() && options[*current].len() < 2 {
+            *current += 1;
+        }
+        if let Some(option) = options.get(*current) {
+            self.tokens.truncate(base);
+            self.tokens.push(option[0]);
+            return Next::Rewind(base);
+        }
+        let total = scores.iter().map(|s| s.exp()).sum::<f64>().ln();
+        let logprobs = scores.iter().map(|s| s - total).collect();
+        Next::Finished(Reply::Chosen(Choice { logprobs, usage }))
+    }
+
+    fn usage(&self) -> Usage {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Usage {
+            prompt_tokens: count(self.prompt_tokens),
+            cached_tokens: count(self.cached.min(self.prompt_tokens)),
+            completion_tokens: count(self.tokens.len() - self.prompt_tokens),
+            duration_ms: self.begun.elapsed().as_secs_f64() * 1e3,
+        }
+    }
+
+    fn finish(&self, finish: FinishReason, vocabulary: &impl Vocabulary) -> Next {
+        let usage = self.usage();
+        let written = self.tokens.get(self.prompt_tokens..).unwrap_or(&[]);
+        let (bytes, decisions, thinking) = match &self.task {
+            Task::Fill { writer, .. } => {
+                (writer.text().to_vec(), writer.decisions().to_vec(), false)
+            }
+            Task::Write { thinking, .. } => {
+                let bytes = written.iter().flat_map(|&id| vocabulary.piece(id)).copied().collect();
+                (bytes, Vec::new(), *thinking)
+            }
+            Task::Choose { .. } => (Vec::new(), Vec::new(), false),
+        };
+        let (raw, invalid_utf8) = match String::from_utf8(bytes) {
+            Ok(text) => (text, false),
+            Err(error) => (String::from_utf8_lossy(error.as_bytes()).into_owned(), true),
+        };
+        let split = split_thinking(&raw, thinking);
+        Next::Finished(Reply::Generated(Generation {
+            text: split.answer,
+            thinking: split.thinking,
+            thinking_unclosed: split.unclosed,
+            raw,
+            finish,
+            decisions,
+            invalid_utf8,
+            usage,
+        }))
+    }
+
+    /// Sends the reply.
+    pub fn resolve(self, reply: Result<Reply, BackendError>) {
+        self.reply.send(reply);
+    }
+}
+
+/// What all options begin with, and what is left of each.
+pub fn common_prefix(options: &mut [Vec<u32>]) -> Vec<u32> {
+    let Some(first) = options.first().cloned() else { return Vec::new() };
+    // Every option keeps at least one token of its own, which the first row scores.
+    let shortest = options.iter().map(Vec::len).min().unwrap_or(0).saturating_sub(1);
+    let common = (0..shortest)
+        .take_while(|&i| options.iter().all(|option| option[i] == first[i]))
+        .count();
+    for option in options.iter_mut() {
+        option.drain(..common);
+    }
+    first[..common].to_vec()
+}
+
+/// The compiled form of shapes that were seen before.
+pub type ShapeCache = Vec<(crate::generation::Shape, Arc<super::shape::CompiledShape>)>;
