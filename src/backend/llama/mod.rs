@@ -1,1 +1,3 @@
 //! In-process llama.cpp.
+
+pub mod tokenizer;
