@@ -1,6 +1,354 @@
 //! In-process llama.cpp: the only room that names `llama_cpp_2`.
+//!
+//! [`LlamaBackend`] loads a model, turns messages into tokens on the caller's thread, and hands ready
+//! [`sequence::Job`]s to the [`worker`], the one thread that owns the context.
 
 pub mod sampling;
 pub mod scheduler;
+pub mod sequence;
 pub mod shape;
 pub mod text_value;
+pub mod tokenizer;
+pub mod vocab;
+pub mod worker;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::Sender;
+use llama_cpp_2::llama_backend::LlamaBackend as Runtime;
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::model::params::LlamaModelParams;
+use serde_json::{Map, Value};
+
+use crate::chat_template::ChatTemplate;
+use crate::digest::Digest;
+use crate::generation::{Generate, Message, Request, Shape};
+
+use super::{Backend, BackendError, ModelIdentity, Ticket, TicketReply};
+use sampling::Sampler;
+use sequence::{Job, ReplyTo, Task, common_prefix};
+use shape::{CompiledShape, ShapeWriter};
+use tokenizer::Tokenizer;
+use vocab::Vocab;
+use worker::{Counters, WorkerConfig};
+
+/// The most tokens of one sequence unless the command line says otherwise; less where the model was
+/// trained on less.
+const DEFAULT_CONTEXT: u32 = 4096;
+
+/// How to load and run a model.
+#[derive(Clone, Debug)]
+pub struct LlamaOptions {
+    /// The GGUF file.
+    pub path: PathBuf,
+    /// The digest of the file.
+    pub digest: Digest,
+    /// A name for people.
+    pub name: String,
+    /// What else is known of the file.
+    pub metadata: BTreeMap<String, String>,
+    /// How many sequences are decoded together.
+    pub parallel: usize,
+    /// The most tokens of one sequence; `None` for a default that the model can hold.
+    pub context_per_sequence: Option<u32>,
+    /// The most tokens of one step.
+    pub batch: u32,
+    /// The most tokens that llama.cpp computes at once.
+    pub ubatch: u32,
+    /// Threads; `None` for one per core.
+    pub threads: Option<u32>,
+    /// Layers kept on a GPU; `None` for all that llama.cpp can place.
+    pub gpu_layers: Option<u32>,
+    /// Whether flash attention is forced on or off.
+    pub flash_attention: Option<bool>,
+    /// Which chat template to use.
+    pub template: TemplateChoice,
+    /// One sequence at a time, every step prefilled afresh, so that results depend on nothing else.
+    pub deterministic: bool,
+}
+
+/// Which chat template to use.
+#[derive(Clone, Debug, Default)]
+pub struct TemplateChoice {
+    /// Name and source of a template that replaces the model's own.
+    pub replacement: Option<(String, String)>,
+    /// Further variables of the template.
+    pub kwargs: Map<String, Value>,
+}
+
+/// llama.cpp's process-wide state. It can be made once, so every model shares it.
+pub fn runtime() -> Result<&'static Runtime, BackendError> {
+    static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
+    RUNTIME
+        .get_or_init(|| {
+            let logs = llama_cpp_2::LogOptions::default().with_logs_enabled(true);
+            llama_cpp_2::send_logs_to_tracing(logs);
+            Runtime::init().map_err(|error| error.to_string())
+        })
+        .as_ref()
+        .map_err(|error| BackendError::Load(error.clone()))
+}
+
+/// Loads a model file. With `vocab_only` it can tokenise and nothing else.
+pub fn load_model(
+    path: &Path,
+    gpu_layers: Option<u32>,
+    vocab_only: bool,
+) -> Result<Arc<LlamaModel>, BackendError> {
+    let runtime = runtime()?;
+    let mut params = LlamaModelParams::default().with_vocab_only(vocab_only);
+    if let Some(layers) = gpu_layers {
+        params = params.with_n_gpu_layers(layers);
+    }
+    if !path.is_file() {
+        return Err(BackendError::Load(format!("{}: no such model file", path.display())));
+    }
+    LlamaModel::load_from_file(runtime, path, &params).map(Arc::new).map_err(|error| {
+        BackendError::Load(format!(
+            "{}: llama.cpp cannot load this model ({error}); run with -vv for its log",
+            path.display()
+        ))
+    })
+}
+
+/// The chat template to use with a model: the replacement, the model's own, or ChatML where it has none.
+pub fn chat_template(
+    tokenizer: &Tokenizer,
+    choice: &TemplateChoice,
+) -> Result<ChatTemplate, BackendError> {
+    let (name, source) = match (&choice.replacement, tokenizer.chat_template()) {
+        (Some((name, source)), _) => (name.clone(), source.clone()),
+        (None, Some(source)) => ("model".to_owned(), source),
+        (None, None) => {
+            tracing::warn!(
+                "the model file has no chat template; using ChatML (--chat-template NAME or --chat-template-file FILE choose another)"
+            );
+            let source = ChatTemplate::builtin("chatml").unwrap_or_default();
+            ("chatml".to_owned(), source.to_owned())
+        }
+    };
+    let (bos, eos) = (tokenizer.bos_text(), tokenizer.eos_text());
+    ChatTemplate::new(&name, &source, &bos, &eos, choice.kwargs.clone())
+        .map_err(|error| BackendError::Load(error.to_string()))
+}
+
+/// A loaded model that answers requests.
+#[derive(Debug)]
+pub struct LlamaBackend {
+    identity: ModelIdentity,
+    template: ChatTemplate,
+    tokenizer: Arc<Tokenizer>,
+    vocab: Arc<Vocab>,
+    shapes: Mutex<Vec<(Shape, Arc<CompiledShape>)>>,
+    parallel: usize,
+    counters: Arc<Counters>,
+    jobs: Option<Sender<Job>>,
+    worker: Option<JoinHandle<()>>,
+}
+
+/// How the step loop spent its time.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WorkerStats {
+    /// Seconds inside llama.cpp's decode.
+    pub decode_seconds: f64,
+    /// Seconds during which at least one sequence was active.
+    pub busy_seconds: f64,
+    /// Decode steps.
+    pub steps: u64,
+    /// Tokens decoded, of prompts and replies.
+    pub tokens: u64,
+}
+
+impl LlamaBackend {
+    /// Loads the model and starts the worker.
+    pub fn load(options: &LlamaOptions) -> Result<Self, BackendError> {
+        let model = load_model(&options.path, options.gpu_layers, false)?;
+        let tokenizer = Arc::new(Tokenizer::new(Arc::clone(&model)));
+        let template = chat_template(&tokenizer, &options.template)?;
+        let vocab = Arc::new(Vocab::new(Arc::clone(&tokenizer)));
+        let trained = model.n_ctx_train().max(1);
+        let wanted = options.context_per_sequence.unwrap_or(DEFAULT_CONTEXT.min(trained));
+        if wanted > trained {
+            tracing::warn!("a context of {wanted} tokens is longer than the {trained} that the model was trained on");
+        }
+        let parallel = if options.deterministic { 1 } else { options.parallel.max(1) };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let config = WorkerConfig {
+            slots: parallel,
+            // llama.cpp rounds a context up to a multiple of 256.
+            context_per_sequence: wanted.next_multiple_of(256),
+            batch: options.batch.max(u32::try_from(parallel).unwrap_or(1) + 1),
+            ubatch: options.ubatch.min(options.batch),
+            threads: options
+                .threads
+                .and_then(|n| i32::try_from(n).ok())
+                .unwrap_or_else(|| i32::try_from(cores).unwrap_or(1)),
+            flash_attention: options.flash_attention,
+            reuse_cache: !options.deterministic,
+        };
+        let identity = ModelIdentity {
+            digest: options.digest.clone(),
+            name: options.name.clone(),
+            settings_digest: Digest::of(&(
+                template.digest(),
+                options.deterministic,
+                // Only where results must not depend on anything else do these become part of the key.
+                options.deterministic.then_some((config.ubatch, config.threads)),
+                options.flash_attention,
+            )),
+            context_length: config.context_per_sequence,
+            chat_template: template.name().to_owned(),
+            metadata: options.metadata.clone(),
+        };
+        let counters = Arc::new(Counters::default());
+        let (jobs, worker) = start(model, Arc::clone(&vocab), config, Arc::clone(&counters))?;
+        Ok(Self {
+            identity,
+            template,
+            tokenizer,
+            vocab,
+            shapes: Mutex::default(),
+            parallel,
+            counters,
+            jobs: Some(jobs),
+            worker: Some(worker),
+        })
+    }
+
+    /// How the step loop has spent its time so far.
+    pub fn stats(&self) -> WorkerStats {
+        let seconds = |ns: &std::sync::atomic::AtomicU64| ns.load(Ordering::Relaxed) as f64 / 1e9;
+        WorkerStats {
+            decode_seconds: seconds(&self.counters.decode_ns),
+            busy_seconds: seconds(&self.counters.busy_ns),
+            steps: self.counters.steps.load(Ordering::Relaxed),
+            tokens: self.counters.tokens.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The tokens of a conversation, ready for the reply, and whether it ends inside a think block.
+    fn tokens(&self, messages: &[Message]) -> Result<(Vec<u32>, bool), BackendError> {
+        let spans = self
+            .template
+            .render(messages, true)
+            .map_err(|error| BackendError::Template(error.to_string()))?;
+        let thinking = self.template.opens_thinking(&spans);
+        let tokens =
+            self.tokenizer.encode(&spans).into_iter().map(|t| t.id.cast_unsigned()).collect();
+        Ok((tokens, thinking))
+    }
+
+    fn compiled(&self, shape: &Shape) -> Arc<CompiledShape> {
+        // A poisoned lock only means that another thread panicked between two pushes; the list is whole.
+        let mut shapes = self.shapes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some((_, compiled)) = shapes.iter().find(|(known, _)| known == shape) {
+            return Arc::clone(compiled);
+        }
+        let compiled = Arc::new(CompiledShape::new(shape, self.vocab.as_ref()));
+        shapes.push((shape.clone(), Arc::clone(&compiled)));
+        compiled
+    }
+
+    fn job(&self, request: &Request, reply: ReplyTo) -> Result<Job, (BackendError, ReplyTo)> {
+        let (mut tokens, thinking) = match self.tokens(request.messages()) {
+            Ok(tokens) => tokens,
+            Err(error) => return Err((error, reply)),
+        };
+        let prompt_tokens = tokens.len();
+        let (task, room) = match request {
+            Request::Generate(Generate { sampling, seed, shape, .. }) => {
+                let sampler = Sampler::new(sampling.clone(), *seed);
+                match shape {
+                    None => {
+                        let max_tokens = sampling.max_tokens.max(1);
+                        (Task::Write { sampler, max_tokens, thinking }, 1)
+                    }
+                    Some(shape) => {
+                        let compiled = self.compiled(shape);
+                        let room = compiled.max_tokens();
+                        let writer = ShapeWriter::new(compiled, &mut tokens);
+                        (Task::Fill { sampler, writer }, room)
+                    }
+                }
+            }
+            Request::Choose(choose) => {
+                let mut options: Vec<Vec<u32>> = choose
+                    .options
+                    .iter()
+                    .map(|option| {
+                        let ids = self.tokenizer.encode_continuation(option);
+                        ids.into_iter().map(i32::cast_unsigned).collect()
+                    })
+                    .collect();
+                tokens.extend(common_prefix(&mut options));
+                let room = options.iter().map(Vec::len).max().unwrap_or(0);
+                (Task::Choose { options, scores: Vec::new(), current: 0 }, room)
+            }
+        };
+        let context = self.identity.context_length;
+        if prompt_tokens + room > context as usize {
+            let tokens = u32::try_from(prompt_tokens).unwrap_or(u32::MAX);
+            return Err((BackendError::ContextExceeded { tokens, context }, reply));
+        }
+        Ok(Job { tokens, prompt_tokens, task, reply })
+    }
+}
+
+/// Starts the worker thread and waits until its context is there.
+fn start(
+    model: Arc<LlamaModel>,
+    vocab: Arc<Vocab>,
+    config: WorkerConfig,
+    counters: Arc<Counters>,
+) -> Result<(Sender<Job>, JoinHandle<()>), BackendError> {
+    let runtime = runtime()?;
+    let (jobs, inbox) = crossbeam_channel::unbounded();
+    let (ready, is_ready) = crossbeam_channel::bounded(1);
+    let worker = std::thread::Builder::new()
+        .name("inference".to_owned())
+        .spawn(move || worker::run(runtime, &model, &vocab, &config, &counters, &inbox, &ready))
+        .map_err(|error| BackendError::Load(format!("cannot start a thread: {error}")))?;
+    is_ready.recv().map_err(|_| BackendError::Stopped)??;
+    Ok((jobs, worker))
+}
+
+impl Backend for LlamaBackend {
+    fn identity(&self) -> &ModelIdentity {
+        &self.identity
+    }
+
+    fn parallelism(&self) -> usize {
+        self.parallel
+    }
+
+    fn count_tokens(&self, messages: &[Message]) -> Result<u32, BackendError> {
+        self.tokens(messages).map(|(tokens, _)| u32::try_from(tokens.len()).unwrap_or(u32::MAX))
+    }
+
+    fn submit(&self, ticket: Ticket, request: Request, reply: Sender<TicketReply>) {
+        let reply = ReplyTo::new(ticket, reply);
+        match self.job(&request, reply) {
+            // A worker that is gone drops the job, and the job's reply says so.
+            Ok(job) => {
+                if let Some(jobs) = &self.jobs {
+                    let _ = jobs.send(job);
+                }
+            }
+            Err((error, reply)) => reply.send(Err(error)),
+        }
+    }
+}
+
+impl Drop for LlamaBackend {
+    fn drop(&mut self) {
+        // The worker ends when nobody can send it jobs any more.
+        self.jobs = None;
+        if let Some(worker) = self.worker.take() {
+            let _ = worker.join();
+        }
+    }
+}

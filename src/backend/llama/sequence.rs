@@ -1,6 +1,5 @@
 //! One request on its way through the context: its tokens, and what to do with the row behind them.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
@@ -260,5 +259,3 @@ pub fn common_prefix(options: &mut [Vec<u32>]) -> Vec<u32> {
     first[..common].to_vec()
 }
 
-/// The compiled form of shapes that were seen before.
-pub type ShapeCache = Vec<(crate::generation::Shape, Arc<super::shape::CompiledShape>)>;
