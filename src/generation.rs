@@ -280,7 +280,11 @@ pub fn split_thinking(raw: &str, opened: bool) -> SplitThinking {
         raw.trim_start().strip_prefix(OPEN)
     };
     let Some(inside) = inside else {
-        return SplitThinking { answer: raw.to_owned(), thinking: None, unclosed: false };
+        return SplitThinking {
+            answer: raw.to_owned(),
+            thinking: None,
+            unclosed: false,
+        };
     };
     match inside.split_once(CLOSE) {
         Some((thinking, answer)) => SplitThinking {
@@ -311,13 +315,22 @@ mod tests {
             split("<think>\nhm\n</think>\n\nYes.", false),
             ("Yes.".into(), Some("hm".into()), false)
         );
-        assert_eq!(split("hm\n</think>\nYes.", true), ("Yes.".into(), Some("hm".into()), false));
-        assert_eq!(split("Yes, </think> is a tag.", false).0, "Yes, </think> is a tag.");
+        assert_eq!(
+            split("hm\n</think>\nYes.", true),
+            ("Yes.".into(), Some("hm".into()), false)
+        );
+        assert_eq!(
+            split("Yes, </think> is a tag.", false).0,
+            "Yes, </think> is a tag."
+        );
     }
 
     #[test]
     fn a_block_that_never_closes_leaves_no_answer() {
-        assert_eq!(split("<think>hm", false), (String::new(), Some("hm".into()), true));
+        assert_eq!(
+            split("<think>hm", false),
+            (String::new(), Some("hm".into()), true)
+        );
         assert_eq!(split("hm", true), (String::new(), Some("hm".into()), true));
     }
 }

@@ -1,1 +1,224 @@
-//! Replies from a script.
+//! Replies from a script: a backend without a model, for trying policies and for tests.
+//!
+//! A script is a YAML file of rules. The first rule that matches a request answers it:
+//!
+//! ```yaml
+//! context_length: 4096        # in words; longer conversations are refused
+//! rules:
+//!   - contains: [capital, France]   # strings that the last message must all hold
+//!     verdict: false                # only free text (false) or only verdicts (true)
+//!     times: 1                      # how often the rule applies; unlimited when left out
+//!     reply: Paris is the capital of France.
+//!   - verdict: true
+//!     probability: 0.9
+//!     reply: '{"violated": true, "quote": "Paris", "critique": "…", "severity": "minor"}'
+//!   - contains: [crash]
+//!     error: the script says so
+//! ```
+//!
+//! What no rule matches is answered from the content of the request: equal requests get equal replies.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use crossbeam_channel::Sender;
+use serde::Deserialize;
+
+use crate::digest::Digest;
+use crate::generation::{
+    Choice, Decision, FinishReason, Generate, Generation, Message, Reply, Request, Usage,
+    split_thinking,
+};
+
+use super::{Backend, BackendError, ModelIdentity, Ticket, TicketReply};
+
+/// A script as it is written.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Script {
+    /// The most words of a conversation.
+    pub context_length: Option<u32>,
+    /// Tried in order.
+    pub rules: Vec<Rule>,
+}
+
+/// One rule of a [`Script`].
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rule {
+    /// Strings that the last message must all hold.
+    pub contains: Vec<String>,
+    /// Only verdicts, or only free text; both when left out.
+    pub verdict: Option<bool>,
+    /// How often the rule applies; unlimited when left out.
+    pub times: Option<u32>,
+    /// The reply as the model would write it, think block included.
+    pub reply: Option<String>,
+    /// The probability of the verdict's decision.
+    pub probability: Option<f64>,
+    /// Why the reply ends; `stop` when left out.
+    pub finish: Option<FinishReason>,
+    /// Fail with this message instead of replying.
+    pub error: Option<String>,
+}
+
+/// A backend that answers from a [`Script`].
+#[derive(Debug)]
+pub struct ScriptedBackend {
+    identity: ModelIdentity,
+    script: Script,
+    /// How often each rule has applied.
+    applied: Mutex<Vec<u32>>,
+    parallel: usize,
+}
+
+impl ScriptedBackend {
+    /// Reads a script. The error names the line.
+    pub fn from_yaml(text: &str, parallel: usize) -> Result<Self, String> {
+        let script: Script = if text.trim().is_empty() {
+            Script::default()
+        } else {
+            serde_yaml::from_str(text).map_err(|error| error.to_string())?
+        };
+        let identity = ModelIdentity {
+            digest: Digest::of_bytes(text.as_bytes()),
+            name: "scripted".to_owned(),
+            settings_digest: Digest::of_bytes(b"scripted"),
+            context_length: script.context_length.unwrap_or(u32::MAX),
+            chat_template: "none".to_owned(),
+            metadata: BTreeMap::new(),
+        };
+        let applied = Mutex::new(vec![0; script.rules.len()]);
+        Ok(Self {
+            identity,
+            script,
+            applied,
+            parallel,
+        })
+    }
+
+    fn answer(&self, request: &Request) -> Result<Reply, BackendError> {
+        let prompt_tokens = self.count_tokens(request.messages())?;
+        let context = self.identity.context_length;
+        if prompt_tokens > context {
+            return Err(BackendError::ContextExceeded {
+                tokens: prompt_tokens,
+                context,
+            });
+        }
+        match request {
+            Request::Generate(generate) => self.generate(generate, prompt_tokens),
+            Request::Choose(choose) => {
+                let even = -(choose.options.len() as f64).ln();
+                let usage = Usage {
+                    prompt_tokens,
+                    ..Usage::default()
+                };
+                Ok(Reply::Chosen(Choice {
+                    logprobs: vec![even; choose.options.len()],
+                    usage,
+                }))
+            }
+        }
+    }
+
+    fn generate(&self, request: &Generate, prompt_tokens: u32) -> Result<Reply, BackendError> {
+        let rule = self.rule(request);
+        if let Some(error) = rule.and_then(|rule| rule.error.clone()) {
+            return Err(BackendError::Inference(error));
+        }
+        let (raw, probability) = match rule.and_then(|rule| rule.reply.clone()) {
+            Some(reply) => (reply, rule.and_then(|rule| rule.probability)),
+            None => default_reply(request),
+        };
+        let decisions = probability
+            .filter(|_| request.shape.is_some())
+            .map(|probability| Decision {
+                field: "violated".to_owned(),
+                probability,
+            })
+            .into_iter()
+            .collect();
+        let split = split_thinking(&raw, false);
+        let completion_tokens = words(&raw);
+        Ok(Reply::Generated(Generation {
+            text: split.answer,
+            raw,
+            thinking: split.thinking,
+            thinking_unclosed: split.unclosed,
+            finish: rule
+                .and_then(|rule| rule.finish)
+                .unwrap_or(FinishReason::Stop),
+            decisions,
+            invalid_utf8: false,
+            usage: Usage {
+                prompt_tokens,
+                cached_tokens: 0,
+                completion_tokens,
+                duration_ms: 0.0,
+            },
+        }))
+    }
+
+    fn rule(&self, request: &Generate) -> Option<&Rule> {
+        let last = request
+            .messages
+            .last()
+            .map_or("", |message| &message.content);
+        let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        let (index, rule) = self.script.rules.iter().enumerate().find(|(index, rule)| {
+            rule.verdict
+                .is_none_or(|verdict| verdict == request.shape.is_some())
+                && rule.times.is_none_or(|times| applied[*index] < times)
+                && rule
+                    .contains
+                    .iter()
+                    .all(|text| last.contains(text.as_str()))
+        })?;
+        applied[index] += 1;
+        Some(rule)
+    }
+}
+
+/// A reply that depends on the request alone: about half of the verdicts are clean.
+fn default_reply(request: &Generate) -> (String, Option<f64>) {
+    let digest = Digest::of(&(&request.messages, request.seed));
+    if request.shape.is_none() {
+        return (
+            format!("This is reply {}. It has two sentences.", digest.id(8)),
+            None,
+        );
+    }
+    let probability = f64::from(digest.seed()) / f64::from(u32::MAX);
+    let text = if probability < 0.5 {
+        r#"{"violated": false}"#.to_owned()
+    } else {
+        format!(
+            r#"{{"violated": true, "quote": "This is reply", "critique": "Critique {}.", "severity": "minor"}}"#,
+            digest.id(8)
+        )
+    };
+    (text, Some(probability))
+}
+
+fn words(text: &str) -> u32 {
+    u32::try_from(text.split_whitespace().count()).unwrap_or(u32::MAX)
+}
+
+impl Backend for ScriptedBackend {
+    fn identity(&self) -> &ModelIdentity {
+        &self.identity
+    }
+
+    fn parallelism(&self) -> usize {
+        self.parallel
+    }
+
+    fn count_tokens(&self, messages: &[Message]) -> Result<u32, BackendError> {
+        Ok(messages.iter().map(|message| words(&message.content)).sum())
+    }
+
+    fn submit(&self, ticket: Ticket, request: Request, reply: Sender<TicketReply>) {
+        let _ = reply.send((ticket, self.answer(&request)));
+    }
+}

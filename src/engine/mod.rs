@@ -1,10 +1,32 @@
 //! The engine: keeps many chains in flight over one backend, and records every finished step.
+//!
+//! The engine owns no thread. It reads chains from an iterator, drives one [`ChainMachine`] for each of
+//! those in flight, submits their requests, and waits for replies. A chain's step is committed before
+//! the chain's next request is submitted.
 
+pub mod config;
+pub mod event;
+mod faults;
+pub mod machine;
+pub mod policy;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::collections::HashMap;
 use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::chain::{Call, ChainEnd, ChainId, ChainStart, Step};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use thiserror::Error as ThisError;
+
+use crate::backend::{Backend, BackendError, Ticket, TicketReply};
+use crate::chain::{Call, ChainEnd, ChainId, ChainStart, Step, StopReason};
 use crate::digest::Digest;
-use crate::generation::Generation;
+use crate::generation::{Generation, Reply, Request};
+
+use event::Event;
+use machine::{Action, ChainMachine, Plan};
 
 /// An error of a [`Recorder`], which the engine passes on without looking inside.
 pub type RecordError = Box<dyn Error + Send + Sync>;
@@ -47,4 +69,275 @@ pub trait Recorder {
 
     /// Makes everything recorded so far durable.
     fn commit(&mut self) -> Result<(), RecordError>;
+}
+
+/// Why a run cannot go on. Chains that fail do not end a run.
+#[derive(Debug, ThisError)]
+pub enum EngineError {
+    /// The store failed.
+    #[error("the store failed: {0}")]
+    Store(#[source] RecordError),
+    /// The prompt file failed.
+    #[error(transparent)]
+    Prompts(RecordError),
+    /// The backend has stopped.
+    #[error(transparent)]
+    Backend(BackendError),
+}
+
+/// How a run went, counting what this process did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Chains that ended.
+    pub ended: u64,
+    /// How many of them failed.
+    pub failed: u64,
+    /// Chains that had ended before, without an error.
+    pub skipped: u64,
+    /// Chains that had failed before and were left alone.
+    pub skipped_failed: u64,
+    /// Whether the run was interrupted.
+    pub interrupted: bool,
+}
+
+/// How to run chains.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineOptions {
+    /// Chains in flight.
+    pub parallel: usize,
+    /// Whether chains that failed are begun again.
+    pub retry_failed: bool,
+}
+
+/// Runs every chain of `chains` to its end, or until `interrupted` is set: then nothing new is asked,
+/// and what is in flight is recorded when it comes.
+pub fn run(
+    backend: &dyn Backend,
+    recorder: &mut dyn Recorder,
+    plan: &Arc<Plan>,
+    chains: &mut dyn Iterator<Item = Result<ChainStart, RecordError>>,
+    options: EngineOptions,
+    interrupted: &AtomicBool,
+    watch: &mut dyn FnMut(Event<'_>),
+) -> Result<Summary, EngineError> {
+    let (sender, replies) = unbounded();
+    let mut engine = Engine {
+        backend,
+        recorder,
+        plan,
+        options,
+        interrupted,
+        watch,
+        sender,
+        flights: HashMap::new(),
+        ready: Vec::new(),
+        next_ticket: 0,
+        summary: Summary::default(),
+    };
+    engine.run(chains, &replies)
+}
+
+/// A chain whose request is with the backend.
+struct Flight {
+    machine: ChainMachine,
+    request: Request,
+    key: Digest,
+    resumed: bool,
+}
+
+struct Engine<'a> {
+    backend: &'a dyn Backend,
+    recorder: &'a mut dyn Recorder,
+    plan: &'a Arc<Plan>,
+    options: EngineOptions,
+    interrupted: &'a AtomicBool,
+    watch: &'a mut dyn FnMut(Event<'_>),
+    sender: Sender<TicketReply>,
+    flights: HashMap<Ticket, Flight>,
+    /// Requests that are submitted once everything before them is committed.
+    ready: Vec<Flight>,
+    next_ticket: Ticket,
+    summary: Summary,
+}
+
+impl Engine<'_> {
+    fn run(
+        &mut self,
+        chains: &mut dyn Iterator<Item = Result<ChainStart, RecordError>>,
+        replies: &Receiver<TicketReply>,
+    ) -> Result<Summary, EngineError> {
+        loop {
+            self.admit(chains)?;
+            self.submit()?;
+            if self.flights.is_empty() {
+                break;
+            }
+            // The engine holds a sender of its own, so the channel never closes.
+            let Ok(first) = replies.recv() else { break };
+            for (ticket, reply) in std::iter::once(first).chain(replies.try_iter()) {
+                self.receive(ticket, reply)?;
+            }
+        }
+        self.summary.interrupted = self.interrupted();
+        Ok(self.summary)
+    }
+
+    fn interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// Begins chains until enough are in flight.
+    fn admit(
+        &mut self,
+        chains: &mut dyn Iterator<Item = Result<ChainStart, RecordError>>,
+    ) -> Result<(), EngineError> {
+        while self.flights.len() + self.ready.len() < self.options.parallel.max(1)
+            && !self.interrupted()
+        {
+            let Some(chain) = chains.next() else {
+                return Ok(());
+            };
+            self.begin(chain.map_err(EngineError::Prompts)?)?;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, start: ChainStart) -> Result<(), EngineError> {
+        let status = self
+            .recorder
+            .status(&start.id)
+            .map_err(EngineError::Store)?;
+        match status {
+            Some(ChainStatus::Done) => {
+                self.summary.skipped += 1;
+                (self.watch)(Event::ChainSkipped { failed: false });
+                return Ok(());
+            }
+            Some(ChainStatus::Failed) if !self.options.retry_failed => {
+                self.summary.skipped_failed += 1;
+                (self.watch)(Event::ChainSkipped { failed: true });
+                return Ok(());
+            }
+            _ => {}
+        }
+        self.recorder
+            .begin_chain(&start)
+            .map_err(EngineError::Store)?;
+        (self.watch)(Event::ChainBegun(&start));
+        self.drive(
+            ChainMachine::new(Arc::clone(self.plan), start),
+            status.is_some(),
+        )
+    }
+
+    /// Takes a chain as far as it goes without asking the model.
+    fn drive(&mut self, mut machine: ChainMachine, resumed: bool) -> Result<(), EngineError> {
+        loop {
+            match machine.next() {
+                Action::Ask(request) => {
+                    let key = self.key(&request);
+                    let found = self
+                        .recorder
+                        .find_generation(&key)
+                        .map_err(EngineError::Store)?;
+                    let Some(generation) = found else {
+                        self.ready.push(Flight {
+                            machine,
+                            request,
+                            key,
+                            resumed,
+                        });
+                        return Ok(());
+                    };
+                    let call = Call {
+                        key,
+                        request,
+                        generation,
+                        reused: !resumed,
+                    };
+                    if let Some(step) = machine.accept(Ok(call)) {
+                        self.record(machine.start(), &step)?;
+                    }
+                }
+                Action::Record(step) => self.record(machine.start(), &step)?,
+                Action::Finish(end) => return self.end(machine.start(), &end),
+            }
+        }
+    }
+
+    /// The content key of a request: what decides its reply, and nothing else.
+    fn key(&self, request: &Request) -> Digest {
+        let identity = self.backend.identity();
+        Digest::of(&(&identity.digest, &identity.settings_digest, request))
+    }
+
+    fn record(&mut self, chain: &ChainStart, step: &Step) -> Result<(), EngineError> {
+        self.recorder
+            .record_step(&chain.id, step)
+            .map_err(EngineError::Store)?;
+        (self.watch)(Event::StepFinished { chain, step });
+        Ok(())
+    }
+
+    fn end(&mut self, chain: &ChainStart, end: &ChainEnd) -> Result<(), EngineError> {
+        self.recorder
+            .end_chain(&chain.id, end)
+            .map_err(EngineError::Store)?;
+        self.summary.ended += 1;
+        self.summary.failed += u64::from(end.stop == StopReason::Failed);
+        (self.watch)(Event::ChainEnded { chain, end });
+        Ok(())
+    }
+
+    /// Commits what was recorded, then submits what follows from it.
+    fn submit(&mut self) -> Result<(), EngineError> {
+        self.recorder.commit().map_err(EngineError::Store)?;
+        let ready = std::mem::take(&mut self.ready);
+        if self.interrupted() {
+            return Ok(());
+        }
+        for flight in ready {
+            let ticket = self.next_ticket;
+            self.next_ticket += 1;
+            self.backend
+                .submit(ticket, flight.request.clone(), self.sender.clone());
+            self.flights.insert(ticket, flight);
+        }
+        Ok(())
+    }
+
+    fn receive(
+        &mut self,
+        ticket: Ticket,
+        reply: Result<Reply, BackendError>,
+    ) -> Result<(), EngineError> {
+        let Some(mut flight) = self.flights.remove(&ticket) else {
+            return Ok(());
+        };
+        let reply = match reply {
+            Ok(Reply::Generated(generation)) => {
+                let call = Call {
+                    key: flight.key,
+                    request: flight.request,
+                    generation,
+                    reused: false,
+                };
+                self.recorder
+                    .record_call(&call)
+                    .map_err(EngineError::Store)?;
+                Ok(call)
+            }
+            Ok(Reply::Chosen(_)) => Err(BackendError::Inference(
+                "the backend scored where it was to write".to_owned(),
+            )),
+            Err(BackendError::Stopped) => {
+                return Err(EngineError::Backend(BackendError::Stopped));
+            }
+            Err(error) => Err(error),
+        };
+        if let Some(step) = flight.machine.accept(reply) {
+            self.record(flight.machine.start(), &step)?;
+        }
+        self.drive(flight.machine, flight.resumed)
+    }
 }

@@ -105,14 +105,19 @@ pub fn load_model(
         params = params.with_n_gpu_layers(layers);
     }
     if !path.is_file() {
-        return Err(BackendError::Load(format!("{}: no such model file", path.display())));
-    }
-    LlamaModel::load_from_file(runtime, path, &params).map(Arc::new).map_err(|error| {
-        BackendError::Load(format!(
-            "{}: llama.cpp cannot load this model ({error}); run with -vv for its log",
+        return Err(BackendError::Load(format!(
+            "{}: no such model file",
             path.display()
-        ))
-    })
+        )));
+    }
+    LlamaModel::load_from_file(runtime, path, &params)
+        .map(Arc::new)
+        .map_err(|error| {
+            BackendError::Load(format!(
+                "{}: llama.cpp cannot load this model ({error}); run with -vv for its log",
+                path.display()
+            ))
+        })
 }
 
 /// The chat template to use with a model: the replacement, the model's own, or ChatML where it has none.
@@ -171,11 +176,19 @@ impl LlamaBackend {
         let template = chat_template(&tokenizer, &options.template)?;
         let vocab = Arc::new(Vocab::new(Arc::clone(&tokenizer)));
         let trained = model.n_ctx_train().max(1);
-        let wanted = options.context_per_sequence.unwrap_or(DEFAULT_CONTEXT.min(trained));
+        let wanted = options
+            .context_per_sequence
+            .unwrap_or(DEFAULT_CONTEXT.min(trained));
         if wanted > trained {
-            tracing::warn!("a context of {wanted} tokens is longer than the {trained} that the model was trained on");
+            tracing::warn!(
+                "a context of {wanted} tokens is longer than the {trained} that the model was trained on"
+            );
         }
-        let parallel = if options.deterministic { 1 } else { options.parallel.max(1) };
+        let parallel = if options.deterministic {
+            1
+        } else {
+            options.parallel.max(1)
+        };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let config = WorkerConfig {
             slots: parallel,
@@ -197,7 +210,9 @@ impl LlamaBackend {
                 template.digest(),
                 options.deterministic,
                 // Only where results must not depend on anything else do these become part of the key.
-                options.deterministic.then_some((config.ubatch, config.threads)),
+                options
+                    .deterministic
+                    .then_some((config.ubatch, config.threads)),
                 options.flash_attention,
             )),
             context_length: config.context_per_sequence,
@@ -237,14 +252,21 @@ impl LlamaBackend {
             .render(messages, true)
             .map_err(|error| BackendError::Template(error.to_string()))?;
         let thinking = self.template.opens_thinking(&spans);
-        let tokens =
-            self.tokenizer.encode(&spans).into_iter().map(|t| t.id.cast_unsigned()).collect();
+        let tokens = self
+            .tokenizer
+            .encode(&spans)
+            .into_iter()
+            .map(|t| t.id.cast_unsigned())
+            .collect();
         Ok((tokens, thinking))
     }
 
     fn compiled(&self, shape: &Shape) -> Arc<CompiledShape> {
         // A poisoned lock only means that another thread panicked between two pushes; the list is whole.
-        let mut shapes = self.shapes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut shapes = self
+            .shapes
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some((_, compiled)) = shapes.iter().find(|(known, _)| known == shape) {
             return Arc::clone(compiled);
         }
@@ -260,12 +282,24 @@ impl LlamaBackend {
         };
         let prompt_tokens = tokens.len();
         let (task, room) = match request {
-            Request::Generate(Generate { sampling, seed, shape, .. }) => {
+            Request::Generate(Generate {
+                sampling,
+                seed,
+                shape,
+                ..
+            }) => {
                 let sampler = Sampler::new(sampling.clone(), *seed);
                 match shape {
                     None => {
                         let max_tokens = sampling.max_tokens.max(1);
-                        (Task::Write { sampler, max_tokens, thinking }, 1)
+                        (
+                            Task::Write {
+                                sampler,
+                                max_tokens,
+                                thinking,
+                            },
+                            1,
+                        )
                     }
                     Some(shape) => {
                         let compiled = self.compiled(shape);
@@ -286,7 +320,14 @@ impl LlamaBackend {
                     .collect();
                 tokens.extend(common_prefix(&mut options));
                 let room = options.iter().map(Vec::len).max().unwrap_or(0);
-                (Task::Choose { options, scores: Vec::new(), current: 0 }, room)
+                (
+                    Task::Choose {
+                        options,
+                        scores: Vec::new(),
+                        current: 0,
+                    },
+                    room,
+                )
             }
         };
         let context = self.identity.context_length;
@@ -294,7 +335,12 @@ impl LlamaBackend {
             let tokens = u32::try_from(prompt_tokens).unwrap_or(u32::MAX);
             return Err((BackendError::ContextExceeded { tokens, context }, reply));
         }
-        Ok(Job { tokens, prompt_tokens, task, reply })
+        Ok(Job {
+            tokens,
+            prompt_tokens,
+            task,
+            reply,
+        })
     }
 }
 
@@ -326,7 +372,8 @@ impl Backend for LlamaBackend {
     }
 
     fn count_tokens(&self, messages: &[Message]) -> Result<u32, BackendError> {
-        self.tokens(messages).map(|(tokens, _)| u32::try_from(tokens.len()).unwrap_or(u32::MAX))
+        self.tokens(messages)
+            .map(|(tokens, _)| u32::try_from(tokens.len()).unwrap_or(u32::MAX))
     }
 
     fn submit(&self, ticket: Ticket, request: Request, reply: Sender<TicketReply>) {

@@ -20,7 +20,10 @@ pub struct ReplyTo {
 impl ReplyTo {
     /// The address of the reply to `ticket`.
     pub fn new(ticket: Ticket, sender: Sender<TicketReply>) -> Self {
-        Self { ticket, sender: Some(sender) }
+        Self {
+            ticket,
+            sender: Some(sender),
+        }
     }
 
     /// Sends the reply. A receiver that has gone away is no error.
@@ -133,7 +136,11 @@ impl Sequence {
     /// Takes the row behind the last token. `limit` is the most tokens that the sequence may have.
     pub fn advance(&mut self, logits: &[f32], vocabulary: &impl Vocabulary, limit: usize) -> Next {
         match &mut self.task {
-            Task::Write { sampler, max_tokens, .. } => {
+            Task::Write {
+                sampler,
+                max_tokens,
+                ..
+            } => {
                 // Tokens that no text contains are allowed: they may be what the model ends its turn with.
                 let token = sampler.sample(logits, |_| true);
                 let written = self.tokens.len() - self.prompt_tokens;
@@ -169,7 +176,12 @@ impl Sequence {
     fn score(&mut self, logits: &[f32]) -> Next {
         let base = self.start;
         let usage = self.usage();
-        let Task::Choose { options, scores, current } = &mut self.task else {
+        let Task::Choose {
+            options,
+            scores,
+            current,
+        } = &mut self.task
+        else {
             return Next::Continue;
         };
         let depth = self.tokens.len() - base;
@@ -217,7 +229,11 @@ impl Sequence {
                 (writer.text().to_vec(), writer.decisions().to_vec(), false)
             }
             Task::Write { thinking, .. } => {
-                let bytes = written.iter().flat_map(|&id| vocabulary.piece(id)).copied().collect();
+                let bytes = written
+                    .iter()
+                    .flat_map(|&id| vocabulary.piece(id))
+                    .copied()
+                    .collect();
                 (bytes, Vec::new(), *thinking)
             }
             Task::Choose { .. } => (Vec::new(), Vec::new(), false),
@@ -247,9 +263,16 @@ impl Sequence {
 
 /// What all options begin with, and what is left of each.
 pub fn common_prefix(options: &mut [Vec<u32>]) -> Vec<u32> {
-    let Some(first) = options.first().cloned() else { return Vec::new() };
+    let Some(first) = options.first().cloned() else {
+        return Vec::new();
+    };
     // Every option keeps at least one token of its own, which the first row scores.
-    let shortest = options.iter().map(Vec::len).min().unwrap_or(0).saturating_sub(1);
+    let shortest = options
+        .iter()
+        .map(Vec::len)
+        .min()
+        .unwrap_or(0)
+        .saturating_sub(1);
     let common = (0..shortest)
         .take_while(|&i| options.iter().all(|option| option[i] == first[i]))
         .count();
@@ -258,4 +281,3 @@ pub fn common_prefix(options: &mut [Vec<u32>]) -> Vec<u32> {
     }
     first[..common].to_vec()
 }
-

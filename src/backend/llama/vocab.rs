@@ -47,7 +47,12 @@ impl Vocab {
             bytes.extend_from_slice(&piece);
             ends.push(bytes.len());
         }
-        Self { tokenizer, bytes, ends, kinds }
+        Self {
+            tokenizer,
+            bytes,
+            ends,
+            kinds,
+        }
     }
 
     fn kind(&self, id: u32) -> Option<Kind> {
@@ -77,6 +82,10 @@ impl Vocabulary for Vocab {
     }
 
     fn encode(&self, text: &str) -> Vec<u32> {
-        self.tokenizer.encode_continuation(text).into_iter().map(i32::cast_unsigned).collect()
+        self.tokenizer
+            .encode_continuation(text)
+            .into_iter()
+            .map(i32::cast_unsigned)
+            .collect()
     }
 }

@@ -174,7 +174,9 @@ impl Worker<'_> {
                     (shared, std::cmp::Reverse(slot.last_used))
                 })
                 .map(|(index, _)| index);
-            let (Some(index), Some(job)) = (best, self.waiting.pop_front()) else { return };
+            let (Some(index), Some(job)) = (best, self.waiting.pop_front()) else {
+                return;
+            };
             self.place(index, job);
         }
     }
@@ -182,8 +184,7 @@ impl Worker<'_> {
     fn place(&mut self, index: usize, job: Job) {
         // At least one token is decoded, since its row of logits is what is asked for.
         let shared = if self.reuse {
-            common(&self.slots[index].resident, &job.tokens)
-                .min(job.tokens.len().saturating_sub(1))
+            common(&self.slots[index].resident, &job.tokens).min(job.tokens.len().saturating_sub(1))
         } else {
             0
         };
@@ -199,13 +200,14 @@ impl Worker<'_> {
     fn forget(&mut self, index: usize, from: usize) -> usize {
         let id = u32::try_from(index).ok();
         let start = u32::try_from(from).ok();
-        let kept = if from > 0 && matches!(self.context.clear_kv_cache_seq(id, start, None), Ok(true)) {
-            from
-        } else {
-            // Removing a whole sequence always succeeds.
-            let _ = self.context.clear_kv_cache_seq(id, None, None);
-            0
-        };
+        let kept =
+            if from > 0 && matches!(self.context.clear_kv_cache_seq(id, start, None), Ok(true)) {
+                from
+            } else {
+                // Removing a whole sequence always succeeds.
+                let _ = self.context.clear_kv_cache_seq(id, None, None);
+                0
+            };
         self.slots[index].resident.truncate(kept);
         kept
     }
@@ -214,7 +216,10 @@ impl Worker<'_> {
     fn demands(&self, demands: &mut Vec<Demand>) {
         demands.clear();
         demands.extend(self.slots.iter().enumerate().filter_map(|(slot, place)| {
-            place.sequence.as_ref().map(|sequence| Demand { slot, pending: sequence.pending() })
+            place.sequence.as_ref().map(|sequence| Demand {
+                slot,
+                pending: sequence.pending(),
+            })
         }));
         demands.sort_by_key(|demand| self.slots[demand.slot].arrival);
     }
@@ -225,7 +230,9 @@ impl Worker<'_> {
         let inference = |error: &dyn std::fmt::Display| BackendError::Inference(error.to_string());
         let mut rows: Vec<Option<i32>> = vec![None; self.slots.len()];
         for share in shares {
-            let Some(sequence) = &self.slots[share.slot].sequence else { continue };
+            let Some(sequence) = &self.slots[share.slot].sequence else {
+                continue;
+            };
             let last = sequence.decoded + share.tokens;
             for position in sequence.decoded..last {
                 let wanted = position + 1 == sequence.tokens.len();
@@ -243,17 +250,22 @@ impl Worker<'_> {
             }
         }
         let begun = Instant::now();
-        self.context.decode(batch).map_err(|error| inference(&error))?;
+        self.context
+            .decode(batch)
+            .map_err(|error| inference(&error))?;
         // With a GPU, decoding is done only when the result is there.
         self.context.synchronize();
         add(&self.counters.decode_ns, begun);
         self.counters.steps.fetch_add(1, Ordering::Relaxed);
-        self.counters.tokens.fetch_add(batch.n_tokens().unsigned_abs().into(), Ordering::Relaxed);
+        self.counters
+            .tokens
+            .fetch_add(batch.n_tokens().unsigned_abs().into(), Ordering::Relaxed);
         for share in shares {
             let slot = &mut self.slots[share.slot];
             if let Some(sequence) = &mut slot.sequence {
                 let end = sequence.decoded + share.tokens;
-                slot.resident.extend_from_slice(&sequence.tokens[sequence.decoded..end]);
+                slot.resident
+                    .extend_from_slice(&sequence.tokens[sequence.decoded..end]);
                 sequence.decoded = end;
             }
         }
@@ -264,8 +276,10 @@ impl Worker<'_> {
     /// Draws the next token of every row, all rows in parallel, and finishes what is finished.
     fn take_rows(&mut self, rows: &[Option<i32>]) {
         let context = &self.context;
-        let logits: Vec<Option<&[f32]>> =
-            rows.iter().map(|row| row.map(|row| context.get_logits_ith(row))).collect();
+        let logits: Vec<Option<&[f32]>> = rows
+            .iter()
+            .map(|row| row.map(|row| context.get_logits_ith(row)))
+            .collect();
         let limit = self.config.context_per_sequence as usize;
         let vocab = self.vocab;
         let outcomes: Vec<Option<Next>> = self
