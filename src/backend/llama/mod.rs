@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
+pub use llama_cpp_2::context::params::KvCacheType as CacheType;
 use llama_cpp_2::llama_backend::LlamaBackend as Runtime;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
@@ -65,6 +66,8 @@ pub struct LlamaOptions {
     pub gpu_layers: Option<u32>,
     /// Whether flash attention is forced on or off.
     pub flash_attention: Option<bool>,
+    /// Number formats of the cached keys and values.
+    pub cache_types: (CacheType, CacheType),
     /// Which chat template to use.
     pub template: TemplateChoice,
     /// One sequence at a time, every step prefilled afresh, so that results depend on nothing else.
@@ -201,6 +204,7 @@ impl LlamaBackend {
                 .and_then(|n| i32::try_from(n).ok())
                 .unwrap_or_else(|| i32::try_from(cores).unwrap_or(1)),
             flash_attention: options.flash_attention,
+            cache_types: options.cache_types,
             reuse_cache: !options.deterministic,
         };
         let identity = ModelIdentity {
@@ -214,6 +218,7 @@ impl LlamaBackend {
                     .deterministic
                     .then_some((config.ubatch, config.threads)),
                 options.flash_attention,
+                format!("{:?}", options.cache_types),
             )),
             context_length: config.context_per_sequence,
             chat_template: template.name().to_owned(),

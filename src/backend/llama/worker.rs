@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 use llama_cpp_2::context::LlamaContext;
-use llama_cpp_2::context::params::LlamaContextParams;
+use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
 use llama_cpp_2::llama_backend::LlamaBackend as Runtime;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
@@ -39,6 +39,8 @@ pub struct WorkerConfig {
     pub threads: i32,
     /// Whether flash attention is forced on or off; `None` lets llama.cpp decide.
     pub flash_attention: Option<bool>,
+    /// Number formats of the cached keys and values.
+    pub cache_types: (KvCacheType, KvCacheType),
     /// Whether a finished sequence's cache may serve the next one that begins alike.
     pub reuse_cache: bool,
 }
@@ -86,6 +88,8 @@ pub fn run(
         .with_n_ubatch(config.ubatch)
         .with_n_threads(config.threads)
         .with_n_threads_batch(config.threads)
+        .with_type_k(config.cache_types.0)
+        .with_type_v(config.cache_types.1)
         .with_kv_unified(false)
         .with_swa_full(true)
         .with_no_perf(true);

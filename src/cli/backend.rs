@@ -1,0 +1,141 @@
+//! From model options to a backend that answers.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::{Context, anyhow, bail};
+use serde_json::{Map, Value};
+
+use crate::backend::llama::gguf;
+use crate::backend::llama::{CacheType, LlamaBackend, LlamaOptions, TemplateChoice, WorkerStats};
+use crate::backend::scripted::ScriptedBackend;
+use crate::backend::Backend;
+use crate::chat_template::ChatTemplate;
+
+use super::args::{self, BackendKind, ModelArgs, TemplateArgs};
+use super::exit::usage;
+use super::model::resolve_with_bar;
+
+/// A backend, and what only one kind of it can tell.
+pub enum Loaded {
+    /// llama.cpp in this process.
+    Llama(Box<LlamaBackend>),
+    /// A script.
+    Scripted(ScriptedBackend),
+}
+
+impl Loaded {
+    /// The backend.
+    pub fn backend(&self) -> &dyn Backend {
+        match self {
+            Loaded::Llama(backend) => backend.as_ref(),
+            Loaded::Scripted(backend) => backend,
+        }
+    }
+
+    /// How the step loop has spent its time, where there is one.
+    pub fn stats(&self) -> Option<WorkerStats> {
+        match self {
+            Loaded::Llama(backend) => Some(backend.stats()),
+            Loaded::Scripted(_) => None,
+        }
+    }
+}
+
+/// Loads what the options name.
+pub fn load(args: &ModelArgs, deterministic: bool) -> anyhow::Result<Loaded> {
+    match args.backend {
+        BackendKind::Scripted => scripted(args, deterministic),
+        BackendKind::Llama => llama(args, deterministic),
+    }
+}
+
+fn scripted(args: &ModelArgs, deterministic: bool) -> anyhow::Result<Loaded> {
+    let (name, text) = match &args.script {
+        None => (String::new(), String::new()),
+        Some(path) => {
+            let text = fs::read_to_string(path)
+                .with_context(|| format!("{}: cannot read the script", path.display()))
+                .map_err(usage)?;
+            (path.display().to_string(), text)
+        }
+    };
+    let parallel = if deterministic { 1 } else { usize::from(args.parallel) };
+    ScriptedBackend::from_yaml(&text, parallel)
+        .map(Loaded::Scripted)
+        .map_err(|error| usage(anyhow!("{name}: {error}")))
+}
+
+fn llama(args: &ModelArgs, deterministic: bool) -> anyhow::Result<Loaded> {
+    // Wrong options are told before a model is fetched and loaded.
+    let template = template_choice(&args.template)?;
+    if args.script.is_some() {
+        bail!(usage(anyhow!("--script needs --backend scripted")));
+    }
+    let reference = match &args.hf_repo {
+        Some(repo) => format!("hf:{repo}"),
+        None => args.model.clone(),
+    };
+    let path = resolve_with_bar(&reference, args.offline)?;
+    let info = gguf::inspect(&path).map_err(usage)?;
+    let digest = gguf::digest(&path)?;
+    let options = LlamaOptions {
+        digest,
+        name: info.title(),
+        metadata: BTreeMap::from_iter(info.summary()),
+        path,
+        parallel: usize::from(args.parallel),
+        context_per_sequence: args.ctx_size,
+        batch: args.batch_size,
+        ubatch: args.ubatch_size,
+        threads: args.threads,
+        gpu_layers: args.n_gpu_layers,
+        flash_attention: args.flash_attn.forced(),
+        cache_types: (cache_type(args.cache_type_k), cache_type(args.cache_type_v)),
+        template,
+        deterministic,
+    };
+    Ok(Loaded::Llama(Box::new(LlamaBackend::load(&options)?)))
+}
+
+fn cache_type(kind: args::CacheType) -> CacheType {
+    match kind {
+        args::CacheType::F32 => CacheType::F32,
+        args::CacheType::F16 => CacheType::F16,
+        args::CacheType::Bf16 => CacheType::BF16,
+        args::CacheType::Q8_0 => CacheType::Q8_0,
+        args::CacheType::Q5_1 => CacheType::Q5_1,
+        args::CacheType::Q5_0 => CacheType::Q5_0,
+        args::CacheType::Q4_1 => CacheType::Q4_1,
+        args::CacheType::Q4_0 => CacheType::Q4_0,
+    }
+}
+
+/// The chat template that the options name in place of the model's own, and its variables.
+pub fn template_choice(args: &TemplateArgs) -> anyhow::Result<TemplateChoice> {
+    let replacement = match (&args.chat_template, &args.chat_template_file) {
+        (Some(name), _) => {
+            let source = ChatTemplate::builtin(name).ok_or_else(|| {
+                let known: Vec<_> = ChatTemplate::builtin_names().collect();
+                usage(anyhow!("no chat template is called `{name}`; known: {}", known.join(", ")))
+            })?;
+            Some((name.clone(), source.to_owned()))
+        }
+        (None, Some(path)) => {
+            let source = fs::read_to_string(path)
+                .with_context(|| format!("{}: cannot read the chat template", path.display()))
+                .map_err(usage)?;
+            Some((path.display().to_string(), source))
+        }
+        (None, None) => None,
+    };
+    let kwargs = match &args.chat_template_kwargs {
+        None => Map::new(),
+        Some(text) => match serde_json::from_str(text) {
+            Ok(Value::Object(map)) => map,
+            Ok(_) => bail!(usage(anyhow!("--chat-template-kwargs must be a JSON object"))),
+            Err(error) => bail!(usage(anyhow!("--chat-template-kwargs: {error}"))),
+        },
+    };
+    Ok(TemplateChoice { replacement, kwargs })
+}
