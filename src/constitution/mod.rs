@@ -1,10 +1,31 @@
 //! Constitutions: the written principles that responses are held to.
+//!
+//! [`load`] takes the name of a shipped constitution or the path of a YAML file and gives the resolved
+//! form. On the way a file becomes a tree that knows its lines, is held against the form of the
+//! format, is read by `serde_yaml`, and is laid over the files that it extends; every problem is
+//! reported with file, line, column and a remedy.
 
 pub mod check;
+mod error;
+mod language;
+mod merge;
+mod pattern;
+mod resolve;
+mod sentences;
+mod shape;
+mod source;
+mod template;
+mod tree;
+mod wire;
 
 use serde::{Deserialize, Serialize};
 
-pub use check::Check;
+pub use check::{Breach, Check};
+pub use error::{Code, ConstitutionError, Place, Problem, Span};
+pub use merge::Origin;
+pub use resolve::{MAX_BYTES, Resolved, resolve};
+pub use source::{Loaded, SHIPPED, Shipped, Source, load};
+pub use template::VARIABLES;
 
 use crate::digest::Digest;
 

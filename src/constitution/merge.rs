@@ -1,0 +1,291 @@
+//! Laying files over each other: bases first, then what changes them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::error::{Code, Place, Problem, Span, did_you_mean, excerpt};
+use super::resolve::Layer;
+use super::tree::Node;
+use super::wire;
+use super::{Constitution, Defaults, Principle, Severity, Status};
+
+/// The precedence of a principle that does not say.
+const DEFAULT_PRECEDENCE: i64 = 100;
+
+/// Where a principle was written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Origin {
+    /// Where it begins, in the file that first has it.
+    pub principle: Place,
+    /// Where each of its fields was last written; fields left to their defaults are not here.
+    pub fields: BTreeMap<String, Place>,
+}
+
+/// What comes out of laying files over each other.
+pub(super) struct Merged {
+    pub constitution: Constitution,
+    pub origins: BTreeMap<String, Origin>,
+    /// Where `defaults.select` was last written.
+    select: Option<Place>,
+}
+
+/// The files that make up `layer`, in the order in which they are applied.
+pub(super) fn order(layers: &[Layer], layer: usize) -> Vec<usize> {
+    // The depth is bounded by the number of files that may extend each other in a row.
+    fn visit(layers: &[Layer], at: usize, order: &mut Vec<usize>) {
+        for &base in &layers[at].bases {
+            if !order.contains(&base) {
+                visit(layers, base, order);
+            }
+        }
+        order.push(at);
+    }
+    let mut order = Vec::new();
+    visit(layers, layer, &mut order);
+    order
+}
+
+/// A principle while files are being laid over each other.
+struct Slot {
+    principle: wire::Principle,
+    origin: Origin,
+    /// The file that first has it.
+    definer: usize,
+}
+
+/// Lays the files in `order` over each other and fills in defaults. The last one gives the name.
+pub(super) fn merge(layers: &[Layer], order: &[usize], problems: &mut Vec<Problem>) -> Merged {
+    let mut slots: Vec<Slot> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut defaults = Defaults::default();
+    let mut select = None;
+    for &at in order {
+        let layer = &layers[at];
+        let extended: BTreeSet<usize> = self::order(layers, at).into_iter().collect();
+        let nodes = layer
+            .root
+            .get("principles")
+            .map_or(&[][..], |node| node.items());
+        for (principle, node) in layer.wire.principles.iter().zip(nodes) {
+            match places.get(&principle.id) {
+                Some(&place) if extended.contains(&slots[place].definer) => {
+                    slots[place].change(layer, principle, node);
+                }
+                Some(&place) => problems.push(clash(layer, node, &slots[place])),
+                None => {
+                    places.insert(principle.id.clone(), slots.len());
+                    slots.push(Slot::new(layer, at, principle, node));
+                }
+            }
+        }
+        let own = &layer.wire.defaults;
+        defaults.rounds = own.rounds.or(defaults.rounds);
+        defaults.revise = own.revise.or(defaults.revise);
+        if let Some(text) = &own.select {
+            defaults.select = Some(text.trim().to_owned());
+            let node = layer
+                .root
+                .get("defaults")
+                .and_then(|node| node.get("select"));
+            select = node.map(|node| layer.place(node.span));
+        }
+    }
+    for slot in &slots {
+        slot.check(&slots, problems);
+    }
+    let mut origins = BTreeMap::new();
+    let mut principles = Vec::new();
+    for slot in slots {
+        origins.insert(slot.principle.id.clone(), slot.origin);
+        principles.push(filled(slot.principle));
+    }
+    let file = order.last().map(|&at| &layers[at].wire);
+    let own = |field: fn(&wire::File) -> Option<&str>| {
+        file.and_then(field).map_or("", str::trim).to_owned()
+    };
+    let version = own(|file| file.version.as_deref());
+    let constitution = Constitution {
+        schema: file.map_or(1, |file| file.schema),
+        name: own(|file| Some(&file.name)),
+        version: if version.is_empty() {
+            "0.0.0".to_owned()
+        } else {
+            version
+        },
+        description: own(|file| file.description.as_deref()),
+        license: own(|file| file.license.as_deref()),
+        defaults,
+        principles,
+    };
+    Merged {
+        constitution,
+        origins,
+        select,
+    }
+}
+
+/// What only a constitution that is going to be used must fulfil; a file to be extended need not.
+pub(super) fn check_root(root: &Layer, merged: &Merged, problems: &mut Vec<Problem>) {
+    let constitution = &merged.constitution;
+    let mut say = |code, place: Place, message: &str, remedy: &str| {
+        let span = Some(place.span);
+        problems.push(Problem::new(code, &place.file, span, message, remedy));
+    };
+    let node = |key| root.root.get(key).map_or(root.root.span, |node| node.span);
+    if constitution.name.is_empty() {
+        let place = root.place(node("name"));
+        say(Code::EmptyText, place, "`name` is empty", "give it a name");
+    }
+    if constitution.active().is_empty() {
+        let message = match constitution.principles.len() {
+            0 => "there are no principles",
+            _ => "no principle has `status: active`",
+        };
+        let remedy = "write at least one under `principles`, active and with an `id`, a `critique` and a `revision`";
+        let place = root.place(node("principles"));
+        say(Code::NoPrinciples, place, message, remedy);
+    }
+    let (Some(select), Some(place)) = (&constitution.defaults.select, &merged.select) else {
+        return;
+    };
+    if matches!(select.as_str(), "sample" | "all") {
+        return;
+    }
+    for id in select.split(',').map(str::trim) {
+        if constitution.principle(id).is_none() {
+            let ids = constitution.principles.iter().map(|p| p.id.as_str());
+            let guess = did_you_mean(id, ids.chain(["sample", "all"]));
+            let id = excerpt(id);
+            let message = format!("`select` names the principle `{id}`, which is not there{guess}");
+            let remedy = "write `sample`, `all`, or ids with commas between them";
+            say(Code::UnknownId, place.clone(), &message, remedy);
+        }
+    }
+}
+
+/// Two files that know nothing of each other have principles with one id.
+fn clash(layer: &Layer, node: &Node, other: &Slot) -> Problem {
+    let id = &other.principle.id;
+    let other = &other.origin.principle;
+    let message = format!("the principle `{id}` is also at {other}, in a file not extended here");
+    let remedy = "rename one of them, or let one of the files extend the other";
+    Problem::new(
+        Code::DuplicateId,
+        &layer.file,
+        Some(id_span(node)),
+        message,
+        remedy,
+    )
+}
+
+fn id_span(principle: &Node) -> Span {
+    principle.get("id").map_or(principle.span, |id| id.span)
+}
+
+impl Slot {
+    fn new(layer: &Layer, definer: usize, principle: &wire::Principle, node: &Node) -> Self {
+        let mut slot = Slot {
+            principle: wire::Principle::empty(&principle.id),
+            origin: Origin {
+                principle: layer.place(id_span(node)),
+                fields: BTreeMap::new(),
+            },
+            definer,
+        };
+        slot.change(layer, principle, node);
+        slot
+    }
+
+    /// Takes over the fields that are written.
+    fn change(&mut self, layer: &Layer, changes: &wire::Principle, node: &Node) {
+        self.principle.overlay(changes);
+        for entry in node.entries() {
+            let place = layer.place(entry.value.span);
+            self.origin.fields.insert(entry.key.clone(), place);
+        }
+    }
+
+    /// What a principle must have once all files are laid over each other.
+    fn check(&self, all: &[Slot], problems: &mut Vec<Problem>) {
+        let principle = &self.principle;
+        if principle.check.is_none() {
+            self.must_say("critique", principle.critique.as_deref(), all, problems);
+        }
+        self.must_say("revision", principle.revision.as_deref(), all, problems);
+        let Some(check) = &principle.check else {
+            return;
+        };
+        let place = self.origin.fields.get("check");
+        let place = place.unwrap_or(&self.origin.principle);
+        let mut say = |message, remedy| {
+            let span = Some(place.span);
+            problems.push(Problem::new(
+                Code::BadValue,
+                &place.file,
+                span,
+                message,
+                remedy,
+            ));
+        };
+        if check.is_empty() {
+            let message = format!("the check of `{}` has no rule", principle.id);
+            say(message, "add a rule such as `max_sentences: 3`");
+        }
+        if let (Some(least), Some(most)) = (check.min_words, check.max_words)
+            && least > most
+        {
+            let message =
+                format!("no response has at least {least} words and at most {most} words");
+            say(message, "make `min_words` smaller than `max_words`");
+        }
+    }
+
+    fn must_say(&self, field: &str, text: Option<&str>, all: &[Slot], problems: &mut Vec<Problem>) {
+        let id = &self.principle.id;
+        let remedy = match field {
+            "critique" => "say what to look for, or let a `check` decide",
+            _ => "say how to mend a response",
+        };
+        let (code, place, message) = match text {
+            Some(text) if !text.trim().is_empty() => return,
+            Some(_) => {
+                let message = format!("the {field} of `{id}` is empty");
+                (Code::EmptyText, self.origin.fields.get(field), message)
+            }
+            None => {
+                let others = all.iter().filter(|slot| slot.definer != self.definer);
+                let guess = did_you_mean(id, others.map(|slot| slot.principle.id.as_str()));
+                let message = format!("the principle `{id}` has no {field}{guess}");
+                (Code::MissingKey, None, message)
+            }
+        };
+        let place = place.unwrap_or(&self.origin.principle);
+        let span = Some(place.span);
+        problems.push(Problem::new(code, &place.file, span, message, remedy));
+    }
+}
+
+/// A principle with its defaults filled in. Prose loses the white space around it, which is layout.
+fn filled(principle: wire::Principle) -> Principle {
+    let prose = |text: Option<String>| text.unwrap_or_default().trim().to_owned();
+    let title = prose(principle.title);
+    Principle {
+        title: if title.is_empty() {
+            principle.id.clone()
+        } else {
+            title
+        },
+        id: principle.id,
+        critique: prose(principle.critique),
+        revision: prose(principle.revision),
+        // Adding 0 turns -0 into 0, which would otherwise have a digest of its own.
+        weight: principle.weight.unwrap_or(1.0) + 0.0,
+        precedence: principle.precedence.unwrap_or(DEFAULT_PRECEDENCE),
+        severity: principle.severity.unwrap_or(Severity::Major),
+        tags: principle.tags.unwrap_or_default(),
+        status: principle.status.unwrap_or(Status::Active),
+        rationale: prose(principle.rationale),
+        check: principle.check,
+        examples: principle.examples.unwrap_or_default(),
+        tests: principle.tests.unwrap_or_default(),
+    }
+}

@@ -1,0 +1,349 @@
+//! Following `extends`: from a root file to the resolved constitution.
+//!
+//! Files are laid over each other, bases first and in the order in which they are named; a file that is
+//! reached twice is applied once, at its first place. A file may add principles and change single
+//! fields of principles that the files it extends have.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
+
+use super::error::{Code, ConstitutionError, Place, Problem, Span, excerpt};
+use super::merge::{self, Origin};
+use super::tree::{self, Node};
+use super::{Constitution, shape, wire};
+use crate::digest::Digest;
+
+/// How large a file may be, in bytes. Larger ones are refused before they are parsed.
+pub const MAX_BYTES: usize = 1 << 20;
+/// How many files may extend each other in a row.
+const MAX_LEVELS: usize = 16;
+/// How many files one constitution may be made of.
+const MAX_FILES: usize = 64;
+
+/// A constitution in its resolved form, and where its parts were written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    /// The resolved form.
+    pub constitution: Constitution,
+    /// Its digest.
+    pub digest: Digest,
+    /// The files that it was made of, in the order in which they were applied; the root is last.
+    pub files: Vec<PathBuf>,
+    /// Where each principle was written, by id.
+    pub origins: BTreeMap<String, Origin>,
+}
+
+/// Resolves a constitution from the text of its root file. `read` gives the text of a file that
+/// `extends` names; its path is relative to wherever `root_name` is relative to.
+///
+/// # Errors
+///
+/// Everything that is wrong with the files, as far as it can be told at once. An error of `read` that
+/// carries a [`Problem`] is reported as that problem, and any other at the entry that names the file.
+pub fn resolve(
+    root_name: &Path,
+    root_text: &str,
+    read: &mut dyn FnMut(&Path) -> io::Result<String>,
+) -> Result<Resolved, ConstitutionError> {
+    let mut loader = Loader {
+        read,
+        layers: Vec::new(),
+        seen: HashMap::new(),
+        chain: Vec::new(),
+        discovered: Vec::new(),
+        problems: Vec::new(),
+    };
+    let root = loader.visit(root_name, root_text);
+    if let Some(root) = root.filter(|_| loader.problems.is_empty()) {
+        let order = merge::order(&loader.layers, root);
+        let merged = merge::merge(&loader.layers, &order, &mut loader.problems);
+        merge::check_root(&loader.layers[root], &merged, &mut loader.problems);
+        if loader.problems.is_empty() {
+            let files = order.iter().map(|&at| loader.layers[at].file.clone());
+            return Ok(Resolved {
+                digest: merged.constitution.digest(),
+                files: files.collect(),
+                constitution: merged.constitution,
+                origins: merged.origins,
+            });
+        }
+    }
+    Err(loader.error())
+}
+
+/// One file, read and found well-formed.
+pub(super) struct Layer {
+    pub file: PathBuf,
+    pub wire: wire::File,
+    pub root: Rc<Node>,
+    /// The files that it extends, in order, by their place among the layers.
+    pub bases: Vec<usize>,
+}
+
+impl Layer {
+    /// A stretch of this file.
+    pub fn place(&self, span: Span) -> Place {
+        Place {
+            file: self.file.clone(),
+            span,
+        }
+    }
+}
+
+struct Loader<'r> {
+    read: &'r mut dyn FnMut(&Path) -> io::Result<String>,
+    layers: Vec<Layer>,
+    /// Files that were visited, and their layer where they are well-formed.
+    seen: HashMap<PathBuf, Option<usize>>,
+    /// The files from the root to the one being visited.
+    chain: Vec<PathBuf>,
+    discovered: Vec<PathBuf>,
+    problems: Vec<Problem>,
+}
+
+/// An entry of `extends`.
+struct Extend<'a> {
+    path: PathBuf,
+    pin: Option<&'a str>,
+    span: Span,
+}
+
+impl Loader<'_> {
+    /// The problems in the order of the files, and of the lines within a file.
+    fn error(mut self) -> ConstitutionError {
+        let rank = |file: &PathBuf| self.discovered.iter().position(|known| known == file);
+        self.problems
+            .sort_by_cached_key(|problem| (rank(&problem.file), problem.span));
+        ConstitutionError {
+            problems: self.problems,
+        }
+    }
+
+    fn visit(&mut self, file: &Path, text: &str) -> Option<usize> {
+        self.discovered.push(file.to_owned());
+        if text.len() > MAX_BYTES {
+            self.problems.push(too_large(file));
+            return None;
+        }
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let before = self.problems.len();
+        let root = match tree::read(file, text, &mut self.problems) {
+            Ok(root) => root,
+            Err(problem) => {
+                self.problems.push(problem);
+                return None;
+            }
+        };
+        shape::check(file, text, &root, &mut self.problems);
+        self.duplicate_ids(file, &root);
+        let well_formed = self.problems.len() == before;
+
+        self.chain.push(normal(file));
+        let bases = self.bases(file, &root);
+        self.chain.pop();
+
+        if !well_formed {
+            return None;
+        }
+        let wire = match serde_yaml::from_str(text) {
+            Ok(wire) => wire,
+            Err(error) => {
+                self.problems.push(unread(file, &error));
+                return None;
+            }
+        };
+        self.layers.push(Layer {
+            file: file.to_owned(),
+            wire,
+            root,
+            bases,
+        });
+        Some(self.layers.len() - 1)
+    }
+
+    /// Visits the files that a file extends.
+    fn bases(&mut self, file: &Path, root: &Node) -> Vec<usize> {
+        let Some(node) = root.get("extends") else {
+            return Vec::new();
+        };
+        let one = std::slice::from_ref(node);
+        let entries = if node.text().is_some() {
+            one
+        } else {
+            node.items()
+        };
+        let mut bases = Vec::new();
+        for entry in entries {
+            let Some(text) = entry.text().filter(|text| !text.is_empty()) else {
+                continue;
+            };
+            let (path, pin) = match text.split_once("#b3:") {
+                Some((path, _)) => (path, Some(&text[path.len() + 1..])),
+                None => (text, None),
+            };
+            let folder = file.parent().unwrap_or(Path::new(""));
+            let extend = Extend {
+                path: normal(&folder.join(path)),
+                pin,
+                span: entry.span,
+            };
+            let clean = self.problems.is_empty();
+            if let Some(base) = self.base(file, &extend) {
+                bases.push(base);
+                if clean && self.problems.is_empty() {
+                    self.check_pin(file, &extend, base);
+                }
+            }
+        }
+        bases
+    }
+
+    fn base(&mut self, file: &Path, extend: &Extend<'_>) -> Option<usize> {
+        if let Some(at) = self.chain.iter().position(|known| *known == extend.path) {
+            let names = self.chain[at..].iter().chain([&extend.path]);
+            let names: Vec<_> = names.map(|path| path.display().to_string()).collect();
+            let message = format!("files extend each other in a circle: {}", names.join(" → "));
+            let remedy = "remove this entry, or move what both need into a third file";
+            self.say(Code::ExtendsCycle, file, extend.span, message, remedy);
+            return None;
+        }
+        if let Some(known) = self.seen.get(&extend.path) {
+            return *known;
+        }
+        if self.chain.len() >= MAX_LEVELS {
+            let message = format!("more than {MAX_LEVELS} files extend each other in a row");
+            let remedy = "extend fewer files";
+            self.say(Code::ExtendsCycle, file, extend.span, message, remedy);
+            return None;
+        }
+        if self.discovered.len() > MAX_FILES {
+            let message = format!("the constitution is made of more than {MAX_FILES} files");
+            self.say(
+                Code::TooLarge,
+                file,
+                extend.span,
+                message,
+                "extend fewer files",
+            );
+            return None;
+        }
+        let layer = match (self.read)(&extend.path) {
+            Ok(text) => self.visit(&extend.path, &text),
+            Err(error) => {
+                self.unreadable(file, extend, error);
+                None
+            }
+        };
+        self.seen.insert(extend.path.clone(), layer);
+        layer
+    }
+
+    fn unreadable(&mut self, file: &Path, extend: &Extend<'_>, error: io::Error) {
+        self.discovered.push(extend.path.clone());
+        let path = extend.path.display();
+        if error.kind() == io::ErrorKind::NotFound {
+            let message = format!("the extended file `{path}` is missing");
+            let remedy = "correct the path, which is relative to this file";
+            return self.say(Code::ExtendsMissing, file, extend.span, message, remedy);
+        }
+        match error.downcast::<Problem>() {
+            Ok(problem) => self.problems.push(problem),
+            Err(error) => {
+                let message = format!("the extended file `{path}` cannot be read: {error}");
+                let remedy = "check the path and its permissions";
+                self.say(Code::Unreadable, file, extend.span, message, remedy);
+            }
+        }
+    }
+
+    fn check_pin(&mut self, file: &Path, extend: &Extend<'_>, base: usize) {
+        let Some(pin) = extend.pin else { return };
+        let order = merge::order(&self.layers, base);
+        let merged = merge::merge(&self.layers, &order, &mut self.problems);
+        if !self.problems.is_empty() {
+            return;
+        }
+        let found = merged.constitution.digest();
+        let path = extend.path.display();
+        match Digest::parse(pin) {
+            Some(wanted) if wanted == found => {}
+            Some(wanted) => {
+                let message = format!("`{path}` has the digest {found}, and {wanted} is asked for");
+                let remedy = "review what changed in it, then write the new digest here";
+                self.say(Code::ExtendsDigest, file, extend.span, message, remedy);
+            }
+            None => {
+                let message = format!("`{}` is not a digest", excerpt(pin));
+                let remedy = format!("write `#{found}`, the digest of `{path}` as it is now");
+                self.say(Code::BadValue, file, extend.span, message, remedy);
+            }
+        }
+    }
+
+    fn duplicate_ids(&mut self, file: &Path, root: &Node) {
+        let mut lines = HashMap::new();
+        for principle in root.get("principles").map_or(&[][..], |node| node.items()) {
+            let Some(node) = principle.get("id") else {
+                continue;
+            };
+            let Some(id) = node.text() else { continue };
+            let line = node.span.line;
+            if let Some(first) = lines.insert(id, line) {
+                let id = excerpt(id);
+                let message =
+                    format!("two principles have the id `{id}`: lines {first} and {line}");
+                let remedy = "rename or remove one of them";
+                self.say(Code::DuplicateId, file, node.span, message, remedy);
+            }
+        }
+    }
+
+    fn say(
+        &mut self,
+        code: Code,
+        file: &Path,
+        span: Span,
+        message: String,
+        remedy: impl Into<String>,
+    ) {
+        let problem = Problem::new(code, file, Some(span), message, remedy);
+        self.problems.push(problem);
+    }
+}
+
+/// The problem of a file that is larger than [`MAX_BYTES`].
+pub(super) fn too_large(file: &Path) -> Problem {
+    let message = format!("the file is larger than {MAX_BYTES} bytes");
+    let remedy = "split it with `extends`";
+    Problem::new(Code::TooLarge, file, None, message, remedy)
+}
+
+/// What is left to the deserialiser: where it reads YAML more strictly than the tree does.
+fn unread(file: &Path, error: &serde_yaml::Error) -> Problem {
+    let at = error.location();
+    let span = at.map(|at| Span::point(at.line().max(1), at.column().max(1)));
+    let message = format!("this cannot be read: {error}");
+    let remedy = "put the value in quotes";
+    Problem::new(Code::Syntax, file, span, message, remedy)
+}
+
+/// A path without `.` and `a/..`, so that one file has one name.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if ends_with_name(&normal) => {
+                normal.pop();
+            }
+            other => normal.push(other),
+        }
+    }
+    normal
+}
+
+fn ends_with_name(path: &Path) -> bool {
+    matches!(path.components().next_back(), Some(Component::Normal(_)))
+}

@@ -1,0 +1,485 @@
+//! The form of a constitution file, as a table, and the walk that holds a file against it.
+//!
+//! Everything that can be said of one value on its own is said here, with its place and all at once:
+//! unknown keys, wrong types, words out of range, broken templates and patterns. A file without a
+//! problem is then handed to `serde_yaml`; what concerns several values is up to `resolve`.
+
+use std::path::Path;
+
+use super::check::{LANGUAGES, Pattern};
+use super::error::{Code, Problem, Span, did_you_mean, excerpt};
+use super::template;
+use super::tree::{Data, Node};
+
+/// How many patterns one file may have: each costs time to compile.
+const MAX_PATTERNS: usize = 256;
+
+/// What a value must be.
+#[derive(Clone, Copy)]
+pub(super) enum Kind {
+    /// Text; a number without quotes is a mistake.
+    Text,
+    /// Text; a number without quotes is taken as it is written.
+    Words,
+    /// Text that is rendered with the variables of a principle.
+    Template,
+    /// Text that is not empty.
+    Needle,
+    /// A kebab-case id.
+    Id,
+    /// A regular expression.
+    Pattern,
+    /// An ISO 639-1 code that can be told from text.
+    Language,
+    /// The version of the format.
+    Schema,
+    /// A finite number within these bounds.
+    Number(f64, f64),
+    /// A whole number within these bounds.
+    Whole(i64, i64),
+    /// `true` or `false`.
+    Bool,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// A list of values.
+    List(&'static Kind),
+    /// A list of at least one value, or the value alone.
+    OneOrMore(&'static Kind),
+    /// A mapping with these keys.
+    Map(&'static str, &'static [Key]),
+}
+
+/// A key of a mapping.
+pub(super) struct Key {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub required: bool,
+}
+
+const fn must(name: &'static str, kind: Kind) -> Key {
+    let required = true;
+    Key {
+        name,
+        kind,
+        required,
+    }
+}
+
+const fn may(name: &'static str, kind: Kind) -> Key {
+    let required = false;
+    Key {
+        name,
+        kind,
+        required,
+    }
+}
+
+/// The whole file.
+pub(super) const FILE: Kind = Kind::Map(
+    "a constitution",
+    &[
+        may("schema", Kind::Schema),
+        must("name", Kind::Words),
+        may("version", Kind::Words),
+        may("description", Kind::Text),
+        may("license", Kind::Text),
+        may("extends", Kind::OneOrMore(&Kind::Needle)),
+        may("defaults", Kind::Map("`defaults`", DEFAULTS)),
+        may(
+            "principles",
+            Kind::List(&Kind::Map("a principle", PRINCIPLE)),
+        ),
+    ],
+);
+
+const DEFAULTS: &[Key] = &[
+    may("rounds", Kind::Whole(1, 1000)),
+    may("select", Kind::Text),
+    may("revise", Kind::OneOf(&["when-violated", "always"])),
+];
+
+const PRINCIPLE: &[Key] = &[
+    must("id", Kind::Id),
+    may("title", Kind::Words),
+    may("critique", Kind::Template),
+    may("revision", Kind::Template),
+    may("weight", Kind::Number(0.0, 1e6)),
+    may("precedence", Kind::Whole(i64::MIN, i64::MAX)),
+    may("severity", Kind::OneOf(&["minor", "major", "critical"])),
+    may("tags", Kind::List(&Kind::Words)),
+    may("status", Kind::OneOf(&["active", "draft", "retired"])),
+    may("rationale", Kind::Text),
+    may("check", Kind::Map("`check`", CHECK)),
+    may("examples", Kind::List(&Kind::Map("an example", EXAMPLE))),
+    may("tests", Kind::List(&Kind::Map("a test", TEST))),
+];
+
+const CHECK: &[Key] = &[
+    may("starts_with_any", Kind::OneOrMore(&Kind::Needle)),
+    may("ends_with_any", Kind::OneOrMore(&Kind::Needle)),
+    may("contains", Kind::OneOrMore(&Kind::Needle)),
+    may("not_contains", Kind::OneOrMore(&Kind::Needle)),
+    may("regex", Kind::OneOrMore(&Kind::Pattern)),
+    may("not_regex", Kind::OneOrMore(&Kind::Pattern)),
+    may("min_words", Kind::Whole(0, u32::MAX as i64)),
+    may("max_words", Kind::Whole(0, u32::MAX as i64)),
+    may("max_chars", Kind::Whole(0, u32::MAX as i64)),
+    may("max_sentences", Kind::Whole(0, u32::MAX as i64)),
+    may("json", Kind::Bool),
+    may("language", Kind::Language),
+];
+
+const EXAMPLE: &[Key] = &[
+    must("prompt", Kind::Words),
+    must("response", Kind::Words),
+    must("critique", Kind::Words),
+    must("revision", Kind::Words),
+];
+
+const TEST: &[Key] = &[
+    must("prompt", Kind::Words),
+    must("response", Kind::Words),
+    must("expect", Kind::OneOf(&["violation", "ok"])),
+];
+
+/// Holds a file against its form and appends what is wrong.
+pub(super) fn check(file: &Path, text: &str, root: &Node, problems: &mut Vec<Problem>) {
+    let mut walk = Walk {
+        file,
+        text,
+        patterns: 0,
+        problems,
+    };
+    walk.value("the file", root, &FILE);
+}
+
+struct Walk<'a> {
+    file: &'a Path,
+    text: &'a str,
+    patterns: usize,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Walk<'_> {
+    fn say(&mut self, code: Code, span: Span, message: String, remedy: impl Into<String>) {
+        let problem = Problem::new(code, self.file, Some(span), message, remedy);
+        self.problems.push(problem);
+    }
+
+    fn wrong_type(&mut self, name: &str, node: &Node, wanted: &str) {
+        let found = found(node);
+        let message = format!("{name} must be {wanted}, and this is {found}");
+        let remedy = match (wanted, &node.data) {
+            (_, _) if node.is_null() => "write a value after the colon, or remove the key",
+            ("text", Data::Scalar { .. }) => "put it in quotes",
+            ("text", Data::Map(_)) => "put it in quotes if a `: ` inside it is part of the text",
+            (wanted, _) if wanted.contains("number") => "write a plain number without quotes",
+            _ => "see the other files in the same form",
+        };
+        self.say(Code::WrongType, node.span, message, remedy);
+    }
+
+    fn value(&mut self, name: &str, node: &Node, kind: &Kind) {
+        match kind {
+            Kind::Map(what, keys) => self.map(name, what, keys, node),
+            Kind::List(inner) => match &node.data {
+                Data::List(items) => items.iter().for_each(|item| self.value(name, item, inner)),
+                _ => self.wrong_type(name, node, "a list"),
+            },
+            Kind::OneOrMore(inner) => match &node.data {
+                Data::List(items) if items.is_empty() => {
+                    let message = format!("{name} is an empty list");
+                    self.say(Code::BadValue, node.span, message, "fill it or remove it");
+                }
+                Data::List(items) => items.iter().for_each(|item| self.value(name, item, inner)),
+                _ => self.value(name, node, inner),
+            },
+            Kind::Schema => self.schema(name, node),
+            Kind::Number(least, most) => self.number(name, node, *least, *most),
+            Kind::Whole(least, most) => self.whole(name, node, *least, *most),
+            Kind::Bool => match scalar(node) {
+                Some(serde_yaml::Value::Bool(_)) => {}
+                _ => self.wrong_type(name, node, "`true` or `false`"),
+            },
+            Kind::Text | Kind::Words | Kind::Template | Kind::Needle => {
+                self.text(name, node, kind);
+            }
+            Kind::Id | Kind::Pattern | Kind::Language | Kind::OneOf(_) => {
+                self.word(name, node, kind);
+            }
+        }
+    }
+
+    fn map(&mut self, name: &str, what: &str, keys: &[Key], node: &Node) {
+        let Data::Map(entries) = &node.data else {
+            return self.wrong_type(name, node, "a mapping (`key: value` lines)");
+        };
+        for entry in entries {
+            match keys.iter().find(|key| key.name == entry.key) {
+                Some(key) => self.value(&format!("`{}`", key.name), &entry.value, &key.kind),
+                None => {
+                    let guess = did_you_mean(&entry.key, keys.iter().map(|key| key.name));
+                    let written = excerpt(&entry.key);
+                    let message = format!("{what} has no key `{written}`{guess}");
+                    let names: Vec<_> = keys.iter().map(|key| key.name).collect();
+                    let remedy = format!("its keys are {}", names.join(", "));
+                    self.say(Code::UnknownKey, entry.key_span, message, remedy);
+                }
+            }
+        }
+        for key in keys.iter().filter(|key| key.required) {
+            if node.get(key.name).is_none() {
+                let message = format!("{what} must have `{}`", key.name);
+                let remedy = format!("add `{}: …`", key.name);
+                self.say(Code::MissingKey, node.span, message, remedy);
+            }
+        }
+    }
+
+    fn schema(&mut self, name: &str, node: &Node) {
+        match scalar(node) {
+            Some(serde_yaml::Value::Number(number)) if number.as_u64() == Some(1) => {}
+            Some(serde_yaml::Value::Number(number)) => {
+                let message = format!("`schema` {number} is not a version that is known here");
+                let remedy = "write `schema: 1`, or use a newer release of this program";
+                self.say(Code::UnknownSchema, node.span, message, remedy);
+            }
+            _ => self.wrong_type(name, node, "the number 1"),
+        }
+    }
+
+    fn number(&mut self, name: &str, node: &Node, least: f64, most: f64) {
+        let value = match scalar(node) {
+            Some(serde_yaml::Value::Number(number)) => number.as_f64(),
+            _ => None,
+        };
+        match value {
+            Some(value) if (least..=most).contains(&value) => {}
+            Some(value) => self.out_of_range(name, node, value, least, most),
+            None => self.wrong_type(name, node, "a number"),
+        }
+    }
+
+    fn whole(&mut self, name: &str, node: &Node, least: i64, most: i64) {
+        let number = match scalar(node) {
+            Some(serde_yaml::Value::Number(number)) => number,
+            _ => return self.wrong_type(name, node, "a whole number"),
+        };
+        match number.as_i64() {
+            Some(value) if (least..=most).contains(&value) => {}
+            Some(value) => self.out_of_range(name, node, value, least, most),
+            None if number.is_u64() => self.out_of_range(name, node, number, least, most),
+            None => self.wrong_type(name, node, "a whole number"),
+        }
+    }
+
+    fn out_of_range<V: std::fmt::Display, B: std::fmt::Display>(
+        &mut self,
+        name: &str,
+        node: &Node,
+        value: V,
+        least: B,
+        most: B,
+    ) {
+        let message = format!("{name} is {value}");
+        let remedy = format!("write a number from {least} to {most}");
+        self.say(Code::BadValue, node.span, message, remedy);
+    }
+
+    fn text(&mut self, name: &str, node: &Node, kind: &Kind) {
+        let Some(text) = node.text().filter(|_| !node.is_null()) else {
+            return self.wrong_type(name, node, "text");
+        };
+        match kind {
+            Kind::Text | Kind::Template if !is_text(node) => self.wrong_type(name, node, "text"),
+            Kind::Template => template::check(self.file, self.text, name, node, self.problems),
+            Kind::Needle if text.is_empty() => {
+                let message = format!("{name} has an empty text");
+                self.say(Code::EmptyText, node.span, message, "fill it or remove it");
+            }
+            _ => {}
+        }
+    }
+
+    fn word(&mut self, name: &str, node: &Node, kind: &Kind) {
+        let Some(text) = node.text().filter(|_| !node.is_null()) else {
+            return self.wrong_type(name, node, "text");
+        };
+        let one_of = |words: &[&'static str]| {
+            let guess = did_you_mean(text, words.iter().copied());
+            let message = format!("{name} cannot be `{}`{guess}", excerpt(text));
+            (message, format!("write one of {}", words.join(", ")))
+        };
+        match kind {
+            Kind::OneOf(words) if !words.contains(&text) => {
+                let (message, remedy) = one_of(words);
+                self.say(Code::BadValue, node.span, message, remedy);
+            }
+            Kind::Language if LANGUAGES.iter().all(|(code, _)| *code != text) => {
+                let codes: Vec<_> = LANGUAGES.iter().map(|(code, _)| *code).collect();
+                let (message, remedy) = one_of(&codes);
+                self.say(Code::BadValue, node.span, message, remedy);
+            }
+            Kind::Id if !is_kebab(text) => {
+                let message = format!("the id `{}` is not kebab-case", excerpt(text));
+                let remedy = match kebab(text) {
+                    Some(kebab) => format!("write `{kebab}`"),
+                    None => "use lower-case letters, digits and single hyphens".to_owned(),
+                };
+                self.say(Code::BadId, node.span, message, remedy);
+            }
+            Kind::Pattern => self.pattern(name, node, text),
+            _ => {}
+        }
+    }
+
+    fn pattern(&mut self, name: &str, node: &Node, text: &str) {
+        self.patterns += 1;
+        if self.patterns == MAX_PATTERNS + 1 {
+            let message = format!("the file has more than {MAX_PATTERNS} patterns");
+            let remedy = "join patterns with `|`, or split the file with `extends`";
+            self.say(Code::TooLarge, node.span, message, remedy);
+        }
+        if self.patterns > MAX_PATTERNS {
+            return;
+        }
+        if text.is_empty() {
+            let message = format!("{name} has an empty pattern");
+            self.say(Code::EmptyText, node.span, message, "fill it or remove it");
+        } else if let Err(error) = Pattern::new(text) {
+            let message = format!("{name} has a pattern that cannot be used: {error}");
+            let remedy = "write it in single quotes, in the syntax of the Rust `regex` crate";
+            self.say(Code::Pattern, node.span, message, remedy);
+        }
+    }
+}
+
+/// What an unquoted scalar stands for, by the rules of the deserialiser.
+fn scalar(node: &Node) -> Option<serde_yaml::Value> {
+    const LONGEST: usize = 64;
+    match &node.data {
+        Data::Scalar { text, plain: true } if text.len() <= LONGEST => {
+            serde_yaml::from_str(text).ok()
+        }
+        _ => None,
+    }
+}
+
+/// Whether a scalar is text, and not a number or a boolean without quotes.
+fn is_text(node: &Node) -> bool {
+    use serde_yaml::Value::{Bool, Null, Number};
+    !matches!(scalar(node), Some(Bool(_) | Number(_) | Null))
+}
+
+fn found(node: &Node) -> &'static str {
+    match (&node.data, scalar(node)) {
+        (Data::List(_), _) => "a list",
+        (Data::Map(_), _) => "a mapping",
+        _ if node.is_null() => "missing",
+        (_, Some(serde_yaml::Value::Number(_))) => "a number",
+        (_, Some(serde_yaml::Value::Bool(_))) => "a boolean",
+        _ => "text",
+    }
+}
+
+fn is_kebab(text: &str) -> bool {
+    const LONGEST: usize = 100;
+    text.len() <= LONGEST
+        && text.split('-').all(|part| {
+            let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+            !part.is_empty() && part.bytes().all(plain)
+        })
+}
+
+/// The nearest kebab-case id, where there is one.
+fn kebab(text: &str) -> Option<String> {
+    let mut kebab = String::new();
+    for c in text.chars().take(200) {
+        match c {
+            'a'..='z' | '0'..='9' => kebab.push(c),
+            'A'..='Z' => kebab.push(c.to_ascii_lowercase()),
+            _ if kebab.ends_with('-') || kebab.is_empty() => {}
+            _ => kebab.push('-'),
+        }
+    }
+    let kebab = kebab.trim_end_matches('-');
+    is_kebab(kebab).then(|| kebab.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::constitution::wire;
+
+    /// The keys that serde knows, from the message that it gives for one it does not.
+    fn serde_keys<T: serde::de::DeserializeOwned + std::fmt::Debug>() -> Vec<String> {
+        let error = serde_yaml::from_str::<T>("no-such-key: 1").unwrap_err();
+        let message = error.to_string();
+        let names = message.split("expected one of").nth(1).unwrap();
+        names
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn table_keys(kind: &Kind) -> Vec<String> {
+        match kind {
+            Kind::Map(_, keys) => keys.iter().map(|key| key.name.to_owned()).collect(),
+            _ => panic!("not a mapping"),
+        }
+    }
+
+    #[test]
+    fn the_table_and_the_types_have_the_same_keys() {
+        use crate::constitution::{Check, Defaults, Example, PrincipleTest};
+        let pairs = [
+            (table_keys(&FILE), serde_keys::<wire::File>()),
+            (
+                table_keys(&Kind::Map("", PRINCIPLE)),
+                serde_keys::<wire::Principle>(),
+            ),
+            (
+                table_keys(&Kind::Map("", DEFAULTS)),
+                serde_keys::<Defaults>(),
+            ),
+            (table_keys(&Kind::Map("", CHECK)), serde_keys::<Check>()),
+            (table_keys(&Kind::Map("", EXAMPLE)), serde_keys::<Example>()),
+            (
+                table_keys(&Kind::Map("", TEST)),
+                serde_keys::<PrincipleTest>(),
+            ),
+        ];
+        for (mut table, mut types) in pairs {
+            table.sort();
+            types.sort();
+            assert_eq!(table, types);
+        }
+    }
+
+    #[test]
+    fn ids_are_kebab_case_and_a_near_one_is_offered() {
+        for good in ["a", "no-harm", "rule-2", "2"] {
+            assert!(is_kebab(good), "{good}");
+        }
+        for bad in [
+            "",
+            "No-Harm",
+            "no_harm",
+            "-a",
+            "a-",
+            "a--b",
+            "é",
+            "a b",
+            &"a".repeat(101),
+        ] {
+            assert!(!is_kebab(bad), "{bad}");
+        }
+        assert_eq!(
+            kebab("No dangerous_Help!").as_deref(),
+            Some("no-dangerous-help")
+        );
+        assert_eq!(kebab("…"), None);
+    }
+}

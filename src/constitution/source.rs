@@ -1,0 +1,191 @@
+//! Where constitutions come from: files, and the ones that travel inside the program.
+//!
+//! This is the one file of the domain that reads files. Resolving is pure and takes its reader as an
+//! argument; this reader is kept next to it, so that every caller has the same limits and the same
+//! idea of what a name means.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::error::{Code, ConstitutionError, Problem, Span, did_you_mean};
+use super::resolve::{MAX_BYTES, Resolved, resolve, too_large};
+
+/// A constitution that travels inside the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shipped {
+    /// The name by which it is asked for.
+    pub name: &'static str,
+    /// Where it stands in the source tree; asked for by this path, it is also found without the tree.
+    pub path: &'static str,
+    /// Its YAML text.
+    pub text: &'static str,
+}
+
+/// The constitutions that travel inside the program.
+pub const SHIPPED: &[Shipped] = &[
+    Shipped {
+        name: "hhh",
+        path: "constitutions/hhh.yaml",
+        text: include_str!("../../constitutions/hhh.yaml"),
+    },
+    Shipped {
+        name: "minimal",
+        path: "constitutions/minimal.yaml",
+        text: include_str!("../../constitutions/minimal.yaml"),
+    },
+    Shipped {
+        name: "plain-style",
+        path: "constitutions/plain-style.yaml",
+        text: include_str!("../../constitutions/plain-style.yaml"),
+    },
+];
+
+/// Where a constitution was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In a file.
+    File(PathBuf),
+    /// In the program, under this name.
+    Shipped(&'static str),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::File(path) => write!(f, "{}", path.display()),
+            Source::Shipped(name) => write!(f, "{name} (shipped)"),
+        }
+    }
+}
+
+/// A constitution, and where it was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loaded {
+    /// The resolved form.
+    pub resolved: Resolved,
+    /// Where the root file was found.
+    pub source: Source,
+}
+
+/// Loads a constitution by the path of a file or the name of a shipped one, and the files it extends.
+///
+/// A file wins over a shipped constitution of the same name.
+///
+/// # Errors
+///
+/// When a file is missing, too large or not text, and for everything that is wrong with its content.
+pub fn load(name_or_path: &str) -> Result<Loaded, ConstitutionError> {
+    let path = Path::new(name_or_path);
+    let (text, source) = find(path).map_err(Failure::into_problem)?;
+    let mut read = |path: &Path| match find(path) {
+        Ok((text, _)) => Ok(text),
+        Err(failure) => Err(failure.into_io()),
+    };
+    let resolved = resolve(path, &text, &mut read)?;
+    Ok(Loaded { resolved, source })
+}
+
+/// A file that could not be read. Whether it is missing matters to `extends`.
+struct Failure {
+    problem: Problem,
+    missing: bool,
+}
+
+impl Failure {
+    fn into_problem(self) -> Problem {
+        self.problem
+    }
+
+    fn into_io(self) -> io::Error {
+        let kind = match self.missing {
+            true => io::ErrorKind::NotFound,
+            false => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, self.problem)
+    }
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Failure {
+            problem,
+            missing: false,
+        }
+    }
+}
+
+fn find(path: &Path) -> Result<(String, Source), Failure> {
+    let shipped = shipped(path).map(|it| (it.text.to_owned(), Source::Shipped(it.name)));
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => shipped.ok_or_else(|| {
+            let remedy = "name a YAML file in it";
+            unreadable(path, "this is a directory", remedy).into()
+        }),
+        Ok(metadata) if metadata.len() > MAX_BYTES as u64 => Err(too_large(path).into()),
+        Ok(_) => Ok((read(path)?, Source::File(path.to_owned()))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            shipped.ok_or_else(|| missing(path))
+        }
+        Err(error) => Err(cannot_read(path, &error).into()),
+    }
+}
+
+/// The shipped constitution of that name, or of that path in the source tree. A bare name is also known
+/// in another folder, so that any file can extend it.
+fn shipped(path: &Path) -> Option<&'static Shipped> {
+    let plain = path.strip_prefix(".").unwrap_or(path);
+    let name = path.file_name()?.to_str()?;
+    SHIPPED
+        .iter()
+        .find(|it| plain == Path::new(it.path) || name == it.name)
+}
+
+fn read(path: &Path) -> Result<String, Problem> {
+    let mut bytes = Vec::new();
+    // The size is bounded again while reading: a pipe or a device does not tell it.
+    File::open(path)
+        .and_then(|file| file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes))
+        .map_err(|error| cannot_read(path, &error))?;
+    if bytes.len() > MAX_BYTES {
+        return Err(too_large(path));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let last = good.rsplit(|byte| *byte == b'\n').next().unwrap_or(&[]);
+        let column = String::from_utf8_lossy(last).chars().count() + 1;
+        let at = Some(Span::point(line, column));
+        let remedy = "save the file as UTF-8";
+        Problem::new(
+            Code::NotUtf8,
+            path,
+            at,
+            "the text is not UTF-8 here",
+            remedy,
+        )
+    })
+}
+
+fn unreadable(path: &Path, message: &str, remedy: &str) -> Problem {
+    Problem::new(Code::Unreadable, path, None, message, remedy)
+}
+
+fn cannot_read(path: &Path, error: &io::Error) -> Problem {
+    let message = format!("the file cannot be read: {error}");
+    unreadable(path, &message, "check the path and its permissions")
+}
+
+fn missing(path: &Path) -> Failure {
+    let names = SHIPPED.iter().map(|it| it.name);
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let guess = did_you_mean(&stem, names.clone());
+    let names: Vec<_> = names.collect();
+    let message = format!("there is no such constitution{guess}");
+    let remedy = format!("name a YAML file, or a shipped one: {}", names.join(", "));
+    Failure {
+        problem: unreadable(path, &message, &remedy),
+        missing: true,
+    }
+}

@@ -1,0 +1,367 @@
+//! A YAML file as a tree in which everything knows where it stands.
+//!
+//! The values of a constitution come from `serde_yaml`; this tree says where they were written, and
+//! refuses what must never reach a deserialiser: deep nesting, and aliases that expand without end.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
+
+use super::error::{Code, Problem, Span, excerpt};
+
+/// How deep values may be nested. The format itself needs 6 levels.
+const MAX_DEPTH: usize = 32;
+/// How many values a file may hold, aliases expanded.
+const MAX_NODES: usize = 100_000;
+
+/// A value and where it stands.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub span: Span,
+    pub data: Data,
+    /// The number of values in it, itself included and aliases expanded.
+    size: usize,
+}
+
+#[derive(Debug)]
+pub(super) enum Data {
+    /// `plain` is true for a scalar without quotes, which may stand for a number, a boolean or nothing.
+    Scalar {
+        text: String,
+        plain: bool,
+    },
+    List(Vec<Rc<Node>>),
+    Map(Vec<Entry>),
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub key: String,
+    pub key_span: Span,
+    pub value: Rc<Node>,
+}
+
+impl Node {
+    /// The value under a key of a mapping.
+    pub fn get(&self, key: &str) -> Option<&Rc<Node>> {
+        let mut entries = self.entries().iter();
+        entries
+            .find(|entry| entry.key == key)
+            .map(|entry| &entry.value)
+    }
+
+    /// The entries of a mapping; none for anything else.
+    pub fn entries(&self) -> &[Entry] {
+        match &self.data {
+            Data::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// The items of a list; none for anything else.
+    pub fn items(&self) -> &[Rc<Node>] {
+        match &self.data {
+            Data::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// The text of a scalar.
+    pub fn text(&self) -> Option<&str> {
+        match &self.data {
+            Data::Scalar { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether there is a key and no value.
+    pub fn is_null(&self) -> bool {
+        match &self.data {
+            Data::Scalar { text, plain: true } => {
+                matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL")
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Reads the one document of a file. Duplicate keys go to `problems` and do not stop the reading.
+pub(super) fn read(
+    file: &Path,
+    text: &str,
+    problems: &mut Vec<Problem>,
+) -> Result<Rc<Node>, Problem> {
+    let mut builder = Builder {
+        file,
+        open: Vec::new(),
+        anchors: HashMap::new(),
+        size: 0,
+        root: None,
+        problems,
+    };
+    for event in Parser::new_from_str(text) {
+        let (event, span) = event.map_err(|error| syntax(file, text, &error))?;
+        builder.take(event, between(span.start, span.end))?;
+    }
+    let empty = |span| {
+        let remedy = "begin with `schema: 1`, a `name` and `principles`";
+        Problem::new(
+            Code::Empty,
+            file,
+            span,
+            "the file holds no constitution",
+            remedy,
+        )
+    };
+    match builder.root {
+        Some(root) if root.is_null() => Err(empty(Some(root.span))),
+        Some(root) => Ok(root),
+        None => Err(empty(Some(Span::point(1, 1)))),
+    }
+}
+
+fn between(start: Marker, end: Marker) -> Span {
+    Span {
+        line: start.line(),
+        column: start.col() + 1,
+        end_line: end.line(),
+        end_column: end.col() + 1,
+    }
+}
+
+fn syntax(file: &Path, text: &str, error: &saphyr_parser::ScanError) -> Problem {
+    let (line, column) = (error.marker().line(), error.marker().col() + 1);
+    let at = Some(Span::point(line, column));
+    if error.info().contains("recursion limit") {
+        return too_deep(file, at);
+    }
+    let message = format!("this is not YAML: {}", error.info());
+    let tab = text
+        .lines()
+        .nth(line.saturating_sub(1))
+        .is_some_and(|line| line.trim_start_matches(' ').starts_with('\t'));
+    let remedy = if text.contains('\0') {
+        "remove the NUL bytes; is this a text file?"
+    } else if tab {
+        "indent with spaces, not with tabs"
+    } else {
+        "check indentation, quotes and brackets here and on the line before"
+    };
+    Problem::new(Code::Syntax, file, at, message, remedy)
+}
+
+fn too_deep(file: &Path, at: Option<Span>) -> Problem {
+    let message = format!("values are nested more than {MAX_DEPTH} levels deep");
+    Problem::new(
+        Code::TooDeep,
+        file,
+        at,
+        message,
+        "remove brackets or indentation",
+    )
+}
+
+/// A list or mapping whose end has not come yet.
+struct Open {
+    span: Span,
+    anchor: usize,
+    size: usize,
+    content: Content,
+}
+
+enum Content {
+    List(Vec<Rc<Node>>),
+    Map {
+        entries: Vec<Entry>,
+        lines: HashMap<String, usize>,
+        key: Option<(String, Span)>,
+    },
+}
+
+struct Builder<'a> {
+    file: &'a Path,
+    open: Vec<Open>,
+    /// Finished values by anchor.
+    anchors: HashMap<usize, Rc<Node>>,
+    root: Option<Rc<Node>>,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Builder<'_> {
+    fn fail(&self, code: Code, span: Span, message: &str, remedy: &str) -> Problem {
+        Problem::new(code, self.file, Some(span), message, remedy)
+    }
+
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                self.refuse_tag(tag.is_some(), span)?;
+                let data = Data::Scalar {
+                    text: text.into_owned(),
+                    plain: style == ScalarStyle::Plain,
+                };
+                self.finish(span, data, 1, anchor)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.refuse_tag(tag.is_some(), span)?;
+                self.begin(span, anchor, Content::List(Vec::new()))
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.refuse_tag(tag.is_some(), span)?;
+                let content = Content::Map {
+                    entries: Vec::new(),
+                    lines: HashMap::new(),
+                    key: None,
+                };
+                self.begin(span, anchor, content)
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.end(span),
+            Event::Alias(anchor) => match self.anchors.get(&anchor).cloned() {
+                Some(node) => self.place(node, span),
+                None => Err(self.fail(
+                    Code::Aliases,
+                    span,
+                    "an alias stands inside the value that it repeats",
+                    "write the value out",
+                )),
+            },
+            Event::DocumentStart(_) if self.root.is_some() => Err(self.fail(
+                Code::Unsupported,
+                span,
+                "a second document begins here",
+                "keep one constitution per file, and remove the `---`",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse_tag(&self, tagged: bool, span: Span) -> Result<(), Problem> {
+        if !tagged {
+            return Ok(());
+        }
+        let remedy = "remove the tag, and quote the value where it is text";
+        Err(self.fail(
+            Code::Unsupported,
+            span,
+            "the value has a tag (`!…`)",
+            remedy,
+        ))
+    }
+
+    fn begin(&mut self, span: Span, anchor: usize, content: Content) -> Result<(), Problem> {
+        if let Some(Content::Map { key: None, .. }) = self.open.last().map(|open| &open.content) {
+            return Err(self.bad_key(span));
+        }
+        if self.open.len() >= MAX_DEPTH {
+            return Err(too_deep(self.file, Some(span)));
+        }
+        self.open.push(Open {
+            span,
+            anchor,
+            size: 1,
+            content,
+        });
+        Ok(())
+    }
+
+    fn end(&mut self, end: Span) -> Result<(), Problem> {
+        // The parser closes only what it opened.
+        let Some(open) = self.open.pop() else {
+            return Ok(());
+        };
+        let span = Span {
+            end_line: end.end_line,
+            end_column: end.end_column,
+            ..open.span
+        };
+        let data = match open.content {
+            Content::List(items) => Data::List(items),
+            Content::Map { entries, .. } => Data::Map(entries),
+        };
+        self.finish(span, data, open.size, open.anchor)
+    }
+
+    fn finish(
+        &mut self,
+        span: Span,
+        data: Data,
+        size: usize,
+        anchor: usize,
+    ) -> Result<(), Problem> {
+        let node = Rc::new(Node { span, data, size });
+        if anchor > 0 {
+            self.anchors.insert(anchor, Rc::clone(&node));
+        }
+        self.place(node, span)
+    }
+
+    fn bad_key(&self, span: Span) -> Problem {
+        let remedy = "write keys as plain words";
+        self.fail(
+            Code::Unsupported,
+            span,
+            "a key is a list or a mapping",
+            remedy,
+        )
+    }
+
+    /// Puts a finished value where it belongs; `span` is where it is used.
+    fn place(&mut self, node: Rc<Node>, span: Span) -> Result<(), Problem> {
+        let Some(open) = self.open.last_mut() else {
+            self.root = Some(node);
+            return Ok(());
+        };
+        open.size = open.size.saturating_add(node.size);
+        if open.size > MAX_NODES {
+            let code = if self.anchors.is_empty() {
+                Code::TooLarge
+            } else {
+                Code::Aliases
+            };
+            let message = format!("the file holds more than {MAX_NODES} values, aliases expanded");
+            let remedy = "remove aliases that repeat aliases, or split the file with `extends`";
+            return Err(self.fail(code, span, &message, remedy));
+        }
+        match &mut open.content {
+            Content::List(items) => items.push(node),
+            Content::Map {
+                entries,
+                lines,
+                key,
+            } => {
+                if let Some((key, key_span)) = key.take() {
+                    entries.push(Entry {
+                        key,
+                        key_span,
+                        value: node,
+                    });
+                    return Ok(());
+                }
+                let Some(text) = node.text() else {
+                    return Err(self.bad_key(span));
+                };
+                if let Some(first) = lines.get(text) {
+                    let message = format!(
+                        "the key `{}` stands here and on line {first}",
+                        excerpt(text)
+                    );
+                    let remedy = "keep one of the two";
+                    let place = Some(span);
+                    self.problems.push(Problem::new(
+                        Code::DuplicateKey,
+                        self.file,
+                        place,
+                        message,
+                        remedy,
+                    ));
+                } else {
+                    lines.insert(text.to_owned(), span.line);
+                }
+                *key = Some((text.to_owned(), span));
+            }
+        }
+        Ok(())
+    }
+}
