@@ -10,6 +10,7 @@ mod runs;
 mod shell;
 mod show;
 mod stats;
+mod text;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
