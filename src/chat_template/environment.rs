@@ -1,0 +1,233 @@
+//! minijinja made to behave like Python's jinja2 as transformers configures it for chat templates.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use jiff::civil::DateTime;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, ValueKind, from_args};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
+use minijinja_contrib::{globals, pycompat};
+
+use super::python::{self, JsonStyle};
+
+/// What one rendering may cost: instructions, and about 64 bytes each. It ends a hostile template within
+/// seconds and within half a gigabyte, and suffices for conversations of tens of megabytes.
+const FUEL: u64 = 8_000_000;
+
+/// What `raise_exception` raised.
+#[derive(Debug)]
+struct Raised(String);
+
+impl fmt::Display for Raised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl StdError for Raised {}
+
+/// The message that a template raised, where that is what went wrong.
+pub(super) fn raised(error: &Error) -> Option<String> {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(Raised(message)) = error.downcast_ref() {
+            return Some(message.clone());
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// An environment without templates. `now` is what `strftime_now` tells.
+pub(super) fn python_like(now: DateTime) -> Environment<'static> {
+    let mut environment = Environment::new();
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build();
+    if let Ok(syntax) = syntax {
+        environment.set_syntax(syntax);
+    }
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_fuel(Some(FUEL));
+    environment.set_unknown_method_callback(method);
+    environment.add_filter("tojson", to_json);
+    environment.add_filter("trim", trim);
+    environment.add_test("sequence", is_sequence);
+    environment.add_test("iterable", |value: &Value| {
+        value.is_undefined() || value.as_str().is_some() || value.try_iter().is_ok()
+    });
+    environment.add_function("raise_exception", raise_exception);
+    environment.add_function("strftime_now", move |format: &str| strftime(now, format));
+    environment.add_function("cycler", globals::cycler);
+    environment.add_function("joiner", globals::joiner);
+    environment.remove_global("debug");
+    environment
+}
+
+fn raise_exception(message: &str) -> Result<Value, Error> {
+    let error = Error::new(ErrorKind::InvalidOperation, "raised by the template");
+    Err(error.with_source(Raised(message.to_owned())))
+}
+
+fn strftime(now: DateTime, format: &str) -> Result<String, Error> {
+    jiff::fmt::strtime::format(format, now).map_err(|error| {
+        Error::new(
+            ErrorKind::InvalidOperation,
+            format!("strftime_now does not know the format `{format}`: {error}"),
+        )
+    })
+}
+
+fn is_sequence(value: &Value) -> bool {
+    // In Python everything with a length and items is one, strings and mappings included.
+    value.is_undefined()
+        || matches!(
+            value.kind(),
+            ValueKind::Seq | ValueKind::String | ValueKind::Map | ValueKind::Bytes
+        )
+}
+
+fn trim(value: &Value, chars: Option<&str>) -> String {
+    let text = value.to_string();
+    text.trim_matches(|c| python::in_set(chars, c)).to_owned()
+}
+
+fn to_json(value: &Value, indent: Option<Value>, options: Kwargs) -> Result<String, Error> {
+    let indent = match indent {
+        Some(indent) => Some(indent),
+        None => options.get::<Option<Value>>("indent")?,
+    };
+    let indent = match indent.filter(|indent| !indent.is_none()) {
+        None => None,
+        Some(indent) => Some(match indent.as_str() {
+            Some(text) => text.to_owned(),
+            None => " ".repeat(u8::try_from(indent)?.into()),
+        }),
+    };
+    let separators: Option<(String, String)> = match options.get::<Option<Value>>("separators")? {
+        Some(pair) if !pair.is_none() => Some((
+            pair.get_item_by_index(0)?.to_string(),
+            pair.get_item_by_index(1)?.to_string(),
+        )),
+        _ => None,
+    };
+    let (item_separator, key_separator) = separators.unwrap_or_else(|| {
+        let item = if indent.is_some() { "," } else { ", " };
+        (item.to_owned(), ": ".to_owned())
+    });
+    let style = JsonStyle {
+        indent,
+        item_separator,
+        key_separator,
+        sort_keys: options.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
+        ensure_ascii: options
+            .get::<Option<bool>>("ensure_ascii")?
+            .unwrap_or(false),
+    };
+    options.assert_all_used()?;
+    if value.is_undefined() {
+        return Err(Error::new(
+            ErrorKind::BadSerialization,
+            "an undefined value has no JSON form",
+        ));
+    }
+    let value = serde_json::to_value(value).map_err(|error| {
+        Error::new(ErrorKind::BadSerialization, "value has no JSON form").with_source(error)
+    })?;
+    Ok(python::dump(&value, &style))
+}
+
+/// Python's methods: those of strings that differ from what minijinja's helper does, then the helper's.
+fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+    if let Some(text) = value.as_str()
+        && let Some(result) = string_method(text, name, args)?
+    {
+        return Ok(result);
+    }
+    pycompat::unknown_method_callback(state, value, name, args)
+}
+
+fn string_method(text: &str, name: &str, args: &[Value]) -> Result<Option<Value>, Error> {
+    let result = match name {
+        "strip" | "lstrip" | "rstrip" => {
+            let (chars,): (Option<&str>,) = from_args(args)?;
+            let set = |c| python::in_set(chars, c);
+            Value::from(match name {
+                "strip" => text.trim_matches(set),
+                "lstrip" => text.trim_start_matches(set),
+                _ => text.trim_end_matches(set),
+            })
+        }
+        "split" | "rsplit" => {
+            let (separator, max): (Option<&str>, Option<i64>) = from_args(args)?;
+            let max = max.and_then(|max| usize::try_from(max).ok());
+            strings(split(text, separator, max, name == "rsplit")?)
+        }
+        "partition" | "rpartition" => {
+            let (separator,): (&str,) = from_args(args)?;
+            let found = match name {
+                "partition" => text.split_once(separator),
+                _ => text.rsplit_once(separator),
+            };
+            strings(match found {
+                Some((before, after)) => vec![before, separator, after],
+                None if name == "partition" => vec![text, "", ""],
+                None => vec!["", "", text],
+            })
+        }
+        "splitlines" => {
+            let (keep,): (Option<bool>,) = from_args(args)?;
+            strings(python::split_lines(text, keep.unwrap_or(false)))
+        }
+        "removeprefix" => {
+            let (prefix,): (&str,) = from_args(args)?;
+            Value::from(text.strip_prefix(prefix).unwrap_or(text))
+        }
+        "removesuffix" => {
+            let (suffix,): (&str,) = from_args(args)?;
+            Value::from(text.strip_suffix(suffix).unwrap_or(text))
+        }
+        "isspace" => {
+            let () = from_args(args)?;
+            Value::from(!text.is_empty() && text.chars().all(python::is_space))
+        }
+        "index" => {
+            let (what,): (&str,) = from_args(args)?;
+            let at = text
+                .find(what)
+                .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "substring not found"))?;
+            Value::from(text[..at].chars().count())
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(result))
+}
+
+fn strings(parts: Vec<&str>) -> Value {
+    parts.into_iter().map(Value::from).collect()
+}
+
+fn split<'a>(
+    text: &'a str,
+    separator: Option<&str>,
+    max: Option<usize>,
+    from_right: bool,
+) -> Result<Vec<&'a str>, Error> {
+    match (separator, max) {
+        (Some(""), _) => Err(Error::new(ErrorKind::InvalidOperation, "empty separator")),
+        (None, Some(_)) if from_right => Err(Error::new(
+            ErrorKind::InvalidOperation,
+            "rsplit with a limit needs a separator",
+        )),
+        (None, max) => Ok(python::split_space(text, max)),
+        (Some(separator), None) => Ok(text.split(separator).collect()),
+        (Some(separator), Some(max)) if from_right => {
+            let mut parts: Vec<_> = text.rsplitn(max.saturating_add(1), separator).collect();
+            parts.reverse();
+            Ok(parts)
+        }
+        (Some(separator), Some(max)) => Ok(text.splitn(max.saturating_add(1), separator).collect()),
+    }
+}
