@@ -1,1 +1,4 @@
 //! In-process llama.cpp.
+
+pub mod gguf;
+pub mod model_ref;
