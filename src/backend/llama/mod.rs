@@ -3,6 +3,8 @@
 //! [`LlamaBackend`] loads a model, turns messages into tokens on the caller's thread, and hands ready
 //! [`sequence::Job`]s to the [`worker`], the one thread that owns the context.
 
+pub mod gguf;
+pub mod model_ref;
 pub mod sampling;
 pub mod scheduler;
 pub mod sequence;
