@@ -97,7 +97,6 @@ pub(super) fn read(
         file,
         open: Vec::new(),
         anchors: HashMap::new(),
-        size: 0,
         root: None,
         problems,
     };
