@@ -1,9 +1,14 @@
 //! The command line: the only module that prints.
 
+mod args;
+mod backend;
+mod dry_run;
 mod exit;
 mod export;
+mod job;
 mod ls;
 mod model;
+mod progress;
 mod render;
 mod run;
 mod runs;
@@ -77,7 +82,7 @@ enum Command {
 
 /// Parses the arguments, runs the command, and reports its error.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(args::normalise(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };

@@ -1,21 +1,411 @@
 //! `amend run` and `amend resume`.
 
-use super::Exit;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use anyhow::{Context, anyhow, bail};
+use serde_json::{Value, json};
+
+use crate::engine::config::{RunConfig, differences};
+use crate::engine::{self, EngineOptions, Summary};
+use crate::store::{RunLock, RunRow, RunState, Store, Writer};
+
+use super::args::parse_limit;
+use super::backend::{self, Loaded};
+use super::dry_run;
+use super::exit::usage;
+use super::job::{Chains, Job, JobArgs, NextPrompt, Prompts, stored_args};
+use super::progress::{Progress, duration};
+use super::{DbArg, Exit};
+
+/// Rows that cannot be used are named one by one up to here, and counted beyond.
+const NAMED_ROWS: u32 = 50;
 
 /// Arguments of `run`.
 #[derive(Debug, clap::Args)]
-pub struct RunArgs {}
+#[command(after_help = "\
+Examples:
+  amend run prompts.jsonl -c constitutions/hhh.yaml
+  amend run prompts.csv --prompt-field question -m hf:bartowski/Qwen2.5-7B-Instruct-GGUF:Q4_K_M
+  amend run prompts.jsonl --pack paper --samples 2 --limit 100
+  amend run prompts.jsonl --select no-fabrication,own-limits --recheck --dry-run
+
+The same command again, or `amend resume`, continues an interrupted run.")]
+pub struct RunArgs {
+    #[command(flatten)]
+    job: JobArgs,
+    #[command(flatten)]
+    db: DbArg,
+    /// Begin a new run even where an unfinished one differs from it
+    #[arg(long)]
+    new: bool,
+    /// Say what would be done and how long it would take, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Write one JSON line per step and chain to stdout
+    #[arg(long)]
+    json: bool,
+}
 
 /// Arguments of `resume`.
 #[derive(Debug, clap::Args)]
-pub struct ResumeArgs {}
+#[command(after_help = "\
+Examples:
+  amend resume                      the latest unfinished run in amend.db
+  amend resume 3k9 --db other.db    the run whose id begins with 3k9
+  amend resume --retry-errors       also begin again the chains that failed")]
+pub struct ResumeArgs {
+    /// The run, by any unambiguous prefix of its id [default: the latest that is unfinished]
+    run: Option<String>,
+    #[command(flatten)]
+    db: DbArg,
+    /// Begin again the chains that failed
+    #[arg(long)]
+    retry_errors: bool,
+    /// Chains in flight, where it is to differ from before
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    parallel: Option<u16>,
+    /// Threads, where they are to differ from before
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: Option<u32>,
+    /// The model file, where it has moved
+    #[arg(short, long, value_name = "MODEL")]
+    model: Option<String>,
+    /// Write one JSON line per step and chain to stdout
+    #[arg(long)]
+    json: bool,
+}
 
 /// Runs `amend run`.
-pub fn run(_args: RunArgs) -> anyhow::Result<Exit> {
-    anyhow::bail!("not there yet")
+pub fn run(args: RunArgs) -> anyhow::Result<Exit> {
+    let job = Job::prepare(args.job)?;
+    require_prompt(job.prompts()?)?;
+    if args.dry_run {
+        let loaded = backend::load(&job.args.model, job.args.chain.deterministic)?;
+        return dry_run::run(&job, &loaded, args.json);
+    }
+    let mut writer = open(&args.db)?;
+    let loaded = backend::load(&job.args.model, job.args.chain.deterministic)?;
+    let config = job.config(loaded.backend().identity());
+    if !args.new {
+        refuse_other(&args.db, &job, &config)?;
+    }
+    execute(&mut writer, &job, &loaded, &config, &args.db, false, args.json)
 }
 
 /// Runs `amend resume`.
-pub fn resume(_args: ResumeArgs) -> anyhow::Result<Exit> {
-    anyhow::bail!("not there yet")
+pub fn resume(args: ResumeArgs) -> anyhow::Result<Exit> {
+    let (row, detail) = {
+        let store = Store::open_read(&args.db.db).map_err(store_error)?;
+        let Some(row) = pick(&store, &args)? else {
+            anstream::eprintln!("nothing to resume: every run in {} is done", args.db.db.display());
+            return Ok(Exit::Done);
+        };
+        let detail = store.run(&row.run_id).map_err(store_error)?;
+        (row, detail)
+    };
+    let mut job_args = stored_args(&detail.execution)?;
+    if let Some(parallel) = args.parallel {
+        job_args.model.parallel = parallel;
+    }
+    if args.threads.is_some() {
+        job_args.model.threads = args.threads;
+    }
+    if let Some(model) = &args.model {
+        job_args.model.model.clone_from(model);
+        job_args.model.hf_repo = None;
+    }
+    let job = Job::prepare(job_args)
+        .with_context(|| format!("run {} cannot be continued", row.run_id))?;
+    let mut writer = open(&args.db)?;
+    let loaded = backend::load(&job.args.model, job.args.chain.deterministic)?;
+    let config = job.config(loaded.backend().identity());
+    let now = serde_json::to_value(&config)?;
+    if config.run_id() != row.run_id {
+        bail!(usage(anyhow!(
+            "run {} was begun with another configuration:\n{}\nput back what it was, or start a new run with `amend run`",
+            row.run_id,
+            list(&detail.config, &now)
+        )));
+    }
+    execute(&mut writer, &job, &loaded, &config, &args.db, args.retry_errors, args.json)
+}
+
+fn open(db: &DbArg) -> anyhow::Result<Writer> {
+    Writer::open(&db.db).map_err(store_error)
+}
+
+/// An error of the store; one that says that the file is not a store is one of input.
+pub fn store_error(error: crate::store::StoreError) -> anyhow::Error {
+    if error.is_input() { usage(error) } else { error.into() }
+}
+
+/// Reads up to the first usable prompt, so that a file without one is refused before anything is made.
+fn require_prompt(prompts: Prompts) -> anyhow::Result<()> {
+    for prompt in prompts {
+        if let NextPrompt::Prompt(..) = prompt? {
+            return Ok(());
+        }
+    }
+    bail!(usage(anyhow!("--limit leaves no prompt: the file has fewer usable rows")))
+}
+
+/// The run to resume: the one that is named, or the latest with something left to do.
+fn pick(store: &Store, args: &ResumeArgs) -> anyhow::Result<Option<RunRow>> {
+    let runs = store.runs().map_err(store_error)?;
+    if let Some(prefix) = &args.run {
+        let id = store.resolve_run(prefix).map_err(|error| usage(error))?;
+        return Ok(runs.into_iter().find(|run| run.run_id == id));
+    }
+    Ok(runs
+        .into_iter()
+        .rev()
+        .find(|run| run.state != RunState::Done || (args.retry_errors && run.failed > 0)))
+}
+
+/// Refuses to begin a run beside an unfinished one over the same prompts that differs from it: the
+/// person most likely means to continue.
+fn refuse_other(db: &DbArg, job: &Job, config: &RunConfig) -> anyhow::Result<()> {
+    let store = Store::open_read(&db.db).map_err(store_error)?;
+    let path = job.args.prompts.display().to_string();
+    let (id, now) = (config.run_id(), serde_json::to_value(config)?);
+    let runs = store.runs().map_err(store_error)?;
+    // The very same run is continued, whatever else there is.
+    if runs.iter().any(|run| run.run_id == id) {
+        return Ok(());
+    }
+    let other = runs.iter().rev().find(|run| run.state != RunState::Done && run.prompts_path == path);
+    let Some(other) = other else { return Ok(()) };
+    let stored = store.run(&other.run_id).map_err(store_error)?.config;
+    bail!(usage(anyhow!(
+        "run {id} in {db} is unfinished and has another configuration:\n{list}\n\
+         to continue it as it was:  amend resume {id} --db {db}\n\
+         to begin a new run:        give the same command with --new",
+        id = other.run_id,
+        db = db.db.display(),
+        list = list(&stored, &now),
+    )));
+}
+
+fn list(stored: &Value, now: &Value) -> String {
+    differences(stored, now)
+        .into_iter()
+        .map(|d| format!("  {}: {} in the store, {} now", d.setting, d.stored, d.now))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Runs or continues a run to its end.
+fn execute(
+    writer: &mut Writer,
+    job: &Job,
+    loaded: &Loaded,
+    config: &RunConfig,
+    db: &DbArg,
+    retry_failed: bool,
+    json: bool,
+) -> anyhow::Result<Exit> {
+    let id = config.run_id();
+    let _lock = RunLock::acquire(&db.db, &id).map_err(store_error)?;
+    writer.begin_run(&job.record(config, loaded.backend().identity())?).map_err(store_error)?;
+    if json {
+        writeln!(io::stdout().lock(), "{}", json!({ "event": "run", "run_id": id }))?;
+    }
+    let progress = Progress::start(json)?;
+    count_chains(job, progress.total());
+    let interrupted = interrupt(&format!("amend resume {id} --db {}", db.db.display()))?;
+    let named = AtomicU32::new(0);
+    let mut chains = Chains::new(job.prompts()?, &id, config.samples, |row| {
+        match named.fetch_add(1, Ordering::Relaxed) {
+            n if n < NAMED_ROWS => progress.say(&format!("skipped: {row}")),
+            NAMED_ROWS => progress.say("skipped: more rows, which are only counted from here on"),
+            _ => {}
+        }
+    });
+    let options = EngineOptions { parallel: loaded.backend().parallelism(), retry_failed };
+    let mut output = Ok(());
+    let outcome = engine::run(
+        loaded.backend(),
+        writer,
+        &Arc::new(job.plan.clone()),
+        &mut chains,
+        options,
+        &interrupted,
+        &mut |event| {
+            let written = progress.take(&event);
+            if output.is_ok() && written.is_err() {
+                // Nobody reads stdout any more; the run stops as if interrupted, and can be resumed.
+                output = written;
+                interrupted.store(true, Ordering::Relaxed);
+            }
+        },
+    );
+    let state = match &outcome {
+        Ok(summary) if !summary.interrupted => RunState::Done,
+        _ => RunState::Interrupted,
+    };
+    // The first error is the one to tell.
+    let closed = writer.set_run_state(state).map_err(store_error);
+    let counts = chains.counts();
+    let (figures, elapsed) = progress.figures();
+    drop(progress);
+    output?;
+    let summary = outcome.map_err(engine_error)?;
+    closed?;
+    let report = Report { id: &id, summary, figures, elapsed, counts, loaded, db };
+    if json { report.json()? } else { report.print()? }
+    Ok(report.exit())
+}
+
+/// An error of the engine; one of the prompt file keeps its exit code.
+fn engine_error(error: engine::EngineError) -> anyhow::Error {
+    match error {
+        engine::EngineError::Prompts(error) => usage(anyhow!("{error}; what was done is kept")),
+        error => error.into(),
+    }
+}
+
+/// Counts the chains of a run beside it, for the display.
+fn count_chains(job: &Job, total: impl Fn(u64) + Send + 'static) {
+    let Ok(prompts) = job.prompts() else { return };
+    let samples = u64::from(job.args.chain.samples);
+    let limit = job.args.reading.limit.as_deref().and_then(|limit| parse_limit(limit).ok());
+    std::thread::spawn(move || {
+        // Reading is all it does; a file that breaks half-way is reported by the run itself.
+        let count = prompts.filter(|p| matches!(p, Ok(NextPrompt::Prompt(..)))).count() as u64;
+        total(count.min(limit.map_or(u64::MAX, |range| range.end - range.start)) * samples);
+    });
+}
+
+/// Sets the returned flag at the first Ctrl-C, and leaves at the second.
+fn interrupt(resume: &str) -> anyhow::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let (theirs, resume) = (Arc::clone(&flag), resume.to_owned());
+    ctrlc::set_handler(move || {
+        if theirs.swap(true, Ordering::Relaxed) {
+            anstream::eprintln!("\nleft at once; continue with: {resume}");
+            std::process::exit(i32::from(Exit::Interrupted.code()));
+        }
+        anstream::eprintln!(
+            "\nfinishing the steps in flight; press Ctrl-C again to leave at once"
+        );
+    })?;
+    Ok(flag)
+}
+
+/// What is said at the end of a run.
+struct Report<'a> {
+    id: &'a str,
+    summary: Summary,
+    figures: super::progress::Figures,
+    elapsed: std::time::Duration,
+    counts: crate::dataset::Counts,
+    loaded: &'a Loaded,
+    db: &'a DbArg,
+}
+
+impl Report<'_> {
+    fn exit(&self) -> Exit {
+        if self.summary.interrupted {
+            Exit::Interrupted
+        } else if self.summary.failed + self.summary.skipped_failed > 0 {
+            Exit::SomeFailed
+        } else {
+            Exit::Done
+        }
+    }
+
+    fn resume(&self) -> String {
+        format!("amend resume {} --db {}", self.id, self.db.db.display())
+    }
+
+    fn print(&self) -> io::Result<()> {
+        let mut out = anstream::stdout().lock();
+        let (s, f) = (&self.summary, &self.figures);
+        let seconds = self.elapsed.as_secs_f64().max(1e-9);
+        if s.interrupted {
+            writeln!(out, "run {} interrupted; continue with: {}", self.id, self.resume())?;
+        } else if s.ended == 0 && s.skipped > 0 {
+            writeln!(out, "run {} was complete: {} chains", self.id, s.skipped)?;
+        } else {
+            writeln!(out, "run {} done", self.id)?;
+        }
+        if s.ended > 0 {
+            writeln!(
+                out,
+                "  {} chains in {}: {} revised, {} failed{}",
+                s.ended,
+                duration(self.elapsed),
+                f.revised,
+                s.failed,
+                if s.skipped > 0 { format!("; {} were done before", s.skipped) } else { String::new() },
+            )?;
+            writeln!(
+                out,
+                "  {} steps, {} tokens written ({:.1} tok/s), {:.1} chains/min, {} of {} prompt tokens from the cache",
+                f.steps,
+                f.written,
+                f.written as f64 / seconds,
+                60.0 * s.ended as f64 / seconds,
+                f.cached,
+                f.prompt,
+            )?;
+            if f.reused > 0 {
+                writeln!(out, "  {} model calls answered from the store", f.reused)?;
+            }
+            if let Some(stats) = self.loaded.stats().filter(|stats| stats.steps > 0) {
+                writeln!(
+                    out,
+                    "  {:.1} % of wall time in decode ({} steps, {} tokens decoded)",
+                    100.0 * stats.decode_seconds / seconds,
+                    stats.steps,
+                    stats.tokens,
+                )?;
+            }
+        }
+        if self.counts.skipped + self.counts.duplicates > 0 {
+            writeln!(
+                out,
+                "  prompt file: {} rows skipped, {} duplicates left out",
+                self.counts.skipped, self.counts.duplicates
+            )?;
+        }
+        if s.failed + s.skipped_failed > 0 && !s.interrupted {
+            writeln!(
+                out,
+                "  {} chains failed; see `amend ls status:failed --db {}`, try again with: {} --retry-errors",
+                s.failed + s.skipped_failed,
+                self.db.db.display(),
+                self.resume()
+            )?;
+        }
+        Ok(())
+    }
+
+    fn json(&self) -> io::Result<()> {
+        let (s, f) = (&self.summary, &self.figures);
+        let stats = self.loaded.stats();
+        let line = json!({
+            "event": "summary",
+            "run_id": self.id,
+            "interrupted": s.interrupted,
+            "chains": s.ended,
+            "failed": s.failed,
+            "skipped_done": s.skipped,
+            "skipped_failed": s.skipped_failed,
+            "revised": f.revised,
+            "steps": f.steps,
+            "completion_tokens": f.written,
+            "prompt_tokens": f.prompt,
+            "cached_tokens": f.cached,
+            "reused_calls": f.reused,
+            "seconds": self.elapsed.as_secs_f64(),
+            "decode_seconds": stats.map(|s| s.decode_seconds),
+            "decode_steps": stats.map(|s| s.steps),
+            "rows_skipped": self.counts.skipped,
+            "duplicates": self.counts.duplicates,
+        });
+        writeln!(io::stdout().lock(), "{line}")
+    }
 }

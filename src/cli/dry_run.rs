@@ -1,0 +1,198 @@
+//! `amend run --dry-run`: what a run would do, and about how long it would take.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::json;
+
+use crate::backend::Backend;
+use crate::chain::StepKind;
+use crate::constitution::Revise;
+use crate::engine::policy::Select;
+use crate::generation::{Generate, Message, Reply, Request, SamplingParams};
+use crate::prompt::Prompt;
+use crate::template::Vars;
+
+use super::Exit;
+use super::backend::Loaded;
+use super::job::{Job, NextPrompt};
+use super::progress::duration;
+
+/// Tokens that each request of the calibration writes.
+const CALIBRATION_TOKENS: u32 = 32;
+
+/// What was found out about a run.
+struct Forecast {
+    prompts: u64,
+    skipped: u64,
+    chains: u64,
+    /// Model calls, at least and at most.
+    calls: (u64, u64),
+    /// The longest request for a draft, in tokens, and whose it is.
+    longest: (u32, String),
+    context: u32,
+    too_long: u64,
+    /// Seconds, at least and at most, with the calibration's speed.
+    seconds: (f64, f64),
+    tokens_per_second: f64,
+}
+
+/// Says what the run would do.
+pub fn run(job: &Job, loaded: &Loaded, json: bool) -> anyhow::Result<Exit> {
+    let forecast = forecast(job, loaded.backend())?;
+    if json { forecast.json()? } else { forecast.print()? }
+    Ok(Exit::Done)
+}
+
+fn forecast(job: &Job, backend: &dyn Backend) -> anyhow::Result<Forecast> {
+    let mut first = Vec::new();
+    let (mut prompts, mut skipped, mut too_long) = (0, 0, 0);
+    let mut longest = (0, String::new());
+    let context = backend.identity().context_length;
+    for prompt in job.prompts()? {
+        let NextPrompt::Prompt(_, prompt) = prompt? else {
+            skipped += 1;
+            continue;
+        };
+        prompts += 1;
+        let messages = draft(job, &prompt)?;
+        let tokens = backend.count_tokens(&messages).with_context(|| format!("prompt {}", prompt.id))?;
+        if tokens >= longest.0 {
+            longest = (tokens, prompt.id.to_string());
+        }
+        too_long += u64::from(tokens >= context);
+        if first.len() < backend.parallelism() && tokens < context {
+            first.push(messages);
+        }
+    }
+    let chains = prompts * u64::from(job.args.chain.samples);
+    let (least, most) = calls_per_chain(job);
+    let (tokens_per_second, seconds_per_call) = calibrate(job, backend, first)?;
+    Ok(Forecast {
+        prompts,
+        skipped,
+        chains,
+        calls: (chains * least, chains * most),
+        longest,
+        context,
+        too_long,
+        seconds: (
+            (chains * least) as f64 * seconds_per_call,
+            (chains * most) as f64 * seconds_per_call,
+        ),
+        tokens_per_second,
+    })
+}
+
+fn draft(job: &Job, prompt: &Prompt) -> anyhow::Result<Vec<Message>> {
+    let vars = Vars {
+        conversation: &prompt.messages,
+        prompt: prompt.text(),
+        draft: None,
+        response: None,
+        critique: None,
+        quote: None,
+        principle: None,
+        constitution_name: &job.plan.constitution.name,
+        round: 0,
+    };
+    Ok(job.plan.pack.render(StepKind::Draft, &vars)?)
+}
+
+/// Model calls of one chain, at least and at most: every critique may be clean, or violated with a
+/// second try at its quote and a revision.
+fn calls_per_chain(job: &Job) -> (u64, u64) {
+    let plan = &job.plan;
+    let asked: Vec<_> = match &plan.select {
+        Select::Ids(ids) => ids.iter().filter_map(|id| plan.constitution.principle(id)).collect(),
+        Select::All | Select::Sample => plan.constitution.active(),
+    };
+    // A drawn principle may be one that a program decides, or not.
+    let model = asked.iter().filter(|p| p.check.is_none()).count() as u64;
+    let all = asked.len() as u64;
+    let rounds = u64::from(plan.rounds);
+    let (turns, least, most) = match plan.select {
+        Select::Sample => {
+            let least = if model == all { rounds } else { 0 };
+            (rounds, least, if model > 0 { rounds } else { 0 })
+        }
+        // A clean round is the last.
+        _ => (rounds * all, model * rounds.min(1), model * rounds),
+    };
+    let always = plan.revise == Revise::Always;
+    let rechecks = if plan.recheck { turns.min(all) } else { 0 };
+    let least = 1 + least + if always { turns.min(if rounds > 0 { turns } else { 0 }) } else { 0 };
+    (least, 1 + 2 * most + turns + 2 * rechecks)
+}
+
+/// Writes a few tokens for the first prompts, all in flight together: tokens and seconds per call.
+fn calibrate(
+    job: &Job,
+    backend: &dyn Backend,
+    requests: Vec<Vec<Message>>,
+) -> anyhow::Result<(f64, f64)> {
+    let count = requests.len();
+    if count == 0 {
+        return Ok((0.0, 0.0));
+    }
+    let (sender, replies) = crossbeam_channel::unbounded();
+    let begun = Instant::now();
+    for (ticket, messages) in (0..).zip(requests) {
+        let sampling =
+            SamplingParams { max_tokens: CALIBRATION_TOKENS, ..job.plan.sampling.clone() };
+        let request = Generate { messages, sampling, seed: 1, shape: None };
+        backend.submit(ticket, Request::Generate(request), sender.clone());
+    }
+    drop(sender);
+    let mut written = 0;
+    for (_, reply) in replies {
+        if let Reply::Generated(generation) = reply? {
+            written += generation.usage.completion_tokens;
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    // Replies seldom reach their limit: half of it is taken for the length of one.
+    let length = f64::from(job.plan.sampling.max_tokens) / 2.0;
+    let per_token = seconds / f64::from(written.max(1));
+    Ok((1.0 / per_token.max(1e-9), per_token * length))
+}
+
+impl Forecast {
+    fn print(&self) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        let time = |seconds| duration(Duration::from_secs_f64(seconds));
+        writeln!(out, "prompts          {} ({} rows skipped)", self.prompts, self.skipped)?;
+        writeln!(out, "chains           {}", self.chains)?;
+        writeln!(out, "model calls      {} to {}", self.calls.0, self.calls.1)?;
+        writeln!(
+            out,
+            "longest prompt   {} tokens ({}); the context holds {}",
+            self.longest.0, self.longest.1, self.context
+        )?;
+        if self.too_long > 0 {
+            writeln!(out, "too long         {} prompts will fail", self.too_long)?;
+        }
+        writeln!(out, "speed            {:.1} tok/s in a short calibration", self.tokens_per_second)?;
+        writeln!(out, "time             about {} to {}", time(self.seconds.0), time(self.seconds.1))
+    }
+
+    fn json(&self) -> io::Result<()> {
+        let line = json!({
+            "event": "dry-run",
+            "prompts": self.prompts,
+            "rows_skipped": self.skipped,
+            "chains": self.chains,
+            "calls_min": self.calls.0,
+            "calls_max": self.calls.1,
+            "longest_prompt_tokens": self.longest.0,
+            "longest_prompt_id": self.longest.1,
+            "context_length": self.context,
+            "too_long": self.too_long,
+            "tokens_per_second": self.tokens_per_second,
+            "seconds_min": self.seconds.0,
+            "seconds_max": self.seconds.1,
+        });
+        writeln!(io::stdout().lock(), "{line}")
+    }
+}
