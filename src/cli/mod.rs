@@ -1,5 +1,6 @@
 //! The command line: the only module that prints.
 
+mod diff;
 mod exit;
 mod export;
 mod ls;
