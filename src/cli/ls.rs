@@ -1,12 +1,178 @@
 //! `amend ls`.
 
-use super::Exit;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+
+use anstyle::{AnsiColor, Style};
+use anyhow::Result;
+
+use super::text::{excerpt, fit, pad, terminal_width};
+use super::{DbArg, Exit, exit, runs};
+use crate::chain::Flag;
+use crate::store::{ChainRow, ChainState, Filter};
+
+/// Columns of the prompt's excerpt where stdout is not a terminal.
+const PROMPT_COLUMNS: usize = 48;
+/// Columns before the prompt's excerpt.
+const LEFT_COLUMNS: usize = 48;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_long_help = FILTER_HELP)]
+pub struct Args {
+    /// Conditions that chains must meet, joined by spaces; see below
+    #[arg(value_name = "FILTER")]
+    filter: Vec<String>,
+    /// Only chains of this run: its id, or the beginning of it
+    #[arg(long, value_name = "RUN")]
+    run: Option<String>,
+    /// A filter, as one argument
+    #[arg(
+        long = "where",
+        value_name = "EXPR",
+        default_value = "",
+        hide_default_value = true
+    )]
+    condition: String,
+    /// Print at most N chains; the total is still counted
+    #[arg(long, value_name = "N")]
+    limit: Option<u64>,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    db: DbArg,
+}
+
+const FILTER_HELP: &str = "\
+Filters:
+  Conditions are written key:value, without spaces, and joined by spaces or `and`, `or`, `not`, ( ).
+  Numbers also take = != < <= > >=. A word alone, or a \"quoted text\", is searched for.
+
+  about a step      principle:ID  violated:true|false  p>0.7  severity:major  source:model|check
+                    kind:draft|critique|revision|recheck
+  about the chain   status:running|done|failed  stop:clean|rounds-done|context-full|failed
+                    round>=2  revised:true  regressed:true  changed>0.3  len>2.0  tokens>300
+                    flag:preamble  prompt:ID  sample:0  run:ID  chain:ID  text:\"some words\"
+
+  Conditions about a step that stand side by side speak of one and the same step; in parentheses of
+  their own, each speaks of a step of its own.
+
+Examples:
+  amend ls principle:no-dangerous-help violated:true
+  amend ls 'text:\"of course\" not flag:preamble' --limit 20
+  amend ls --where 'round>=2 (stop:clean or changed>0.5)' --json";
 
 /// Runs the command.
-pub fn run(_args: Args) -> anyhow::Result<Exit> {
-    anyhow::bail!("not there yet")
+pub fn run(args: Args) -> Result<Exit> {
+    let filter = parse(&args.filter.join(" "))?.and(parse(&args.condition)?);
+    let store = runs::open(&args.db)?;
+    let run = args.run.as_deref().map(|run| store.resolve_run(run));
+    let run = run.transpose().map_err(runs::failed)?;
+
+    let mut out = anstream::stdout().lock();
+    let width = terminal_width();
+    let limit = args.limit.unwrap_or(u64::MAX);
+    let mut printed = 0;
+    if !args.json {
+        writeln!(out, "{}", header(width))?;
+    }
+    let more = store
+        .for_each_chain(&filter, run.as_deref(), |chain| {
+            if printed >= limit {
+                return ControlFlow::Break(Ok(()));
+            }
+            printed += 1;
+            match write_chain(&mut out, &chain, width, args.json) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => ControlFlow::Break(Err(error)),
+            }
+        })
+        .map_err(runs::failed)?;
+    let total = match more {
+        ControlFlow::Continue(()) => printed,
+        ControlFlow::Break(written) => {
+            written?;
+            store.count(&filter, run.as_deref()).map_err(runs::failed)?
+        }
+    };
+    out.flush()?;
+    // Nobody may be reading stderr; the list is complete without it.
+    let _ = writeln!(io::stderr(), "{}", summary(printed, total));
+    Ok(Exit::Done)
+}
+
+/// Reads a filter; a mistake in it is one of usage.
+pub fn parse(source: &str) -> Result<Filter> {
+    Filter::parse(source).map_err(exit::usage)
+}
+
+fn summary(printed: u64, total: u64) -> String {
+    let chains = if total == 1 { "chain" } else { "chains" };
+    if printed < total {
+        format!("{printed} of {total} {chains}")
+    } else {
+        format!("{total} {chains}")
+    }
+}
+
+fn write_chain(
+    out: &mut impl Write,
+    chain: &ChainRow,
+    width: Option<usize>,
+    json: bool,
+) -> io::Result<()> {
+    if json {
+        serde_json::to_writer(&mut *out, chain)?;
+        return writeln!(out);
+    }
+    let (state, colour) = match (chain.status, chain.stop_reason) {
+        (ChainState::Running, _) => ("running", AnsiColor::Cyan),
+        (ChainState::Failed, _) => ("failed", AnsiColor::Red),
+        (ChainState::Done, Some(stop)) => (stop.as_str(), AnsiColor::Green),
+        (ChainState::Done, None) => ("done", AnsiColor::Green),
+    };
+    let changed = chain
+        .changed
+        .map_or_else(String::new, |share| format!("{:.0}%", share * 100.0));
+    let flags: Vec<_> = chain.flags.iter().copied().map(Flag::as_str).collect();
+    let rest = line(
+        &chain.rounds.to_string(),
+        &changed,
+        &chain.prompt,
+        &[chain.violated.join(","), flags.join(",")],
+        width,
+    );
+    let style = Style::new().fg_color(Some(colour.into()));
+    let id = pad(&excerpt(&chain.chain_id, 16), 16);
+    writeln!(out, "{id}  {style}{}{style:#}  {rest}", pad(state, 12))
+}
+
+fn header(width: Option<usize>) -> String {
+    let last = ["VIOLATED".to_owned(), "FLAGS".to_owned()];
+    let rest = line("ROUNDS", "CHANGED", "PROMPT", &last, width);
+    format!("{}  {}  {rest}", pad("CHAIN", 16), pad("STATUS", 12))
+}
+
+/// A line from the third column on, cut to what the terminal has left.
+fn line(
+    rounds: &str,
+    changed: &str,
+    prompt: &str,
+    last: &[String; 2],
+    width: Option<usize>,
+) -> String {
+    let prompt_columns = width.map_or(PROMPT_COLUMNS, |width| {
+        (width.saturating_sub(LEFT_COLUMNS) * 3 / 5).clamp(8, 80)
+    });
+    let prompt = pad(&excerpt(prompt, prompt_columns), prompt_columns);
+    let [violated, flags] = last.each_ref().map(|text| excerpt(text, usize::MAX));
+    let violated = if violated.is_empty() {
+        "-".to_owned()
+    } else {
+        violated
+    };
+    let line = format!("{rounds:>6}  {changed:>7}  {prompt}  {violated}  {flags}");
+    let room = width.map_or(usize::MAX, |width| width.saturating_sub(16 + 12 + 4));
+    fit(line.trim_end(), room)
 }

@@ -45,7 +45,7 @@ pub fn excerpt(text: &str, width: usize) -> String {
             line.push(' ');
             used += 1;
         }
-        for cluster in word.graphemes(true).take(width + 1) {
+        for cluster in word.graphemes(true).take(width.saturating_add(1)) {
             used += cluster.width();
             line.push_str(cluster);
         }
@@ -86,6 +86,53 @@ pub fn terminal_width() -> Option<usize> {
         .filter(|columns| *columns > 0)
 }
 
+/// A table with a header, columns as wide as they need to be. Cells are sanitised and kept on one line.
+pub struct Table {
+    right: Vec<bool>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with the given column titles; a title that begins with `>` has its column set to the right.
+    pub fn new(titles: &[&str]) -> Self {
+        let bare = titles.iter().map(|title| title.trim_start_matches('>'));
+        Self {
+            right: titles.iter().map(|title| title.starts_with('>')).collect(),
+            rows: vec![bare.map(str::to_owned).collect()],
+        }
+    }
+
+    /// Adds a row, one cell a column.
+    pub fn row(&mut self, cells: Vec<String>) {
+        let clean = cells.iter().map(|cell| excerpt(cell, usize::MAX));
+        self.rows.push(clean.collect());
+    }
+
+    /// The header and the rows as lines at most `width` columns wide.
+    pub fn lines(&self, width: Option<usize>) -> Vec<String> {
+        let widths: Vec<usize> = (0..self.right.len())
+            .map(|column| {
+                let cells = self.rows.iter().filter_map(|row| row.get(column));
+                cells.map(|cell| cell.width()).max().unwrap_or(0)
+            })
+            .collect();
+        let line = |row: &Vec<String>| {
+            let cells = row.iter().zip(&widths).zip(&self.right);
+            let cells = cells.map(|((cell, width), right)| {
+                let space = " ".repeat(width.saturating_sub(cell.width()));
+                if *right {
+                    format!("{space}{cell}")
+                } else {
+                    format!("{cell}{space}")
+                }
+            });
+            let line = cells.collect::<Vec<_>>().join("  ");
+            fit(line.trim_end(), width.unwrap_or(usize::MAX))
+        };
+        self.rows.iter().map(line).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,5 +165,13 @@ mod tests {
     fn padding_counts_columns_and_not_bytes() {
         assert_eq!(pad("漢", 4), "漢  ");
         assert_eq!(pad("long", 2), "long");
+    }
+
+    #[test]
+    fn a_table_is_as_wide_as_its_cells() {
+        let mut table = Table::new(&["NAME", ">COUNT"]);
+        table.row(vec!["漢字\n\x1b[2J".to_owned(), "7".to_owned()]);
+        assert_eq!(table.lines(None), ["NAME       COUNT", "漢字 ␛[2J      7"]);
+        assert_eq!(table.lines(Some(6)), ["NAME …", "漢字 …"]);
     }
 }

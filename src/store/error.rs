@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::ErrorCode;
-use thiserror::Error;
+use rusqlite::{Error, ErrorCode};
 
 use super::filter::FilterError;
 
 /// Why a store could not be opened, read or written.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// There is no file to read.
     #[error("no store at {}; `amend run` makes one", .0.display())]
@@ -27,6 +26,9 @@ pub enum StoreError {
     /// The file is something else.
     #[error("{} is not an SQLite database; name another file with --db", .0.display())]
     NotSqlite(PathBuf),
+    /// The file is an empty database.
+    #[error("{} holds no store yet; `amend run` makes one", .0.display())]
+    Empty(PathBuf),
     /// The file belongs to another program.
     #[error("{} is an SQLite database, but not a store of amend; name another file with --db", .0.display())]
     Foreign(PathBuf),
@@ -63,7 +65,7 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
         /// What SQLite said.
-        source: rusqlite::Error,
+        source: Error,
     },
     /// No run or chain has such an id.
     #[error("no {what} `{id}` in {}{hint}", path.display())]
@@ -107,6 +109,14 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
+    /// A run of this name is there, with another configuration.
+    #[error("run {run_id} in {} was begun with another configuration; choose another --db", path.display())]
+    RunDiffers {
+        /// The run.
+        run_id: String,
+        /// The file.
+        path: PathBuf,
+    },
     /// Something was recorded out of order: a fault of the caller.
     #[error("{}: recorded out of order: {what}", path.display())]
     OutOfOrder {
@@ -121,9 +131,39 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether what the person named is at fault: a file that is no store, an id or a filter that does not fit.
+    pub fn is_input(&self) -> bool {
+        matches!(
+            self,
+            StoreError::Missing(_)
+                | StoreError::Empty(_)
+                | StoreError::IsFolder(_)
+                | StoreError::NotSqlite(_)
+                | StoreError::Foreign(_)
+                | StoreError::NewerSchema { .. }
+                | StoreError::RunDiffers { .. }
+                | StoreError::Unknown { .. }
+                | StoreError::Ambiguous { .. }
+                | StoreError::Filter(_)
+        )
+    }
+
     /// Names the file in an error of SQLite, and the remedy where there is one.
-    pub(super) fn sqlite(path: &Path, error: rusqlite::Error) -> Self {
+    pub(super) fn sqlite(path: &Path, error: Error) -> Self {
         let path = path.to_owned();
+        // Values that do not fit their Rust types come from outside: the writer writes no such rows.
+        if matches!(
+            error,
+            Error::FromSqlConversionFailure(..)
+                | Error::IntegralValueOutOfRange(..)
+                | Error::InvalidColumnType(..)
+                | Error::Utf8Error(..)
+        ) {
+            return StoreError::Corrupt {
+                path,
+                what: error.to_string(),
+            };
+        }
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => StoreError::NotSqlite(path),
             Some(ErrorCode::ReadOnly) => StoreError::ReadOnly(path),

@@ -4,12 +4,18 @@
 //! [`Store`] reads. [`Filter`] selects chains, in the same language for every command. This is the only
 //! module that names `rusqlite`.
 
+mod content;
+mod detail;
 mod error;
 mod filter;
+mod filter_key;
+mod filter_sql;
 mod lock;
 mod open;
 mod query;
+mod read;
 mod rows;
+mod stats;
 mod writer;
 
 use serde::{Deserialize, Serialize};

@@ -1,1 +1,357 @@
-//! Opening.
+//! Opening the file: what it is, which schema it has, and how SQLite is set up.
+
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, Error, OpenFlags};
+use rusqlite_migration::{M, Migrations};
+
+use super::StoreError;
+
+/// Marks a file as a store; set by the first migration.
+const APPLICATION_ID: i64 = 0x616d_6e64;
+
+/// How long to wait for another process before giving up.
+const BUSY: Duration = Duration::from_secs(20);
+
+/// The migrations in the order in which they are applied; `user_version` counts them.
+const SCHEMA: &[M<'static>] = &[M::up(include_str!("schema/0001_store.sql"))];
+
+/// What a database file holds.
+#[derive(Debug, PartialEq)]
+enum Content {
+    /// Nothing yet.
+    Blank,
+    /// A store of the given schema.
+    Schema(i64),
+}
+
+/// Opens a store for writing; makes it when there is none, and brings an older schema up to date.
+pub(super) fn for_writing(path: &Path) -> Result<Connection, StoreError> {
+    with_schema(path, SCHEMA)
+}
+
+fn with_schema(path: &Path, schema: &[M<'static>]) -> Result<Connection, StoreError> {
+    let fail = |error| StoreError::sqlite(path, error);
+    if !exists(path)? {
+        parent_exists(path)?;
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut conn = Connection::open_with_flags(literal(path), flags).map_err(fail)?;
+    conn.busy_timeout(BUSY).map_err(fail)?;
+    let content = content(&conn, path, schema.len())?;
+    if conn.is_readonly("main").map_err(fail)? {
+        return Err(StoreError::ReadOnly(path.to_owned()));
+    }
+    let mode: String = conn
+        .pragma_query_value(None, "journal_mode", |row| row.get(0))
+        .map_err(fail)?;
+    if mode != "wal" {
+        conn.pragma_update(None, "journal_mode", "wal")
+            .map_err(fail)?;
+    }
+    conn.pragma_update(None, "synchronous", "normal")
+        .map_err(fail)?;
+    if content != Content::Schema(schema.len() as i64) {
+        migrate(&mut conn, path, schema)?;
+    }
+    conn.pragma_update(None, "foreign_keys", true)
+        .map_err(fail)?;
+    conn.pragma_update(None, "cache_size", -32_768)
+        .map_err(fail)?;
+    conn.set_prepared_statement_cache_capacity(64);
+    Ok(conn)
+}
+
+fn migrate(conn: &mut Connection, path: &Path, schema: &[M<'static>]) -> Result<(), StoreError> {
+    let done = Migrations::from_slice(schema).to_latest(conn);
+    let Err(error) = done else { return Ok(()) };
+    // Another process may have made the same store at the same moment; then nothing is missing.
+    if content(conn, path, schema.len())? == Content::Schema(schema.len() as i64) {
+        return Ok(());
+    }
+    Err(match error {
+        rusqlite_migration::Error::RusqliteError { err, .. } => StoreError::sqlite(path, err),
+        other => StoreError::Corrupt {
+            path: path.to_owned(),
+            what: format!("its schema cannot be brought up to date: {other}"),
+        },
+    })
+}
+
+/// Opens an existing store for reading. Never makes a file.
+pub(super) fn for_reading(path: &Path) -> Result<Connection, StoreError> {
+    if !exists(path)? {
+        return Err(StoreError::Missing(path.to_owned()));
+    }
+    let (mut conn, mut found) = read_or_frozen(path)?;
+    if found == Content::Blank {
+        return Err(StoreError::Empty(path.to_owned()));
+    }
+    if found != Content::Schema(SCHEMA.len() as i64) {
+        drop(conn);
+        drop(for_writing(path)?);
+        (conn, found) = read_or_frozen(path)?;
+    }
+    debug_assert_eq!(found, Content::Schema(SCHEMA.len() as i64));
+    conn.set_prepared_statement_cache_capacity(64);
+    Ok(conn)
+}
+
+/// Opens the file, and where its folder cannot be written, as one that nobody changes: SQLite keeps
+/// an index of the write-ahead log beside the file, and without a log there is nothing to index.
+fn read_or_frozen(path: &Path) -> Result<(Connection, Content), StoreError> {
+    // Writable where that is possible, so that the last reader tidies up the write-ahead log.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    match read_with(path, literal(path).into_os_string(), flags) {
+        Err(StoreError::CannotOpen { .. } | StoreError::ReadOnly(_)) if !has_log(path) => {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+                | OpenFlags::SQLITE_OPEN_URI
+                | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            read_with(path, frozen_uri(path), flags)
+        }
+        other => other,
+    }
+}
+
+fn read_with(
+    path: &Path,
+    name: OsString,
+    flags: OpenFlags,
+) -> Result<(Connection, Content), StoreError> {
+    let fail = |error| StoreError::sqlite(path, error);
+    let conn = Connection::open_with_flags(PathBuf::from(name), flags).map_err(fail)?;
+    conn.busy_timeout(BUSY).map_err(fail)?;
+    conn.pragma_update(None, "query_only", true).map_err(fail)?;
+    conn.pragma_update(None, "cache_size", -32_768)
+        .map_err(fail)?;
+    let found = content(&conn, path, SCHEMA.len())?;
+    Ok((conn, found))
+}
+
+fn has_log(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    std::fs::metadata(log).is_ok_and(|meta| meta.len() > 0)
+}
+
+fn frozen_uri(path: &Path) -> OsString {
+    let mut uri = String::from("file:");
+    for byte in literal(path).as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
+            b if b.is_ascii_alphanumeric() => uri.push(char::from(*b)),
+            b => uri.push_str(&format!("%{b:02X}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    uri.into()
+}
+
+/// Whether there is a file; a folder is an error.
+fn exists(path: &Path) -> Result<bool, StoreError> {
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => Err(StoreError::IsFolder(path.to_owned())),
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StoreError::CannotOpen {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        }),
+    }
+}
+
+fn parent_exists(path: &Path) -> Result<(), StoreError> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() && !parent.is_dir() => {
+            Err(StoreError::CannotOpen {
+                path: path.to_owned(),
+                reason: format!("there is no folder {}", parent.display()),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The path as SQLite takes it literally: `:memory:` and an empty name are not special after `./`.
+fn literal(path: &Path) -> PathBuf {
+    Path::new(".").join(path)
+}
+
+/// What the file holds; another program's database and a newer schema are errors.
+fn content(conn: &Connection, path: &Path, known: usize) -> Result<Content, StoreError> {
+    let number = |pragma: &str| conn.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let read = || -> Result<_, Error> {
+        let objects: i64 =
+            conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        Ok((number("application_id")?, number("user_version")?, objects))
+    };
+    let known = known as i64;
+    match read().map_err(|error| StoreError::sqlite(path, error))? {
+        (APPLICATION_ID, found, _) if found > known => Err(StoreError::NewerSchema {
+            path: path.to_owned(),
+            found,
+            known,
+        }),
+        (APPLICATION_ID, found, _) => Ok(Content::Schema(found)),
+        (0, 0, 0) => Ok(Content::Blank),
+        _ => Err(StoreError::Foreign(path.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    fn version(conn: &Connection) -> i64 {
+        conn.pragma_query_value(None, "user_version", |row| row.get(0))
+            .unwrap()
+    }
+
+    #[test]
+    fn the_migrations_are_sound() {
+        Migrations::from_slice(SCHEMA).validate().unwrap();
+    }
+
+    #[test]
+    fn a_fresh_store_has_the_latest_schema_and_is_set_up() {
+        let dir = folder();
+        let path = dir.path().join("a b%?#.db");
+        let conn = for_writing(&path).unwrap();
+        assert_eq!(version(&conn), SCHEMA.len() as i64);
+        let text = |pragma| {
+            conn.pragma_query_value(None, pragma, |row| row.get::<_, rusqlite::types::Value>(0))
+                .unwrap()
+        };
+        assert_eq!(text("journal_mode"), "wal".to_owned().into());
+        assert_eq!(text("foreign_keys"), 1.into());
+        assert_eq!(text("synchronous"), 1.into());
+        drop(conn);
+        drop(for_writing(&path).unwrap());
+        drop(for_reading(&path).unwrap());
+    }
+
+    #[test]
+    fn an_older_schema_is_brought_up_to_date_with_its_rows_kept() {
+        let dir = folder();
+        let path = dir.path().join("old.db");
+        let conn = for_writing(&path).unwrap();
+        conn.execute_batch("INSERT INTO texts (digest, body) VALUES (zeroblob(32), 'kept')")
+            .unwrap();
+        drop(conn);
+        let mut next = SCHEMA.to_vec();
+        next.push(M::up("ALTER TABLE runs ADD COLUMN note TEXT"));
+        let conn = with_schema(&path, &next).unwrap();
+        assert_eq!(version(&conn), SCHEMA.len() as i64 + 1);
+        let body: String = conn
+            .query_row("SELECT body FROM texts", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(body, "kept");
+        conn.execute_batch("UPDATE runs SET note = 'new column'")
+            .unwrap();
+        drop(conn);
+        // To this version, that file is now one of a newer schema.
+        for error in [
+            for_writing(&path).unwrap_err(),
+            for_reading(&path).unwrap_err(),
+        ] {
+            assert!(matches!(error, StoreError::NewerSchema { .. }), "{error}");
+            assert!(error.to_string().contains("use a newer amend"), "{error}");
+        }
+    }
+
+    #[test]
+    fn reading_makes_no_file() {
+        let dir = folder();
+        let path = dir.path().join("none.db");
+        let error = for_reading(&path).unwrap_err();
+        assert!(
+            error.to_string().contains("`amend run` makes one"),
+            "{error}"
+        );
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_is_no_store_is_told_apart() {
+        let dir = folder();
+        let text = dir.path().join("text.db");
+        std::fs::write(
+            &text,
+            "not a database, but long enough to have a header".repeat(9),
+        )
+        .unwrap();
+        let foreign = dir.path().join("foreign.db");
+        Connection::open(&foreign)
+            .unwrap()
+            .execute_batch("CREATE TABLE t (x)")
+            .unwrap();
+        let before = std::fs::read(&foreign).unwrap();
+        for open in [for_writing, for_reading] {
+            assert!(matches!(open(&text).unwrap_err(), StoreError::NotSqlite(_)));
+            assert!(matches!(
+                open(&foreign).unwrap_err(),
+                StoreError::Foreign(_)
+            ));
+            assert!(matches!(
+                open(dir.path()).unwrap_err(),
+                StoreError::IsFolder(_)
+            ));
+        }
+        assert_eq!(std::fs::read(&foreign).unwrap(), before);
+        let blank = dir.path().join("blank.db");
+        std::fs::write(&blank, "").unwrap();
+        assert!(matches!(
+            for_reading(&blank).unwrap_err(),
+            StoreError::Empty(_)
+        ));
+        let lost = dir.path().join("no/such/folder.db");
+        let error = for_writing(&lost).unwrap_err().to_string();
+        assert!(error.contains("there is no folder"), "{error}");
+    }
+
+    #[test]
+    fn a_reader_cannot_write() {
+        let dir = folder();
+        let path = dir.path().join("a.db");
+        drop(for_writing(&path).unwrap());
+        let conn = for_reading(&path).unwrap();
+        let error = conn.execute_batch("DELETE FROM runs").unwrap_err();
+        let error = StoreError::sqlite(&path, error);
+        assert!(matches!(error, StoreError::ReadOnly(_)), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_nobody_changes_is_read_without_a_log() {
+        let dir = folder();
+        let path = dir.path().join("a ?#%é.db");
+        drop(for_writing(&path).unwrap());
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        let (conn, found) = read_with(&path, frozen_uri(&path), flags).unwrap();
+        assert_eq!(found, Content::Schema(SCHEMA.len() as i64));
+        assert!(conn.is_readonly("main").unwrap());
+        let beside = std::fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(beside, 1, "no log was made");
+    }
+
+    #[test]
+    fn stores_made_at_the_same_moment_are_one() {
+        let dir = folder();
+        let path = dir.path().join("race.db");
+        std::thread::scope(|scope| {
+            let open = || for_writing(&path).map(|conn| version(&conn));
+            let handles: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
+            for handle in handles {
+                assert_eq!(handle.join().unwrap().unwrap(), SCHEMA.len() as i64);
+            }
+        });
+    }
+}

@@ -1,0 +1,255 @@
+//! Content that repeats and is stored once: texts, conversations, prompts, models, model calls.
+//!
+//! Every function finds what is there or adds it, and gives back its key.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::Serialize;
+
+use super::read;
+use crate::backend::ModelIdentity;
+use crate::chain::Call;
+use crate::digest::{Digest, canonical};
+use crate::generation::{Decision, Generation, Message, Request, Role, Usage};
+use crate::prompt::Prompt;
+
+/// JSON text of plain data.
+pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> String {
+    // Fails only for maps with keys that are no strings, which no domain type has.
+    serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+}
+
+/// The 32 bytes of a digest.
+pub(super) fn bytes(digest: &Digest) -> [u8; 32] {
+    let hex = digest.as_str().strip_prefix("b3:").unwrap_or_default();
+    // A `Digest` always holds 64 hexadecimal digits; were it otherwise, its text would be hashed.
+    blake3::Hash::from_hex(hex)
+        .map_or_else(|_| blake3::hash(digest.as_str().as_bytes()), |hash| hash)
+        .into()
+}
+
+/// A text.
+pub(super) fn text(conn: &Connection, body: &str) -> rusqlite::Result<i64> {
+    let digest = blake3::hash(body.as_bytes());
+    let known = conn
+        .prepare_cached("SELECT id FROM texts WHERE digest = ?1")?
+        .query_row([digest.as_bytes()], |row| row.get(0))
+        .optional()?;
+    if let Some(id) = known {
+        return Ok(id);
+    }
+    conn.prepare_cached("INSERT INTO texts (digest, body) VALUES (?1, ?2)")?
+        .execute(params![digest.as_bytes(), body])?;
+    Ok(conn.last_insert_rowid())
+}
+
+fn json_text<T: Serialize>(conn: &Connection, value: Option<&T>) -> rusqlite::Result<Option<i64>> {
+    value.map(|value| text(conn, &json(value))).transpose()
+}
+
+/// A conversation; `None` when it is empty.
+fn conversation(conn: &Connection, messages: &[Message]) -> rusqlite::Result<Option<i64>> {
+    let mut parent: Option<i64> = None;
+    for message in messages {
+        let content = text(conn, &message.content)?;
+        let role = message.role.as_str();
+        let known = conn
+            .prepare_cached(
+                "SELECT id FROM conversations
+                 WHERE ifnull(parent, 0) = ?1 AND role = ?2 AND content = ?3",
+            )?
+            .query_row(params![parent.unwrap_or(0), role, content], |row| {
+                row.get(0)
+            })
+            .optional()?;
+        parent = Some(match known {
+            Some(id) => id,
+            None => {
+                conn.prepare_cached(
+                    "INSERT INTO conversations (parent, role, content) VALUES (?1, ?2, ?3)",
+                )?
+                .execute(params![parent, role, content])?;
+                conn.last_insert_rowid()
+            }
+        });
+    }
+    Ok(parent)
+}
+
+/// The messages of a conversation, first message first.
+pub(super) fn messages(conn: &Connection, id: Option<i64>) -> rusqlite::Result<Vec<Message>> {
+    let Some(id) = id else { return Ok(Vec::new()) };
+    let mut statement = conn.prepare_cached(
+        "WITH RECURSIVE up (parent, role, content, depth) AS (
+             SELECT parent, role, content, 0 FROM conversations WHERE id = ?1
+             UNION ALL
+             SELECT c.parent, c.role, c.content, up.depth + 1
+             FROM up JOIN conversations c ON c.id = up.parent)
+         SELECT up.role, texts.body FROM up JOIN texts ON texts.id = up.content
+         ORDER BY up.depth DESC",
+    )?;
+    let rows = statement.query_map([id], |row| {
+        let role: Role = read::name(row, 0)?;
+        Ok(Message::new(role, row.get::<_, String>(1)?))
+    })?;
+    rows.collect()
+}
+
+/// A prompt with its id and metadata.
+pub(super) fn prompt(conn: &Connection, prompt: &Prompt) -> rusqlite::Result<i64> {
+    // Not in canonical form: metadata keeps the order of its fields.
+    let digest = blake3::hash(json(prompt).as_bytes());
+    let known = conn
+        .prepare_cached("SELECT id FROM prompts WHERE digest = ?1")?
+        .query_row([digest.as_bytes()], |row| row.get(0))
+        .optional()?;
+    if let Some(id) = known {
+        return Ok(id);
+    }
+    let conversation = conversation(conn, &prompt.messages)?;
+    let text = text(conn, prompt.text())?;
+    conn.prepare_cached(
+        "INSERT INTO prompts (digest, prompt_id, conversation, text, metadata)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![
+        digest.as_bytes(),
+        prompt.id.0,
+        conversation,
+        text,
+        json(&prompt.metadata)
+    ])?;
+    Ok(conn.last_insert_rowid())
+}
+
+/// What a model is.
+pub(super) fn model(conn: &Connection, model: &ModelIdentity) -> rusqlite::Result<i64> {
+    let identity = canonical(model);
+    let known = conn
+        .prepare_cached("SELECT id FROM models WHERE identity = ?1")?
+        .query_row([&identity], |row| row.get(0))
+        .optional()?;
+    if let Some(id) = known {
+        return Ok(id);
+    }
+    conn.execute(
+        "INSERT INTO models (digest, settings_digest, name, identity) VALUES (?1, ?2, ?3, ?4)",
+        params![
+            model.digest.as_str(),
+            model.settings_digest.as_str(),
+            model.name,
+            identity
+        ],
+    )?;
+    Ok(conn.last_insert_rowid())
+}
+
+/// A model call. A key that is there keeps its reply.
+pub(super) fn generation(conn: &Connection, call: &Call) -> rusqlite::Result<i64> {
+    let key = bytes(&call.key);
+    let known = conn
+        .prepare_cached("SELECT id FROM generations WHERE key = ?1")?
+        .query_row([&key], |row| row.get(0))
+        .optional()?;
+    if let Some(id) = known {
+        return Ok(id);
+    }
+    let conversation = conversation(conn, call.request.messages())?;
+    let (sampling, shape, options, seed) = match &call.request {
+        Request::Generate(ask) => (
+            json_text(conn, Some(&ask.sampling))?,
+            json_text(conn, ask.shape.as_ref())?,
+            None,
+            Some(ask.seed),
+        ),
+        Request::Choose(ask) => (None, None, json_text(conn, Some(&ask.options))?, None),
+    };
+    let reply = &call.generation;
+    let thinking = reply.thinking.as_deref().map(|body| text(conn, body));
+    conn.prepare_cached(
+        "INSERT INTO generations (key, conversation, sampling, shape, options, seed, text, raw, thinking,
+             thinking_unclosed, invalid_utf8, finish, prompt_tokens, cached_tokens, completion_tokens,
+             duration_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+    )?
+    .execute(params![
+        key,
+        conversation,
+        sampling,
+        shape,
+        options,
+        seed,
+        text(conn, &reply.text)?,
+        text(conn, &reply.raw)?,
+        thinking.transpose()?,
+        reply.thinking_unclosed,
+        reply.invalid_utf8,
+        reply.finish.as_str(),
+        reply.usage.prompt_tokens,
+        reply.usage.cached_tokens,
+        reply.usage.completion_tokens,
+        // NaN would become NULL.
+        if reply.usage.duration_ms.is_nan() { 0.0 } else { reply.usage.duration_ms }
+    ])?;
+    let id = conn.last_insert_rowid();
+    for (ordinal, decision) in (0..).zip(&reply.decisions) {
+        conn.prepare_cached(
+            "INSERT INTO decisions (generation, ordinal, field, probability) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![id, ordinal, decision.field, decision.probability])?;
+    }
+    Ok(id)
+}
+
+/// The stored reply to the request with the given content key.
+pub(super) fn find_generation(
+    conn: &Connection,
+    key: &Digest,
+) -> rusqlite::Result<Option<Generation>> {
+    let found = conn
+        .prepare_cached(
+            "SELECT g.id, t.body, r.body, h.body, g.thinking_unclosed, g.finish, g.invalid_utf8,
+                 g.prompt_tokens, g.cached_tokens, g.completion_tokens, g.duration_ms
+             FROM generations g JOIN texts t ON t.id = g.text JOIN texts r ON r.id = g.raw
+             LEFT JOIN texts h ON h.id = g.thinking WHERE g.key = ?1",
+        )?
+        .query_row([bytes(key)], |row| {
+            let generation = Generation {
+                text: row.get(1)?,
+                raw: row.get(2)?,
+                thinking: row.get(3)?,
+                thinking_unclosed: row.get(4)?,
+                finish: read::name(row, 5)?,
+                decisions: Vec::new(),
+                invalid_utf8: row.get(6)?,
+                usage: Usage {
+                    prompt_tokens: row.get(7)?,
+                    cached_tokens: row.get(8)?,
+                    completion_tokens: row.get(9)?,
+                    duration_ms: row.get(10)?,
+                },
+            };
+            Ok((row.get::<_, i64>(0)?, generation))
+        })
+        .optional()?;
+    let Some((id, generation)) = found else {
+        return Ok(None);
+    };
+    Ok(Some(Generation {
+        decisions: decisions(conn, id)?,
+        ..generation
+    }))
+}
+
+/// The decisions of a model call, in order.
+pub(super) fn decisions(conn: &Connection, generation: i64) -> rusqlite::Result<Vec<Decision>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT field, probability FROM decisions WHERE generation = ?1 ORDER BY ordinal",
+    )?;
+    let rows = statement.query_map([generation], |row| {
+        Ok(Decision {
+            field: row.get(0)?,
+            probability: row.get::<_, Option<f64>>(1)?.unwrap_or(f64::NAN),
+        })
+    })?;
+    rows.collect()
+}

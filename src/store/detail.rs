@@ -1,0 +1,126 @@
+//! Whole runs and whole chains.
+
+use rusqlite::{Connection, Row};
+
+use super::rows::{CallDetail, ChainDetail, ChainRow, RunDetail, RunRow, StepDetail};
+use super::{content, read};
+use crate::digest::Digest;
+use crate::generation::Usage;
+use crate::verdict::Verdict;
+
+/// The rest of a run.
+pub(super) fn run(conn: &Connection, row: RunRow) -> rusqlite::Result<RunDetail> {
+    conn.prepare_cached(
+        "SELECT fingerprint, config, constitution_json, pack_text, model_json, versions, execution,
+             active_seconds FROM v_runs WHERE run_id = ?1",
+    )?
+    .query_row([&row.run_id.clone()], |columns| {
+        Ok(RunDetail {
+            row,
+            fingerprint: read::name(columns, 0)?,
+            config: read::json(columns, 1)?,
+            constitution: read::json(columns, 2)?,
+            pack_text: columns.get(3)?,
+            model: read::json(columns, 4)?,
+            versions: read::json(columns, 5)?,
+            execution: read::json(columns, 6)?,
+            active_seconds: columns.get(7)?,
+        })
+    })
+}
+
+/// The rest of a chain.
+pub(super) fn chain(conn: &Connection, row: ChainRow) -> rusqlite::Result<ChainDetail> {
+    let (chain, conversation, prompt_metadata) = conn
+        .prepare_cached(
+            "SELECT c.id, p.conversation, p.metadata FROM chains c JOIN prompts p ON p.id = c.prompt
+             WHERE c.chain_id = ?1",
+        )?
+        .query_row([&row.chain_id], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get(1)?, read::json(row, 2)?))
+        })?;
+    Ok(ChainDetail {
+        row,
+        prompt_messages: content::messages(conn, conversation)?,
+        prompt_metadata,
+        steps: steps(conn, chain)?,
+    })
+}
+
+fn steps(conn: &Connection, chain: i64) -> rusqlite::Result<Vec<StepDetail>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT s.id, s.ordinal, s.round, s.kind, s.principle, t.body, s.adopted,
+             v.violated, v.probability, v.severity, v.quote, v.quote_verified, w.body, v.source,
+             (SELECT ifnull(group_concat(flag, ','), '') FROM (
+                 SELECT flag FROM step_flags WHERE step = s.id ORDER BY ordinal))
+         FROM steps s JOIN texts t ON t.id = s.output
+         LEFT JOIN verdicts v ON v.step = s.id LEFT JOIN texts w ON w.id = v.critique
+         WHERE s.chain = ?1 ORDER BY s.ordinal",
+    )?;
+    let rows = statement.query_map([chain], |row| {
+        Ok(StepDetail {
+            ordinal: row.get(1)?,
+            round: row.get(2)?,
+            kind: read::name(row, 3)?,
+            principle_id: row.get(4)?,
+            output: row.get(5)?,
+            adopted: row.get(6)?,
+            verdict: verdict(row)?,
+            flags: read::names(row, 14)?,
+            calls: calls(conn, row.get(0)?)?,
+        })
+    })?;
+    rows.collect()
+}
+
+fn verdict(row: &Row<'_>) -> rusqlite::Result<Option<Verdict>> {
+    let Some(violated) = row.get::<_, Option<bool>>(7)? else {
+        return Ok(None);
+    };
+    Ok(Some(Verdict {
+        violated,
+        probability: row.get(8)?,
+        severity: read::maybe_name(row, 9)?,
+        quote: row.get(10)?,
+        quote_verified: row.get(11)?,
+        critique: row.get(12)?,
+        source: read::name(row, 13)?,
+    }))
+}
+
+fn calls(conn: &Connection, step: i64) -> rusqlite::Result<Vec<CallDetail>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT g.id, 'b3:' || lower(hex(g.key)), g.conversation, t.body, r.body, h.body,
+             g.thinking_unclosed, g.invalid_utf8, g.seed, p.body, f.body, g.finish,
+             g.prompt_tokens, g.cached_tokens, g.completion_tokens, g.duration_ms, k.reused
+         FROM step_calls k JOIN generations g ON g.id = k.generation
+         JOIN texts t ON t.id = g.text JOIN texts r ON r.id = g.raw
+         LEFT JOIN texts h ON h.id = g.thinking
+         LEFT JOIN texts p ON p.id = g.sampling LEFT JOIN texts f ON f.id = g.shape
+         WHERE k.step = ?1 ORDER BY k.attempt",
+    )?;
+    let rows = statement.query_map([step], |row| {
+        Ok(CallDetail {
+            key: read::name::<Digest>(row, 1)?,
+            messages: content::messages(conn, row.get(2)?)?,
+            text: row.get(3)?,
+            raw: row.get(4)?,
+            thinking: row.get(5)?,
+            thinking_unclosed: row.get(6)?,
+            invalid_utf8: row.get(7)?,
+            seed: row.get(8)?,
+            sampling: read::maybe_json(row, 9)?,
+            shape: read::maybe_json(row, 10)?,
+            finish: read::name(row, 11)?,
+            usage: Usage {
+                prompt_tokens: row.get(12)?,
+                cached_tokens: row.get(13)?,
+                completion_tokens: row.get(14)?,
+                duration_ms: row.get(15)?,
+            },
+            decisions: content::decisions(conn, row.get(0)?)?,
+            reused: row.get(16)?,
+        })
+    })?;
+    rows.collect()
+}

@@ -1,0 +1,232 @@
+//! The keys of the filter language and the values that each takes.
+
+use super::filter::Value;
+use super::rows::ChainState;
+use crate::chain::{Flag, StepKind, StopReason};
+use crate::constitution::Severity;
+use crate::verdict::VerdictSource;
+
+/// What a condition is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    /// The principle of a step.
+    Principle,
+    /// The verdict of a step.
+    Violated,
+    /// P(violated) of a step.
+    P,
+    /// Severity of a step's verdict.
+    Severity,
+    /// Who decided a step's verdict.
+    Source,
+    /// What a step does.
+    Kind,
+    /// Where the chain stands.
+    Status,
+    /// Why it ended.
+    Stop,
+    /// A failure mode of any of its steps.
+    Flag,
+    /// Whether a revision was adopted.
+    Revised,
+    /// Whether the final text violates a principle again.
+    Regressed,
+    /// Rounds begun.
+    Rounds,
+    /// Tokens of all replies.
+    Tokens,
+    /// Share of words changed from draft to final text.
+    Changed,
+    /// Length of the final text over that of the draft.
+    Len,
+    /// The prompt's id.
+    Prompt,
+    /// What the run's id begins with.
+    Run,
+    /// What the chain's id begins with.
+    Chain,
+    /// Which response to the prompt.
+    Sample,
+    /// Words in prompt, draft, critiques and revisions.
+    Text,
+}
+
+/// What values a key takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Bool,
+    Whole,
+    Real,
+    Name,
+    Free,
+}
+
+/// Every key with its names, the first of which is the one that is documented.
+const KEYS: [(Key, &[&str]); 20] = [
+    (Key::Principle, &["principle"]),
+    (Key::Violated, &["violated"]),
+    (Key::P, &["p", "probability"]),
+    (Key::Severity, &["severity"]),
+    (Key::Source, &["source"]),
+    (Key::Kind, &["kind"]),
+    (Key::Status, &["status"]),
+    (Key::Stop, &["stop"]),
+    (Key::Flag, &["flag"]),
+    (Key::Revised, &["revised"]),
+    (Key::Regressed, &["regressed"]),
+    (Key::Rounds, &["round", "rounds"]),
+    (Key::Tokens, &["tokens"]),
+    (Key::Changed, &["changed"]),
+    (Key::Len, &["len"]),
+    (Key::Prompt, &["prompt"]),
+    (Key::Run, &["run"]),
+    (Key::Chain, &["chain"]),
+    (Key::Sample, &["sample"]),
+    (Key::Text, &["text"]),
+];
+
+impl Key {
+    /// The key of the given name, or what is wrong with it.
+    pub fn find(name: &str) -> Result<Self, String> {
+        let lower = name.to_lowercase();
+        let known = KEYS
+            .iter()
+            .find(|(_, names)| names.contains(&lower.as_str()));
+        if let Some((key, _)) = known {
+            return Ok(*key);
+        }
+        let names: Vec<&str> = KEYS.iter().map(|(_, names)| names[0]).collect();
+        Err(format!(
+            "unknown key `{name}`; {}, or quote the words to search for them as text",
+            nearest(&lower, &names)
+        ))
+    }
+
+    /// Its documented name.
+    pub fn name(self) -> &'static str {
+        KEYS.iter()
+            .find(|(key, _)| *key == self)
+            .map_or("", |(_, names)| names[0])
+    }
+
+    /// Whether it speaks of a step rather than of the whole chain.
+    pub fn is_of_step(self) -> bool {
+        matches!(
+            self,
+            Key::Principle | Key::Violated | Key::P | Key::Severity | Key::Source | Key::Kind
+        )
+    }
+
+    /// What values it takes.
+    pub fn kind(self) -> Kind {
+        match self {
+            Key::Violated | Key::Revised | Key::Regressed => Kind::Bool,
+            Key::Rounds | Key::Tokens | Key::Sample => Kind::Whole,
+            Key::P | Key::Changed | Key::Len => Kind::Real,
+            Key::Severity | Key::Source | Key::Kind | Key::Status | Key::Stop | Key::Flag => {
+                Kind::Name
+            }
+            Key::Principle | Key::Prompt | Key::Run | Key::Chain | Key::Text => Kind::Free,
+        }
+    }
+
+    /// The names that it takes as values, where it takes names.
+    fn names(self) -> Vec<&'static str> {
+        match self {
+            Key::Severity => Severity::ALL.map(Severity::as_str).to_vec(),
+            Key::Source => [VerdictSource::Model, VerdictSource::Check]
+                .map(VerdictSource::as_str)
+                .to_vec(),
+            Key::Kind => [
+                StepKind::Draft,
+                StepKind::Critique,
+                StepKind::Revision,
+                StepKind::Recheck,
+            ]
+            .map(StepKind::as_str)
+            .to_vec(),
+            Key::Status => [ChainState::Running, ChainState::Done, ChainState::Failed]
+                .map(ChainState::as_str)
+                .to_vec(),
+            Key::Stop => [
+                StopReason::Clean,
+                StopReason::RoundsDone,
+                StopReason::ContextFull,
+                StopReason::Failed,
+            ]
+            .map(StopReason::as_str)
+            .to_vec(),
+            Key::Flag => Flag::ALL.map(Flag::as_str).to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A condition with this key, for messages.
+    pub fn example(self) -> String {
+        let name = self.name();
+        match self.kind() {
+            Kind::Bool => format!("{name}:true"),
+            Kind::Whole => format!("{name}>=2"),
+            Kind::Real => format!("{name}>0.5"),
+            Kind::Name => format!("{name}:{}", self.names().first().unwrap_or(&"…")),
+            Kind::Free if self == Key::Text => "text:\"some words\"".to_owned(),
+            Kind::Free => format!("{name}:ID"),
+        }
+    }
+
+    /// Reads a value of this key, or says what is wrong with it.
+    pub fn value(self, text: &str) -> Result<Value, String> {
+        let name = self.name();
+        match self.kind() {
+            Kind::Bool => match text.to_ascii_lowercase().as_str() {
+                "true" | "yes" | "1" => Ok(Value::Bool(true)),
+                "false" | "no" | "0" => Ok(Value::Bool(false)),
+                _ => Err(format!(
+                    "`{name}` takes true or false, not `{}`",
+                    clip(text)
+                )),
+            },
+            Kind::Whole => text
+                .parse()
+                .map(Value::Whole)
+                .map_err(|_| format!("`{name}` takes a whole number, not `{}`", clip(text))),
+            Kind::Real => match text.parse::<f64>() {
+                Ok(number) if number.is_finite() => Ok(Value::Real(number)),
+                _ => Err(format!("`{name}` takes a number, not `{}`", clip(text))),
+            },
+            Kind::Name => {
+                let names = self.names();
+                let lower = text.to_lowercase();
+                if names.contains(&lower.as_str()) {
+                    return Ok(Value::Text(lower));
+                }
+                Err(format!(
+                    "`{name}` does not take `{}`; {}",
+                    clip(text),
+                    nearest(&lower, &names)
+                ))
+            }
+            Kind::Free => Ok(Value::Text(text.to_owned())),
+        }
+    }
+}
+
+/// A suggestion: the name that was probably meant, or all of them.
+fn nearest(word: &str, names: &[&str]) -> String {
+    let best = names
+        .iter()
+        .map(|name| (strsim::jaro_winkler(word, name), name))
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match best {
+        Some((score, name)) if score > 0.8 => format!("did you mean `{name}`?"),
+        _ => format!("write one of {}", names.join(", ")),
+    }
+}
+
+/// The beginning of a text that is too long for a message.
+fn clip(text: &str) -> String {
+    match text.char_indices().nth(40) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
