@@ -1,12 +1,128 @@
 //! `amend export`.
 
-use super::Exit;
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::{Context, anyhow};
+use serde_json::json;
+
+use super::{DbArg, Exit, exit};
+use crate::export::{self, ExportError, ExportOptions, Format, Manifest};
+use crate::store::{Filter, Store, StoreError};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(after_help = "\
+Examples:
+  amend export --format trl-sft --out out/sft
+  amend export --format trl-sft --all-rounds --out out/rounds --run 3f9
+  amend export --format trl-dpo --out out/dpo --where 'violated:true stop:rounds-done'
+
+The folder then holds train.jsonl with the rows, dropped.jsonl with the reason for every chain that
+gave none, and manifest.json with counts, digests and the runs that the rows come from.")]
+pub struct Args {
+    /// What to write
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    format: Format,
+    /// The folder to write to; made when it is not there
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Only the chains that match, as in `amend ls --where`
+    #[arg(
+        long = "where",
+        value_name = "EXPR",
+        default_value = "",
+        hide_default_value = true
+    )]
+    filter: String,
+    /// Only the chains of this run, by its id or the beginning of it
+    #[arg(long, value_name = "RUN")]
+    run: Option<String>,
+    /// One row for every adopted revision, not only for the last (trl-sft)
+    #[arg(long)]
+    all_rounds: bool,
+    /// Write into a folder that holds files of others, and over files of the same names
+    #[arg(long)]
+    force: bool,
+    /// Print the manifest as one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    db: DbArg,
+}
 
 /// Runs the command.
-pub fn run(_args: Args) -> anyhow::Result<Exit> {
-    anyhow::bail!("not there yet")
+pub fn run(args: Args) -> anyhow::Result<Exit> {
+    if args.all_rounds && args.format != Format::TrlSft {
+        return Err(exit::usage(anyhow!(
+            "--all-rounds is for --format trl-sft; a preference pair has one final text"
+        )));
+    }
+    let filter = Filter::parse(&args.filter).map_err(exit::usage)?;
+    let store = Store::open_read(&args.db.db).map_err(exit::usage)?;
+    let run = args
+        .run
+        .map(|prefix| store.resolve_run(&prefix))
+        .transpose()
+        .map_err(|error| match error {
+            StoreError::Unknown { .. } | StoreError::Ambiguous { .. } => exit::usage(error),
+            error => error.into(),
+        })?;
+    let options = ExportOptions {
+        format: args.format,
+        filter,
+        run,
+        all_rounds: args.all_rounds,
+        force: args.force,
+    };
+    let manifest = export::export(&store, &args.out, &options).map_err(|error| match error {
+        ExportError::NotAFolder(_) | ExportError::Foreign { .. } => exit::usage(error),
+        error => error.into(),
+    })?;
+    let out = &args.out;
+    let mut stdout = anstream::stdout().lock();
+    if args.json {
+        let object = json!({"out": out, "manifest": manifest});
+        writeln!(stdout, "{object}").context("cannot print the manifest")?;
+    } else {
+        print_summary(&mut stdout, out, &manifest)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn print_summary(
+    out: &mut impl Write,
+    folder: &std::path::Path,
+    manifest: &Manifest,
+) -> std::io::Result<()> {
+    let file = folder.join(export::ROWS_FILE);
+    writeln!(
+        out,
+        "{} from {}, {}: {}",
+        plural(manifest.rows, "row"),
+        plural(manifest.chains, "chain"),
+        manifest.format,
+        file.display()
+    )?;
+    let dropped = manifest.dropped_total();
+    if dropped > 0 {
+        let file = folder.join(export::DROPPED_FILE);
+        writeln!(
+            out,
+            "{dropped} dropped ({}): {}",
+            manifest.reasons(),
+            file.display()
+        )?;
+    }
+    for (flag, count) in &manifest.flags {
+        writeln!(out, "{} flagged {flag}", plural(*count, "row"))?;
+    }
+    Ok(())
+}
+
+fn plural(count: u64, thing: &str) -> String {
+    match count {
+        1 => format!("1 {thing}"),
+        count => format!("{count} {thing}s"),
+    }
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod backend;
+mod diff;
 mod dry_run;
 mod exit;
 mod export;

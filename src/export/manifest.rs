@@ -1,0 +1,174 @@
+//! What an export says about itself.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::store::RunDetail;
+
+use super::ExportOptions;
+
+/// The manifest's file name.
+pub(super) const FILE: &str = "manifest.json";
+
+/// What marks a manifest as one of this program.
+const GENERATOR: &str = "amend";
+
+/// Where the rows come from, how many there are, and why others are not there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Always `amend`.
+    pub generator: String,
+    /// The version of this program.
+    pub amend_version: String,
+    /// The format of the rows.
+    pub format: String,
+    /// Whether every adopted revision gives a row.
+    pub all_rounds: bool,
+    /// The filter as it was written; empty when every chain was asked for.
+    pub filter: String,
+    /// The run that was asked for.
+    pub run: Option<String>,
+    /// Chains that matched.
+    pub chains: u64,
+    /// Rows written.
+    pub rows: u64,
+    /// Rows not written, by reason; each is a line of `dropped.jsonl`.
+    pub dropped: BTreeMap<String, u64>,
+    /// Rows whose text carries a flag that does not spoil it, by flag.
+    pub flags: BTreeMap<String, u64>,
+    /// The files written, this one aside.
+    pub files: Vec<FileEntry>,
+    /// The runs that the chains belong to, in the order of the rows.
+    pub runs: Vec<RunEntry>,
+}
+
+/// A file of an export.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    /// Its name.
+    pub name: String,
+    /// Its lines.
+    pub lines: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 in hexadecimal digits.
+    pub sha256: String,
+    /// BLAKE3, tagged.
+    pub b3: String,
+}
+
+/// A run that chains of an export belong to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunEntry {
+    /// Its name.
+    pub run_id: String,
+    /// Digest of what decides its results.
+    pub fingerprint: String,
+    /// Its seed; null where its configuration names none.
+    pub seed: Value,
+    /// Name of the constitution.
+    pub constitution: String,
+    /// Version of the constitution.
+    pub constitution_version: String,
+    /// Digest of the resolved constitution.
+    pub constitution_digest: String,
+    /// Name of the prompt pack.
+    pub pack: String,
+    /// Digest of the prompt pack.
+    pub pack_digest: String,
+    /// Name of the model.
+    pub model: String,
+    /// Digest of the model.
+    pub model_digest: String,
+    /// Digest of the prompt file.
+    pub prompts_digest: String,
+}
+
+impl Manifest {
+    pub(super) fn new(options: &ExportOptions) -> Self {
+        Self {
+            generator: GENERATOR.to_owned(),
+            amend_version: env!("CARGO_PKG_VERSION").to_owned(),
+            format: options.format.as_str().to_owned(),
+            all_rounds: options.all_rounds,
+            filter: options.filter.source().to_owned(),
+            run: options.run.clone(),
+            chains: 0,
+            rows: 0,
+            dropped: BTreeMap::new(),
+            flags: BTreeMap::new(),
+            files: Vec::new(),
+            runs: Vec::new(),
+        }
+    }
+
+    /// Reads a manifest of this program; `None` for anything else.
+    pub(super) fn parse(text: &[u8]) -> Option<Self> {
+        serde_json::from_slice(text)
+            .ok()
+            .filter(|manifest: &Self| manifest.generator == GENERATOR)
+    }
+
+    pub(super) fn has_run(&self, run_id: &str) -> bool {
+        self.runs.iter().any(|run| run.run_id == run_id)
+    }
+
+    pub(super) fn to_text(&self) -> String {
+        // Plain data with string keys always serialises.
+        serde_json::to_string_pretty(self).unwrap_or_default() + "\n"
+    }
+
+    /// The reasons in words, most frequent first; empty when nothing was dropped.
+    pub fn reasons(&self) -> String {
+        let mut reasons: Vec<_> = self.dropped.iter().collect();
+        reasons.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+        let reasons: Vec<_> = reasons
+            .into_iter()
+            .map(|(reason, count)| format!("{count} {reason}"))
+            .collect();
+        reasons.join(", ")
+    }
+
+    pub(super) fn why_no_rows(&self) -> String {
+        if self.chains > 0 {
+            let chains = match self.chains {
+                1 => "the only chain gives none".to_owned(),
+                chains => format!("none of {chains} chains gives one"),
+            };
+            return format!("{chains} ({})", self.reasons());
+        }
+        let what = match (&self.run, self.filter.as_str()) {
+            (None, "") => "the store holds no chain; begin with `amend run`".to_owned(),
+            (Some(run), "") => format!("run {run} has no chain"),
+            (None, filter) => format!("no chain matches `{filter}`"),
+            (Some(run), filter) => format!("no chain of run {run} matches `{filter}`"),
+        };
+        format!("{what}; see `amend ls`")
+    }
+
+    /// How many rows were dropped.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.values().sum()
+    }
+}
+
+impl RunEntry {
+    pub(super) fn of(run: &RunDetail) -> Self {
+        let row = run.row.clone();
+        Self {
+            run_id: row.run_id,
+            fingerprint: run.fingerprint.to_string(),
+            seed: run.config.get("seed").cloned().unwrap_or(Value::Null),
+            constitution: row.constitution,
+            constitution_version: row.constitution_version,
+            constitution_digest: row.constitution_digest,
+            pack: row.pack,
+            pack_digest: row.pack_digest,
+            model: row.model,
+            model_digest: row.model_digest,
+            prompts_digest: row.prompts_digest,
+        }
+    }
+}
