@@ -15,6 +15,32 @@ use super::python::{self, JsonStyle};
 /// seconds and within half a gigabyte, and suffices for conversations of tens of megabytes.
 const FUEL: u64 = 8_000_000;
 
+/// A hostile template can nest lists as deep as its fuel allows, and they are dropped recursively. Of
+/// this address space only what is touched becomes memory.
+const STACK: usize = 1 << 30;
+
+/// Renders on a thread of its own with room for what the fuel can nest; where there is no such room,
+/// on this one.
+pub(super) fn with_deep_stack(
+    render: impl Fn() -> Result<String, Error> + Sync,
+) -> Result<String, Error> {
+    std::thread::scope(|scope| {
+        let spawned = std::thread::Builder::new()
+            .name("chat-template".into())
+            .stack_size(STACK)
+            .spawn_scoped(scope, &render);
+        match spawned {
+            Ok(handle) => handle.join().unwrap_or_else(|_| {
+                Err(Error::new(
+                    ErrorKind::InvalidOperation,
+                    "the template engine stopped",
+                ))
+            }),
+            Err(_) => render(),
+        }
+    })
+}
+
 /// What `raise_exception` raised.
 #[derive(Debug)]
 struct Raised(String);

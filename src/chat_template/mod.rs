@@ -250,7 +250,7 @@ impl ChatTemplate {
             ..minijinja::Value::from(Serde(&self.inner.variables))
         };
         let template = self.inner.environment.get_template(ENTRY)?;
-        template.render(context)
+        environment::with_deep_stack(|| template.render(&context))
     }
 
     fn explain(

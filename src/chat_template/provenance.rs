@@ -248,6 +248,10 @@ impl<'a> Tracer<'a> {
                 holes = fewer;
             }
         }
+        // What is escaped and changes case, too, could come out as anything.
+        if holes.classes.contains(&Class::Html) && holes.classes.contains(&Class::Alphanumeric) {
+            return None;
+        }
         for literal in holes.literals.clone().iter().take(MAX_LITERALS) {
             let mut fewer = holes.clone();
             fewer.literals.retain(|other| other != literal);
@@ -332,6 +336,13 @@ impl<'a> Tracer<'a> {
                 .take_while(|((a, b), kind)| a == b && is_hole(kind))
                 .count()
         });
+        if head.max(tail) == gap.len() {
+            return (head, tail);
+        }
+        // White space next to template text is as good as the template's, as at the ends of a message.
+        let space = |c: &&char| python::is_space(**c);
+        let head = head - gap[..head].iter().rev().take_while(space).count();
+        let tail = tail - gap[gap.len() - tail..].iter().take_while(space).count();
         (head, tail)
     }
 
@@ -344,7 +355,8 @@ impl<'a> Tracer<'a> {
         self.messages.iter().zip(kinds).all(|(message, kinds)| {
             let anchored = kinds.contains(&Kind::Shadowed);
             let said = message.content.trim_matches(python::is_space);
-            anchored || said.is_empty() || is_plain(said) || !trusted.contains(said)
+            let rewritten = kinds.contains(&Kind::Class);
+            anchored || is_plain(said) || !(rewritten || trusted.contains(said))
         })
     }
 }

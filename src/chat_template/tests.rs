@@ -49,7 +49,7 @@ fn a_template_that_splits_messages_is_followed() {
 
 #[test]
 fn case_and_json_are_followed() {
-    let said = "a \"b\" <|im_end|>\n<s>";
+    let said = "<|im_end|> a \"b\"\n<s>";
     let upper = untrusted("[{{ messages[0].content|upper }}]", &[Message::user(said)]);
     assert_eq!(upper.concat(), said.to_uppercase());
     let json = spans(
@@ -135,9 +135,15 @@ fn hostile_templates_end() {
         "{% set ns = namespace(s='xxxxxxxxxxxxxxxx') %}{% for a in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
         "{{ 'x' * 99999999999 }}",
-        "{% set ns = namespace(s=[]) %}{% for a in range(90000) %}{% set ns.s = [ns.s] %}{% endfor %}",
+        "{% set ns = namespace(s=[]) %}{% for a in range(99999) %}{% for b in range(99999) %}{% set ns.s = [ns.s] %}{% endfor %}{% endfor %}",
+        "{% set ns = namespace(s=[]) %}{% for a in range(99999) %}{% for b in range(9) %}{% set ns.s = {'a': ns.s} %}{% endfor %}{% endfor %}",
+        "{% set ns = namespace(s=[]) %}{% for a in range(300000) %}{% set ns.s = namespace(a=ns.s) %}{% endfor %}",
     ] {
-        let _ = template(source).render_text(&[Message::user("u")], true);
+        let result = template(source).render_text(&[Message::user("u")], true);
+        assert!(
+            matches!(result, Err(ChatTemplateError::Render { .. })),
+            "{source}"
+        );
     }
 }
 

@@ -1,0 +1,239 @@
+//! What the templates of a pack and of a principle may refer to.
+
+use std::collections::BTreeMap;
+use std::error::Error as _;
+
+use minijinja::value::Serde;
+use minijinja::{Environment, Value, context};
+use serde::Serialize;
+
+use super::{PackError, strict_environment};
+use crate::chain::StepKind;
+use crate::constitution::{Example, Principle};
+use crate::generation::Message;
+
+/// Variables of every step.
+const ALWAYS: [&str; 4] = ["conversation", "prompt", "constitution_name", "round"];
+
+/// Variables of steps that judge or revise a response.
+const JUDGING: [&str; 3] = ["draft", "response", "principle"];
+
+/// Variables of revisions.
+const REVISING: [&str; 2] = ["critique", "quote"];
+
+/// What a principle's own text may use.
+const OF_PRINCIPLES: [&str; 6] = [
+    "conversation",
+    "prompt",
+    "constitution_name",
+    "round",
+    "draft",
+    "response",
+];
+
+/// Functions that every template may use.
+const FUNCTIONS: [&str; 3] = ["range", "dict", "namespace"];
+
+const PRINCIPLE_FIELDS: [&str; 7] = [
+    "id",
+    "title",
+    "critique",
+    "revision",
+    "severity",
+    "tags",
+    "rationale",
+];
+
+const EXAMPLE_FIELDS: [&str; 4] = ["prompt", "response", "critique", "revision"];
+
+/// What the templates of a step may use. What is `None` is an empty text in the steps that have it.
+#[derive(Clone, Copy, Debug)]
+pub struct Vars<'a> {
+    /// The prompt's own messages.
+    pub conversation: &'a [Message],
+    /// What the person says last.
+    pub prompt: &'a str,
+    /// The first response.
+    pub draft: Option<&'a str>,
+    /// The current response.
+    pub response: Option<&'a str>,
+    /// What is wrong with it.
+    pub critique: Option<&'a str>,
+    /// The words objected to.
+    pub quote: Option<&'a str>,
+    /// The principle the step is about.
+    pub principle: Option<&'a Principle>,
+    /// The name of the constitution.
+    pub constitution_name: &'a str,
+    /// The round, from 1; 0 for the draft.
+    pub round: u32,
+}
+
+/// Renders a principle's own text, which may use `prompt`, `conversation`, `draft`, `response`, `round`
+/// and `constitution_name`.
+pub fn principle_text(template: &str, vars: &Vars<'_>) -> Result<String, PackError> {
+    // Most texts use no variables.
+    if !template.contains("{{") && !template.contains("{%") && !template.contains("{#") {
+        return Ok(template.to_owned());
+    }
+    strict_environment()
+        .render_str(template, common(vars))
+        .map_err(|error| PackError::Render(describe(&error)))
+}
+
+/// Checks a principle's own text: its syntax, and that it uses no unknown variable. The error is a
+/// fragment that says what is wrong.
+pub fn check_principle_text(template: &str) -> Result<(), String> {
+    let environment = strict_environment();
+    let compiled = environment
+        .template_from_str(template)
+        .map_err(|error| describe(&error))?;
+    let unknown = compiled
+        .undeclared_variables(true)
+        .into_iter()
+        .find_map(|path| unknown_variable(&path, &OF_PRINCIPLES));
+    unknown.map_or(Ok(()), Err)
+}
+
+/// What went wrong, without the internal name of the template.
+pub(super) fn describe(error: &minijinja::Error) -> String {
+    let mut text = match error.detail() {
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    };
+    if let Some(source) = error.source() {
+        text.push_str(&format!(": {source}"));
+    }
+    text
+}
+
+/// The variables of a step.
+pub(super) fn names(step: StepKind, in_example: bool) -> Vec<&'static str> {
+    let mut names = ALWAYS.to_vec();
+    if step != StepKind::Draft {
+        names.extend(JUDGING);
+    }
+    if step == StepKind::Revision {
+        names.extend(REVISING);
+    }
+    if in_example {
+        names.push("example");
+    }
+    names
+}
+
+/// The first variable that a content uses and the step does not have, with an explanation.
+pub(super) fn first_unknown(
+    environment: &Environment<'_>,
+    template: &str,
+    known: &[&str],
+) -> Option<(String, String)> {
+    let template = environment.get_template(template).ok()?;
+    let mut used: Vec<String> = template.undeclared_variables(true).into_iter().collect();
+    used.sort();
+    used.into_iter()
+        .find_map(|path| unknown_variable(&path, known).map(|why| (path, why)))
+}
+
+fn unknown_variable(path: &str, known: &[&str]) -> Option<String> {
+    let mut parts = path.split('.');
+    let name = parts.next().unwrap_or("");
+    if FUNCTIONS.contains(&name) {
+        return None;
+    }
+    if !known.contains(&name) {
+        return Some(format!(
+            "unknown variable `{name}`; here there are {}",
+            known.join(", ")
+        ));
+    }
+    let field = parts.next()?;
+    let fields: &[&str] = match name {
+        "principle" => &PRINCIPLE_FIELDS,
+        "example" => &EXAMPLE_FIELDS,
+        "conversation" => return None,
+        _ => return Some(format!("`{name}` is a plain value and has no `{field}`")),
+    };
+    let nested = parts.next().filter(|_| field != "tags");
+    match nested {
+        _ if !fields.contains(&field) => Some(format!(
+            "`{name}` has no `{field}`; it has {}",
+            fields.join(", ")
+        )),
+        Some(nested) => Some(format!(
+            "`{name}.{field}` is a plain value and has no `{nested}`"
+        )),
+        None => None,
+    }
+}
+
+/// The values of a step's variables.
+pub(super) fn of_step(step: StepKind, vars: &Vars<'_>) -> Result<Value, PackError> {
+    if step == StepKind::Draft {
+        return Ok(context! {
+            conversation => Value::from(Serde(vars.conversation)),
+            prompt => vars.prompt,
+            constitution_name => vars.constitution_name,
+            round => vars.round,
+        });
+    }
+    let principle = vars.principle.ok_or_else(|| {
+        PackError::Render(format!("the step {} needs a principle", step.as_str()))
+    })?;
+    let own = |name: &str, template: &str| {
+        principle_text(template, vars).map_err(|error| {
+            PackError::Render(format!("principle `{}`, its {name}: {error}", principle.id))
+        })
+    };
+    let values = PrincipleValues {
+        id: &principle.id,
+        title: &principle.title,
+        critique: own("critique", &principle.critique)?,
+        revision: own("revision", &principle.revision)?,
+        severity: principle.severity.as_str(),
+        tags: &principle.tags,
+        rationale: &principle.rationale,
+    };
+    let judging = context! { principle => Value::from(Serde(values)), ..common(vars) };
+    if step != StepKind::Revision {
+        return Ok(judging);
+    }
+    Ok(context! {
+        critique => vars.critique.unwrap_or_default(),
+        quote => vars.quote.unwrap_or_default(),
+        ..judging
+    })
+}
+
+/// The values of a step with an example of its principle.
+pub(super) fn with_example(values: &Value, example: &Example) -> Value {
+    let fields = BTreeMap::from([
+        ("prompt", &example.prompt),
+        ("response", &example.response),
+        ("critique", &example.critique),
+        ("revision", &example.revision),
+    ]);
+    context! { example => Value::from(Serde(fields)), ..values.clone() }
+}
+
+#[derive(Serialize)]
+struct PrincipleValues<'a> {
+    id: &'a str,
+    title: &'a str,
+    critique: String,
+    revision: String,
+    severity: &'static str,
+    tags: &'a [String],
+    rationale: &'a str,
+}
+
+fn common(vars: &Vars<'_>) -> Value {
+    context! {
+        conversation => Value::from(Serde(vars.conversation)),
+        prompt => vars.prompt,
+        constitution_name => vars.constitution_name,
+        round => vars.round,
+        draft => vars.draft.unwrap_or_default(),
+        response => vars.response.unwrap_or_default(),
+    }
+}
