@@ -9,7 +9,6 @@ use std::time::Duration;
 use hf_hub::api::RepoInfo;
 use hf_hub::api::sync::{ApiBuilder, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
-use ureq::config::RedirectAuthHeaders;
 use ureq::http::header::{CONTENT_LENGTH, ETAG, LOCATION};
 use ureq::http::{HeaderMap, Response, Uri};
 use ureq::{Agent, Body, Timeout};
@@ -38,6 +37,12 @@ impl From<ModelRefError> for Failure {
     }
 }
 
+/// What is asked of a file.
+enum Wanted {
+    Description,
+    Bytes { from: u64 },
+}
+
 /// What a repository holds.
 pub(super) struct Listing {
     pub files: Vec<String>,
@@ -62,7 +67,6 @@ pub(super) struct Hub {
     revision: String,
     api: ApiRepo,
     agent: Agent,
-    agent_without_redirects: Agent,
     token: Option<String>,
     attempts: u32,
     backoff: Duration,
@@ -102,8 +106,7 @@ impl Hub {
             repo: repo.to_owned(),
             revision: revision.to_owned(),
             api: api.repo(repository),
-            agent: agent(10),
-            agent_without_redirects: agent(0),
+            agent: agent(),
             token: config.token.clone(),
             attempts: config.attempts.max(1),
             backoff: config.backoff,
@@ -200,7 +203,7 @@ impl Hub {
     ) -> Result<Option<Remote>, ModelRefError> {
         let url = self.url(name, commit);
         self.retrying(progress, || {
-            let response = self.head_of(&url)?;
+            let response = self.send(&Wanted::Description, &url)?;
             if response.status() == 404 {
                 return Ok(None);
             }
@@ -211,21 +214,30 @@ impl Hub {
         })
     }
 
-    /// Follows redirects within the Hub (as of a renamed repository) up to the answer that describes the
-    /// file; that one may itself be a redirect to where the bytes are.
-    fn head_of(&self, url: &str) -> Result<Response<Body>, Failure> {
+    /// Sends a request and follows redirects. The token goes to the Hub's own address alone.
+    ///
+    /// A redirect that describes the file (as the Hub's to where the bytes are) ends a `HEAD`; others, as
+    /// of a renamed repository, are followed there too.
+    fn send(&self, what: &Wanted, url: &str) -> Result<Response<Body>, Failure> {
         let mut url = url.to_owned();
         for _ in 0..MAX_HOPS {
-            let mut request = self.agent_without_redirects.head(&url);
+            let mut request = match what {
+                Wanted::Description => self.agent.head(&url),
+                Wanted::Bytes { .. } => self.agent.get(&url),
+            };
             if let Some(token) = self.token.as_ref().filter(|_| self.is_own(&url)) {
                 request = request.header("Authorization", format!("Bearer {token}"));
+            }
+            if let Wanted::Bytes { from: from @ 1.. } = what {
+                request = request.header("Range", format!("bytes={from}-"));
             }
             let response = request.call().map_err(|e| self.transport(&url, e))?;
             let Some(location) = redirect(&response) else {
                 return Ok(response);
             };
             let absolute = location.contains("://");
-            if absolute && header(response.headers(), "x-repo-commit").is_some() {
+            let describes = header(response.headers(), "x-repo-commit").is_some();
+            if absolute && describes && matches!(what, Wanted::Description) {
                 return Ok(response);
             }
             url = if absolute {
@@ -247,15 +259,7 @@ impl Hub {
         from: u64,
     ) -> Result<Response<Body>, Failure> {
         let url = self.url(name, commit);
-        let mut request = self.agent.get(&url);
-        if let Some(token) = &self.token {
-            // The agent drops it when it is sent to another host.
-            request = request.header("Authorization", format!("Bearer {token}"));
-        }
-        if from > 0 {
-            request = request.header("Range", format!("bytes={from}-"));
-        }
-        let response = request.call().map_err(|e| self.transport(&url, e))?;
+        let response = self.send(&Wanted::Bytes { from }, &url)?;
         if response.status() != 416 {
             self.check_status(&url, &response)?;
         }
@@ -348,14 +352,13 @@ impl Hub {
     }
 }
 
-fn agent(redirects: u32) -> Agent {
+fn agent() -> Agent {
     Agent::config_builder()
         .user_agent(concat!("amend/", env!("CARGO_PKG_VERSION")))
         // A compressed answer would make offsets and digests those of other bytes.
         .accept_encoding("identity")
         .http_status_as_error(false)
-        .max_redirects(redirects)
-        .redirect_auth_headers(RedirectAuthHeaders::SameHost)
+        .max_redirects(0)
         .timeout_resolve(Some(CONNECT))
         .timeout_connect(Some(CONNECT))
         .timeout_recv_response(Some(SILENCE))

@@ -119,7 +119,10 @@ fn parse_hub(text: &str) -> Result<ModelRef, String> {
     };
     for (part, what) in [(owner, "owner"), (name, "name")] {
         if !is_repo_part(part) {
-            return Err(format!("`{part}` cannot be the {what} of a repository"));
+            return Err(format!(
+                "`{}` cannot be the {what} of a repository",
+                part.escape_debug()
+            ));
         }
     }
     if revision.is_some_and(|revision| !is_repo_part(revision)) {

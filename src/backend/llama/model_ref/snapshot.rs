@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
@@ -120,17 +122,8 @@ impl Snapshots {
         if fs::canonicalize(&pointer).is_ok_and(|target| target == canonical) {
             return Ok(pointer);
         }
-        let make = || -> io::Result<()> {
-            if let Some(folder) = pointer.parent() {
-                fs::create_dir_all(folder)?;
-            }
-            match fs::remove_file(&pointer) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            place(name, etag, &blob, &pointer)
-        };
-        make().map_err(ModelRefError::disk(&pointer))?;
+        let make = |aside: &Path| place(name, etag, &blob, aside);
+        replace(&pointer, make).map_err(ModelRefError::disk(&pointer))?;
         Ok(pointer)
     }
 
@@ -140,10 +133,26 @@ impl Snapshots {
             return Ok(());
         }
         let path = self.folder.join("refs").join(&self.revision);
-        self.repo
-            .create_ref(commit)
-            .map_err(ModelRefError::disk(&path))
+        if fs::read_to_string(&path).is_ok_and(|known| known == commit) {
+            return Ok(());
+        }
+        replace(&path, |aside| fs::write(aside, commit)).map_err(ModelRefError::disk(&path))
     }
+}
+
+/// Makes a file aside and renames it, so that other processes see the old one or the new one.
+fn replace(path: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = path.with_file_name(format!(".{name}.{}-{count}", process::id()));
+    make(&aside)?;
+    fs::rename(&aside, path).inspect_err(|_| {
+        let _ = fs::remove_file(&aside);
+    })
 }
 
 #[cfg(unix)]
