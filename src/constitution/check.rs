@@ -256,3 +256,168 @@ fn any_of(texts: &[String]) -> String {
         _ => format!("any of {}", listed.join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A check from YAML, and what it says of a response: rule and quote of every breach.
+    fn judge(yaml: &str, response: &str) -> Vec<(&'static str, Option<String>)> {
+        let check: Check = serde_yaml::from_str(yaml).unwrap();
+        let breaches = check.breaches(response);
+        for breach in &breaches {
+            assert!(breach.message.ends_with('.'), "{}", breach.message);
+        }
+        breaches.into_iter().map(|b| (b.rule, b.quote)).collect()
+    }
+
+    fn breach(rule: &'static str, quote: &str) -> Vec<(&'static str, Option<String>)> {
+        vec![(rule, (!quote.is_empty()).then(|| quote.to_owned()))]
+    }
+
+    #[test]
+    fn edges_ignore_white_space_around_the_response() {
+        let yaml = r#"{starts_with_any: ["Yes", "No"], ends_with_any: "?"}"#;
+        assert_eq!(judge(yaml, " \n Yes, why? \n"), []);
+        let ends = breach("ends_with_any", "Why.");
+        assert_eq!(judge(yaml, "No? Why."), ends);
+        let starts = breach("starts_with_any", "yes.");
+        assert_eq!(judge(yaml, "yes. OK?"), starts);
+        assert_eq!(judge(yaml, "").len(), 2);
+    }
+
+    #[test]
+    fn all_of_contains_and_none_of_not_contains() {
+        let yaml = "{contains: [tea, milk], not_contains: [sugar]}";
+        assert_eq!(judge(yaml, "tea with milk"), []);
+        assert_eq!(judge(yaml, "tea"), breach("contains", ""));
+        assert_eq!(
+            judge(yaml, "Tea, milk, sugar"),
+            [
+                ("contains", None),
+                ("not_contains", Some("sugar".to_owned()))
+            ]
+        );
+    }
+
+    #[test]
+    fn the_message_names_the_line_of_a_longer_response() {
+        let check: Check = serde_yaml::from_str("not_contains: b").unwrap();
+        let message = |response: &str| check.breaches(response)[0].message.clone();
+        assert_eq!(message("a\nb\nc"), "The response contains “b” on line 2.");
+        assert_eq!(message("a b"), "The response contains “b”.");
+    }
+
+    #[test]
+    fn patterns_must_match_or_must_not() {
+        let yaml = r"{regex: '^\d+', not_regex: ['(?i)you', 'x*$']}";
+        assert_eq!(
+            judge(yaml, "ask You"),
+            [
+                ("regex", None),
+                ("not_regex", Some("You".to_owned())),
+                ("not_regex", None)
+            ]
+        );
+    }
+
+    #[test]
+    fn sizes_count_words_characters_and_sentences() {
+        assert_eq!(
+            judge("{min_words: 2, max_words: 3}", "one two - three!"),
+            []
+        );
+        assert_eq!(judge("min_words: 2", "one"), breach("min_words", ""));
+        assert_eq!(
+            judge("max_words: 2", "one, two, three four"),
+            breach("max_words", "three four")
+        );
+        assert_eq!(judge("max_chars: 4", " 👩‍👩‍👧é🇳🇴a "), []);
+        assert_eq!(judge("max_chars: 3", "👩‍👩‍👧é🇳🇴ab"), breach("max_chars", "ab"));
+        assert_eq!(
+            judge("max_sentences: 1", "I pay 3.5 pounds, e.g. In cash"),
+            []
+        );
+        assert_eq!(
+            judge("max_sentences: 1", "One. Two. Three."),
+            breach("max_sentences", "Two.")
+        );
+        assert_eq!(judge("max_sentences: 0", ""), []);
+    }
+
+    #[test]
+    fn json_is_the_whole_response() {
+        assert_eq!(judge("json: true", " {\"a\": [1, null]}\n"), []);
+        assert_eq!(
+            judge("json: true", "{\n\"a\": }"),
+            breach("json", "\"a\": }")
+        );
+        assert_eq!(judge("json: true", "{} {}").len(), 1);
+        assert_eq!(judge("json: true", ""), breach("json", ""));
+        assert_eq!(judge("json: true", &"[".repeat(100_000)).len(), 1);
+        assert_eq!(judge("json: false", "x"), []);
+    }
+
+    #[test]
+    fn a_language_is_judged_only_where_it_can_be_told() {
+        let german = "Der Zug an die Küste fährt jeden Morgen vom zweiten Gleis ab. Immer.";
+        assert_eq!(
+            judge("language: en", german),
+            breach(
+                "language",
+                "Der Zug an die Küste fährt jeden Morgen vom zweiten Gleis ab."
+            )
+        );
+        assert_eq!(judge("language: de", german), []);
+        assert_eq!(judge("language: en", "Nein."), []);
+    }
+
+    #[test]
+    fn a_check_survives_serialisation_and_leaves_out_what_it_has_not() {
+        let check: Check =
+            serde_yaml::from_str("{regex: a, contains: [b], max_words: 3, json: true}").unwrap();
+        let json = serde_json::to_string(&check).unwrap();
+        assert_eq!(
+            json,
+            r#"{"contains":["b"],"regex":["a"],"max_words":3,"json":true}"#
+        );
+        assert_eq!(serde_json::from_str::<Check>(&json).unwrap(), check);
+        assert!(serde_json::from_str::<Check>("{}").unwrap().is_empty());
+        assert!(serde_json::from_str::<Check>(r#"{"min_word": 1}"#).is_err());
+    }
+
+    /// Every rule at once, each easily broken.
+    fn strict() -> Check {
+        serde_yaml::from_str(
+            r"{starts_with_any: ['☃'], ends_with_any: ['☃'], contains: ['☃'], not_contains: [a, ' ', '.'],
+               regex: '^☃$', not_regex: ['\w+', '.', '\s*'], min_words: 5, max_words: 1, max_chars: 2,
+               max_sentences: 1, json: true, language: sn}",
+        )
+        .unwrap()
+    }
+
+    fn quotes_are_literal(response: &str) -> Result<(), TestCaseError> {
+        for breach in strict().breaches(response) {
+            if let Some(quote) = breach.quote {
+                prop_assert!(!quote.is_empty());
+                prop_assert!(response.contains(&quote), "{quote:?} in {response:?}");
+            }
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_can_be_judged_and_quotes_are_literal(response in any::<String>()) {
+            quotes_are_literal(&response)?;
+        }
+
+        #[test]
+        fn prose_can_be_judged_and_quotes_are_literal(
+            response in "([A-Za-zäß]{1,9}|e\\.g\\.|[0-9]\\.[0-9]|[.?!…]|\r?\n|- |#| |[👩👧]\u{200d}?|。){0,80}"
+        ) {
+            quotes_are_literal(&response)?;
+        }
+    }
+}

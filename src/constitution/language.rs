@@ -20,6 +20,7 @@ pub const LANGUAGES: &[(&str, Lang)] = &[
     ("bn", Lang::Ben),
     ("ca", Lang::Cat),
     ("cs", Lang::Ces),
+    ("cy", Lang::Cym),
     ("da", Lang::Dan),
     ("de", Lang::Deu),
     ("el", Lang::Ell),
@@ -119,6 +120,8 @@ mod tests {
         assert_eq!(detect(english), Some("en"));
         assert_eq!(detect(german), Some("de"));
         assert_eq!(detect("Oui."), None);
+        let names = "Ludwig van Beethoven, Wolfgang Amadeus Mozart, Johann Sebastian Bach";
+        assert_eq!(detect(names), None);
         assert_eq!(detect(""), None);
     }
 }

@@ -24,12 +24,11 @@ pub(super) fn sentences(text: &str) -> Vec<&str> {
     for block in blocks(text) {
         // A line break becomes a space of the same length, so that offsets hold.
         let joined = block.replace(['\n', '\r'], " ");
+        let boundaries = boundaries(&joined);
         let mut start = 0;
-        let mut boundaries = joined.split_sentence_bound_indices().peekable();
-        while let Some((at, piece)) = boundaries.next() {
-            let end = at + piece.len();
-            let next = boundaries.peek().map(|(_, piece)| *piece);
-            if next.is_some_and(|next| goes_on(&joined[start..end], next)) {
+        for (index, &end) in boundaries.iter().enumerate() {
+            let next = boundaries.get(index + 1);
+            if next.is_some_and(|&next| goes_on(&joined[start..end], &joined[end..next])) {
                 continue;
             }
             let sentence = block[start..end].trim();
@@ -40,6 +39,23 @@ pub(super) fn sentences(text: &str) -> Vec<&str> {
         }
     }
     found
+}
+
+/// Where sentences may end, the end of the text included: the boundaries of annex 29, and those before a
+/// number, which it leaves out when a lower-case word follows.
+fn boundaries(text: &str) -> Vec<usize> {
+    let pieces = text.split_sentence_bound_indices();
+    let mut ends: Vec<usize> = pieces.map(|(at, piece)| at + piece.len()).collect();
+    for (at, _) in text.match_indices(". ") {
+        let rest = text[at + 1..].trim_start();
+        let number = rest.trim_start_matches(['-', '−', '$', '€', '£', '(', '"', '“']);
+        if number.starts_with(char::is_numeric) {
+            ends.push(text.len() - rest.len());
+        }
+    }
+    ends.sort_unstable();
+    ends.dedup();
+    ends
 }
 
 /// The stretches of a text that no sentence crosses: paragraphs and list items, markers removed.
@@ -137,6 +153,8 @@ mod tests {
         assert_eq!(count("Well... maybe not."), 1);
         assert_eq!(count("Visit example.com today."), 1);
         assert_eq!(count("\"Stop!\" he said."), 1);
+        assert_eq!(count("It took approx. 5 minutes."), 1);
+        assert_eq!(count("Add the flour. 3 eggs go in next."), 2);
         assert_eq!(count("See fig. 3 and No. 5. Compare them."), 2);
         assert_eq!(count("So did I. Then we left."), 2);
         assert_eq!(count("The answer is no. We left."), 2);

@@ -23,7 +23,7 @@ pub(super) enum Kind {
     Words,
     /// Text that is rendered with the variables of a principle.
     Template,
-    /// Text that is not empty.
+    /// Text that is not empty; a number without quotes is a mistake.
     Needle,
     /// A kebab-case id.
     Id,
@@ -291,7 +291,9 @@ impl Walk<'_> {
             return self.wrong_type(name, node, "text");
         };
         match kind {
-            Kind::Text | Kind::Template if !is_text(node) => self.wrong_type(name, node, "text"),
+            Kind::Text | Kind::Template | Kind::Needle if !is_text(node) => {
+                self.wrong_type(name, node, "text");
+            }
             Kind::Template => template::check(self.file, self.text, name, node, self.problems),
             Kind::Needle if text.is_empty() => {
                 let message = format!("{name} has an empty text");
@@ -328,6 +330,7 @@ impl Walk<'_> {
                 };
                 self.say(Code::BadId, node.span, message, remedy);
             }
+            Kind::Pattern if !is_text(node) => self.wrong_type(name, node, "text"),
             Kind::Pattern => self.pattern(name, node, text),
             _ => {}
         }

@@ -100,6 +100,9 @@ pub(super) fn read(
         root: None,
         problems,
     };
+    if let Some(at) = text.find('\0') {
+        return Err(nul(file, &text[..at]));
+    }
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| syntax(file, text, &error))?;
         builder.take(event, between(span.start, span.end))?;
@@ -132,23 +135,38 @@ fn between(start: Marker, end: Marker) -> Span {
 
 fn syntax(file: &Path, text: &str, error: &saphyr_parser::ScanError) -> Problem {
     let (line, column) = (error.marker().line(), error.marker().col() + 1);
-    let at = Some(Span::point(line, column));
+    let mut at = Some(Span::point(line, column));
     if error.info().contains("recursion limit") {
         return too_deep(file, at);
     }
+    let mut remedy = "check indentation, quotes and brackets here and on the line before";
+    if error.info().contains("tab") {
+        remedy = "indent with spaces, not with tabs";
+        at = tab(text, line).or(at);
+    }
     let message = format!("this is not YAML: {}", error.info());
-    let tab = text
-        .lines()
-        .nth(line.saturating_sub(1))
-        .is_some_and(|line| line.trim_start_matches(' ').starts_with('\t'));
-    let remedy = if text.contains('\0') {
-        "remove the NUL bytes; is this a text file?"
-    } else if tab {
-        "indent with spaces, not with tabs"
-    } else {
-        "check indentation, quotes and brackets here and on the line before"
-    };
     Problem::new(Code::Syntax, file, at, message, remedy)
+}
+
+/// A NUL byte ends the text for the parser, so it is looked for first.
+fn nul(file: &Path, before: &str) -> Problem {
+    let line = before.matches('\n').count() + 1;
+    let last = before.rsplit('\n').next().unwrap_or_default();
+    let at = Some(Span::point(line, last.chars().count() + 1));
+    let message = "this is not YAML: the text has a NUL byte";
+    let remedy = "remove it, and check that this is a text file";
+    Problem::new(Code::Syntax, file, at, message, remedy)
+}
+
+/// The first tab that indents a line, from the line on where the parser noticed one.
+fn tab(text: &str, from: usize) -> Option<Span> {
+    let mut lines = text.lines().enumerate().skip(from.saturating_sub(1));
+    lines.find_map(|(index, line)| {
+        let indent = line.len() - line.trim_start_matches(' ').len();
+        line[indent..]
+            .starts_with('\t')
+            .then(|| Span::point(index + 1, indent + 1))
+    })
 }
 
 fn too_deep(file: &Path, at: Option<Span>) -> Problem {
