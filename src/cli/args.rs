@@ -12,7 +12,13 @@ use crate::constitution::Revise;
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
     /// A GGUF file, `default`, or hf:OWNER/REPO[:QUANT] or hf:OWNER/REPO/FILE.gguf
-    #[arg(short, long, default_value = "default", env = "AMEND_MODEL", value_name = "MODEL")]
+    #[arg(
+        short,
+        long,
+        default_value = "default",
+        env = "AMEND_MODEL",
+        value_name = "MODEL"
+    )]
     pub model: String,
     /// A repository on the Hugging Face Hub: OWNER/REPO[:QUANT]; the same as -m hf:…
     #[arg(long, value_name = "REPO", conflicts_with = "model")]
@@ -199,12 +205,20 @@ pub struct PromptArgs {
 
 fn finite_non_negative(text: &str) -> Result<f32, String> {
     let value: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if value.is_finite() && value >= 0.0 { Ok(value) } else { Err("must be 0 or more".to_owned()) }
+    if value.is_finite() && value >= 0.0 {
+        Ok(value)
+    } else {
+        Err("must be 0 or more".to_owned())
+    }
 }
 
 fn share(text: &str) -> Result<f32, String> {
     let value: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.0..=1.0).contains(&value) { Ok(value) } else { Err("must be between 0 and 1".to_owned()) }
+    if (0.0..=1.0).contains(&value) {
+        Ok(value)
+    } else {
+        Err("must be between 0 and 1".to_owned())
+    }
 }
 
 fn probability(text: &str) -> Result<f64, String> {
@@ -222,7 +236,10 @@ pub fn parse_limit(text: &str) -> Result<std::ops::Range<u64>, String> {
     let number = |text: &str| text.trim().parse::<u64>().ok().filter(|&n| n > 0);
     match text.split_once('-') {
         None => number(text).map(|n| 0..n),
-        Some((a, b)) => number(a).zip(number(b)).filter(|(a, b)| a <= b).map(|(a, b)| a - 1..b),
+        Some((a, b)) => number(a)
+            .zip(number(b))
+            .filter(|(a, b)| a <= b)
+            .map(|(a, b)| a - 1..b),
     }
     .ok_or_else(|| FORM.to_owned())
 }
@@ -265,7 +282,16 @@ mod tests {
     #[test]
     fn one_dash_forms_become_long_options_and_values_stay() {
         let given = ["amend", "run", "-np", "4", "-fa", "on", "--", "-np"].map(Into::into);
-        let expected = ["amend", "run", "--parallel", "4", "--flash-attn", "on", "--", "-np"];
+        let expected = [
+            "amend",
+            "run",
+            "--parallel",
+            "4",
+            "--flash-attn",
+            "on",
+            "--",
+            "-np",
+        ];
         assert_eq!(normalise(given), expected.map(std::ffi::OsString::from));
     }
 }

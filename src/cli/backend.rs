@@ -6,10 +6,11 @@ use std::fs;
 use anyhow::{Context, anyhow, bail};
 use serde_json::{Map, Value};
 
-use crate::backend::llama::gguf;
+use crate::backend::Backend;
+use crate::backend::llama::gguf::{self, GgufInfo};
+use crate::backend::llama::model_ref::ModelRef;
 use crate::backend::llama::{CacheType, LlamaBackend, LlamaOptions, TemplateChoice, WorkerStats};
 use crate::backend::scripted::ScriptedBackend;
-use crate::backend::Backend;
 use crate::chat_template::ChatTemplate;
 
 use super::args::{self, BackendKind, ModelArgs, TemplateArgs};
@@ -60,7 +61,11 @@ fn scripted(args: &ModelArgs, deterministic: bool) -> anyhow::Result<Loaded> {
             (path.display().to_string(), text)
         }
     };
-    let parallel = if deterministic { 1 } else { usize::from(args.parallel) };
+    let parallel = if deterministic {
+        1
+    } else {
+        usize::from(args.parallel)
+    };
     ScriptedBackend::from_yaml(&text, parallel)
         .map(Loaded::Scripted)
         .map_err(|error| usage(anyhow!("{name}: {error}")))
@@ -76,13 +81,14 @@ fn llama(args: &ModelArgs, deterministic: bool) -> anyhow::Result<Loaded> {
         Some(repo) => format!("hf:{repo}"),
         None => args.model.clone(),
     };
+    let reference = ModelRef::parse(&reference).map_err(usage)?;
     let path = resolve_with_bar(&reference, args.offline)?;
     let info = gguf::inspect(&path).map_err(usage)?;
     let digest = gguf::digest(&path)?;
     let options = LlamaOptions {
         digest,
-        name: info.title(),
-        metadata: BTreeMap::from_iter(info.summary()),
+        name: format!("{} {}", info.name, info.quantisation),
+        metadata: metadata(&info),
         path,
         parallel: usize::from(args.parallel),
         context_per_sequence: args.ctx_size,
@@ -117,7 +123,10 @@ pub fn template_choice(args: &TemplateArgs) -> anyhow::Result<TemplateChoice> {
         (Some(name), _) => {
             let source = ChatTemplate::builtin(name).ok_or_else(|| {
                 let known: Vec<_> = ChatTemplate::builtin_names().collect();
-                usage(anyhow!("no chat template is called `{name}`; known: {}", known.join(", ")))
+                usage(anyhow!(
+                    "no chat template is called `{name}`; known: {}",
+                    known.join(", ")
+                ))
             })?;
             Some((name.clone(), source.to_owned()))
         }
@@ -133,9 +142,34 @@ pub fn template_choice(args: &TemplateArgs) -> anyhow::Result<TemplateChoice> {
         None => Map::new(),
         Some(text) => match serde_json::from_str(text) {
             Ok(Value::Object(map)) => map,
-            Ok(_) => bail!(usage(anyhow!("--chat-template-kwargs must be a JSON object"))),
+            Ok(_) => bail!(usage(anyhow!(
+                "--chat-template-kwargs must be a JSON object"
+            ))),
             Err(error) => bail!(usage(anyhow!("--chat-template-kwargs: {error}"))),
         },
     };
-    Ok(TemplateChoice { replacement, kwargs })
+    Ok(TemplateChoice {
+        replacement,
+        kwargs,
+    })
+}
+
+/// What is worth keeping of a model file besides its digest.
+fn metadata(info: &GgufInfo) -> BTreeMap<String, String> {
+    let number = |value: Option<u64>| value.map(|n| n.to_string());
+    [
+        ("name", Some(info.name.clone())),
+        ("architecture", Some(info.architecture.clone())),
+        ("parameters", Some(info.parameters.to_string())),
+        ("quantisation", Some(info.quantisation.clone())),
+        ("training_context", number(info.training_context)),
+        ("file_size", Some(info.file_size.to_string())),
+        (
+            "chat_template_digest",
+            info.chat_template_digest().map(|d| d.to_string()),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+    .collect()
 }

@@ -41,7 +41,11 @@ struct Forecast {
 /// Says what the run would do.
 pub fn run(job: &Job, loaded: &Loaded, json: bool) -> anyhow::Result<Exit> {
     let forecast = forecast(job, loaded.backend())?;
-    if json { forecast.json()? } else { forecast.print()? }
+    if json {
+        forecast.json()?
+    } else {
+        forecast.print()?
+    }
     Ok(Exit::Done)
 }
 
@@ -57,7 +61,9 @@ fn forecast(job: &Job, backend: &dyn Backend) -> anyhow::Result<Forecast> {
         };
         prompts += 1;
         let messages = draft(job, &prompt)?;
-        let tokens = backend.count_tokens(&messages).with_context(|| format!("prompt {}", prompt.id))?;
+        let tokens = backend
+            .count_tokens(&messages)
+            .with_context(|| format!("prompt {}", prompt.id))?;
         if tokens >= longest.0 {
             longest = (tokens, prompt.id.to_string());
         }
@@ -105,7 +111,10 @@ fn draft(job: &Job, prompt: &Prompt) -> anyhow::Result<Vec<Message>> {
 fn calls_per_chain(job: &Job) -> (u64, u64) {
     let plan = &job.plan;
     let asked: Vec<_> = match &plan.select {
-        Select::Ids(ids) => ids.iter().filter_map(|id| plan.constitution.principle(id)).collect(),
+        Select::Ids(ids) => ids
+            .iter()
+            .filter_map(|id| plan.constitution.principle(id))
+            .collect(),
         Select::All | Select::Sample => plan.constitution.active(),
     };
     // A drawn principle may be one that a program decides, or not.
@@ -122,7 +131,13 @@ fn calls_per_chain(job: &Job) -> (u64, u64) {
     };
     let always = plan.revise == Revise::Always;
     let rechecks = if plan.recheck { turns.min(all) } else { 0 };
-    let least = 1 + least + if always { turns.min(if rounds > 0 { turns } else { 0 }) } else { 0 };
+    let least = 1
+        + least
+        + if always {
+            turns.min(if rounds > 0 { turns } else { 0 })
+        } else {
+            0
+        };
     (least, 1 + 2 * most + turns + 2 * rechecks)
 }
 
@@ -139,9 +154,16 @@ fn calibrate(
     let (sender, replies) = crossbeam_channel::unbounded();
     let begun = Instant::now();
     for (ticket, messages) in (0..).zip(requests) {
-        let sampling =
-            SamplingParams { max_tokens: CALIBRATION_TOKENS, ..job.plan.sampling.clone() };
-        let request = Generate { messages, sampling, seed: 1, shape: None };
+        let sampling = SamplingParams {
+            max_tokens: CALIBRATION_TOKENS,
+            ..job.plan.sampling.clone()
+        };
+        let request = Generate {
+            messages,
+            sampling,
+            seed: 1,
+            shape: None,
+        };
         backend.submit(ticket, Request::Generate(request), sender.clone());
     }
     drop(sender);
@@ -162,7 +184,11 @@ impl Forecast {
     fn print(&self) -> io::Result<()> {
         let mut out = io::stdout().lock();
         let time = |seconds| duration(Duration::from_secs_f64(seconds));
-        writeln!(out, "prompts          {} ({} rows skipped)", self.prompts, self.skipped)?;
+        writeln!(
+            out,
+            "prompts          {} ({} rows skipped)",
+            self.prompts, self.skipped
+        )?;
         writeln!(out, "chains           {}", self.chains)?;
         writeln!(out, "model calls      {} to {}", self.calls.0, self.calls.1)?;
         writeln!(
@@ -173,8 +199,17 @@ impl Forecast {
         if self.too_long > 0 {
             writeln!(out, "too long         {} prompts will fail", self.too_long)?;
         }
-        writeln!(out, "speed            {:.1} tok/s in a short calibration", self.tokens_per_second)?;
-        writeln!(out, "time             about {} to {}", time(self.seconds.0), time(self.seconds.1))
+        writeln!(
+            out,
+            "speed            {:.1} tok/s in a short calibration",
+            self.tokens_per_second
+        )?;
+        writeln!(
+            out,
+            "time             about {} to {}",
+            time(self.seconds.0),
+            time(self.seconds.1)
+        )
     }
 
     fn json(&self) -> io::Result<()> {

@@ -3,14 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::backend::ModelIdentity;
 use crate::chain::{ChainId, ChainStart};
-use crate::constitution::{Constitution, Revise, source};
+use crate::constitution::{self, Constitution, Revise};
 use crate::dataset::{self, PromptReader, ReadOptions, Row, Skipped};
 use crate::digest::Digest;
 use crate::engine::RecordError;
@@ -62,19 +62,34 @@ impl Job {
     pub fn prepare(args: JobArgs) -> anyhow::Result<Self> {
         let args = absolute(args);
         let prompts_digest = dataset::digest(&args.prompts).map_err(usage)?;
-        let constitution =
-            source::load(&args.chain.constitution).map_err(usage)?.resolved.constitution;
+        let constitution = constitution::load(&args.chain.constitution)
+            .map_err(usage)?
+            .resolved
+            .constitution;
         let pack = Pack::load(&args.chain.pack).map_err(usage)?;
         let plan = plan(&args, constitution, pack).map_err(usage)?;
-        Ok(Self { args, plan, prompts_digest })
+        Ok(Self {
+            args,
+            plan,
+            prompts_digest,
+        })
     }
 
     /// The prompts that the run takes, from the start of the file.
     pub fn prompts(&self) -> anyhow::Result<Prompts> {
         let reader = dataset::open(&self.args.prompts, &self.read_options()).map_err(usage)?;
         // The limit was parsed when the options were.
-        let range = self.args.reading.limit.as_deref().and_then(|l| parse_limit(l).ok());
-        Ok(Prompts { reader, range: range.unwrap_or(0..u64::MAX), index: 0 })
+        let range = self
+            .args
+            .reading
+            .limit
+            .as_deref()
+            .and_then(|l| parse_limit(l).ok());
+        Ok(Prompts {
+            reader,
+            range: range.unwrap_or(0..u64::MAX),
+            index: 0,
+        })
     }
 
     fn read_options(&self) -> ReadOptions {
@@ -190,7 +205,10 @@ fn sampling(args: &SamplingArgs, pack: &Pack) -> SamplingParams {
         top_k: args.top_k.or(pack.top_k).unwrap_or(base.top_k),
         top_p: args.top_p.or(pack.top_p).unwrap_or(base.top_p),
         min_p: args.min_p.or(pack.min_p).unwrap_or(base.min_p),
-        max_tokens: args.max_tokens.or(pack.max_tokens).unwrap_or(base.max_tokens),
+        max_tokens: args
+            .max_tokens
+            .or(pack.max_tokens)
+            .unwrap_or(base.max_tokens),
     }
 }
 

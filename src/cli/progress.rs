@@ -109,7 +109,11 @@ impl Progress {
         let ticker = std::thread::Builder::new()
             .name("progress".to_owned())
             .spawn(move || theirs.tick())?;
-        Ok(Self { shared, ticker: Some(ticker), json })
+        Ok(Self {
+            shared,
+            ticker: Some(ticker),
+            json,
+        })
     }
 
     /// Says how many chains there are in all, once that is known.
@@ -158,7 +162,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     fn tick(&self) {
-        let every = if self.bar.is_some() { DRAW_EVERY } else { LINE_EVERY };
+        let every = if self.bar.is_some() {
+            DRAW_EVERY
+        } else {
+            LINE_EVERY
+        };
         let mut stop = lock(&self.stop);
         while !*stop {
             let (guard, waited) = self
@@ -186,7 +194,11 @@ impl Shared {
                 bar.set_message(message);
             }
             None => {
-                let of = if total > 0 { format!("/{total}") } else { String::new() };
+                let of = if total > 0 {
+                    format!("/{total}")
+                } else {
+                    String::new()
+                };
                 anstream::eprintln!("{done}{of} chains  {message}");
             }
         }
@@ -270,7 +282,12 @@ mod tests {
 
     #[test]
     fn the_message_estimates_what_is_left() {
-        let figures = Figures { ended: 4, revised: 1, written: 100, ..Figures::default() };
+        let figures = Figures {
+            ended: 4,
+            revised: 1,
+            written: 100,
+            ..Figures::default()
+        };
         let text = message(&figures, 8, Duration::from_secs(20));
         assert_eq!(text, "5.0 tok/s  25 % revised  20 s left");
     }

@@ -91,7 +91,15 @@ pub fn run(args: RunArgs) -> anyhow::Result<Exit> {
     if !args.new {
         refuse_other(&args.db, &job, &config)?;
     }
-    execute(&mut writer, &job, &loaded, &config, &args.db, false, args.json)
+    execute(
+        &mut writer,
+        &job,
+        &loaded,
+        &config,
+        &args.db,
+        false,
+        args.json,
+    )
 }
 
 /// Runs `amend resume`.
@@ -99,7 +107,10 @@ pub fn resume(args: ResumeArgs) -> anyhow::Result<Exit> {
     let (row, detail) = {
         let store = Store::open_read(&args.db.db).map_err(store_error)?;
         let Some(row) = pick(&store, &args)? else {
-            anstream::eprintln!("nothing to resume: every run in {} is done", args.db.db.display());
+            anstream::eprintln!(
+                "nothing to resume: every run in {} is done",
+                args.db.db.display()
+            );
             return Ok(Exit::Done);
         };
         let detail = store.run(&row.run_id).map_err(store_error)?;
@@ -129,7 +140,15 @@ pub fn resume(args: ResumeArgs) -> anyhow::Result<Exit> {
             list(&detail.config, &now)
         )));
     }
-    execute(&mut writer, &job, &loaded, &config, &args.db, args.retry_errors, args.json)
+    execute(
+        &mut writer,
+        &job,
+        &loaded,
+        &config,
+        &args.db,
+        args.retry_errors,
+        args.json,
+    )
 }
 
 fn open(db: &DbArg) -> anyhow::Result<Writer> {
@@ -138,7 +157,11 @@ fn open(db: &DbArg) -> anyhow::Result<Writer> {
 
 /// An error of the store; one that says that the file is not a store is one of input.
 pub fn store_error(error: crate::store::StoreError) -> anyhow::Error {
-    if error.is_input() { usage(error) } else { error.into() }
+    if error.is_input() {
+        usage(error)
+    } else {
+        error.into()
+    }
 }
 
 /// Reads up to the first usable prompt, so that a file without one is refused before anything is made.
@@ -148,7 +171,9 @@ fn require_prompt(prompts: Prompts) -> anyhow::Result<()> {
             return Ok(());
         }
     }
-    bail!(usage(anyhow!("--limit leaves no prompt: the file has fewer usable rows")))
+    bail!(usage(anyhow!(
+        "--limit leaves no prompt: the file has fewer usable rows"
+    )))
 }
 
 /// The run to resume: the one that is named, or the latest with something left to do.
@@ -175,7 +200,10 @@ fn refuse_other(db: &DbArg, job: &Job, config: &RunConfig) -> anyhow::Result<()>
     if runs.iter().any(|run| run.run_id == id) {
         return Ok(());
     }
-    let other = runs.iter().rev().find(|run| run.state != RunState::Done && run.prompts_path == path);
+    let other = runs
+        .iter()
+        .rev()
+        .find(|run| run.state != RunState::Done && run.prompts_path == path);
     let Some(other) = other else { return Ok(()) };
     let stored = store.run(&other.run_id).map_err(store_error)?.config;
     bail!(usage(anyhow!(
@@ -208,9 +236,15 @@ fn execute(
 ) -> anyhow::Result<Exit> {
     let id = config.run_id();
     let _lock = RunLock::acquire(&db.db, &id).map_err(store_error)?;
-    writer.begin_run(&job.record(config, loaded.backend().identity())?).map_err(store_error)?;
+    writer
+        .begin_run(&job.record(config, loaded.backend().identity())?)
+        .map_err(store_error)?;
     if json {
-        writeln!(io::stdout().lock(), "{}", json!({ "event": "run", "run_id": id }))?;
+        writeln!(
+            io::stdout().lock(),
+            "{}",
+            json!({ "event": "run", "run_id": id })
+        )?;
     }
     let progress = Progress::start(json)?;
     count_chains(job, progress.total());
@@ -223,7 +257,10 @@ fn execute(
             _ => {}
         }
     });
-    let options = EngineOptions { parallel: loaded.backend().parallelism(), retry_failed };
+    let options = EngineOptions {
+        parallel: loaded.backend().parallelism(),
+        retry_failed,
+    };
     let mut output = Ok(());
     let outcome = engine::run(
         loaded.backend(),
@@ -248,13 +285,26 @@ fn execute(
     // The first error is the one to tell.
     let closed = writer.set_run_state(state).map_err(store_error);
     let counts = chains.counts();
+    drop(chains);
     let (figures, elapsed) = progress.figures();
     drop(progress);
     output?;
     let summary = outcome.map_err(engine_error)?;
     closed?;
-    let report = Report { id: &id, summary, figures, elapsed, counts, loaded, db };
-    if json { report.json()? } else { report.print()? }
+    let report = Report {
+        id: &id,
+        summary,
+        figures,
+        elapsed,
+        counts,
+        loaded,
+        db,
+    };
+    if json {
+        report.json()?
+    } else {
+        report.print()?
+    }
     Ok(report.exit())
 }
 
@@ -270,10 +320,17 @@ fn engine_error(error: engine::EngineError) -> anyhow::Error {
 fn count_chains(job: &Job, total: impl Fn(u64) + Send + 'static) {
     let Ok(prompts) = job.prompts() else { return };
     let samples = u64::from(job.args.chain.samples);
-    let limit = job.args.reading.limit.as_deref().and_then(|limit| parse_limit(limit).ok());
+    let limit = job
+        .args
+        .reading
+        .limit
+        .as_deref()
+        .and_then(|limit| parse_limit(limit).ok());
     std::thread::spawn(move || {
         // Reading is all it does; a file that breaks half-way is reported by the run itself.
-        let count = prompts.filter(|p| matches!(p, Ok(NextPrompt::Prompt(..)))).count() as u64;
+        let count = prompts
+            .filter(|p| matches!(p, Ok(NextPrompt::Prompt(..))))
+            .count() as u64;
         total(count.min(limit.map_or(u64::MAX, |range| range.end - range.start)) * samples);
     });
 }
@@ -287,9 +344,7 @@ fn interrupt(resume: &str) -> anyhow::Result<Arc<AtomicBool>> {
             anstream::eprintln!("\nleft at once; continue with: {resume}");
             std::process::exit(i32::from(Exit::Interrupted.code()));
         }
-        anstream::eprintln!(
-            "\nfinishing the steps in flight; press Ctrl-C again to leave at once"
-        );
+        anstream::eprintln!("\nfinishing the steps in flight; press Ctrl-C again to leave at once");
     })?;
     Ok(flag)
 }
@@ -325,7 +380,12 @@ impl Report<'_> {
         let (s, f) = (&self.summary, &self.figures);
         let seconds = self.elapsed.as_secs_f64().max(1e-9);
         if s.interrupted {
-            writeln!(out, "run {} interrupted; continue with: {}", self.id, self.resume())?;
+            writeln!(
+                out,
+                "run {} interrupted; continue with: {}",
+                self.id,
+                self.resume()
+            )?;
         } else if s.ended == 0 && s.skipped > 0 {
             writeln!(out, "run {} was complete: {} chains", self.id, s.skipped)?;
         } else {
@@ -339,7 +399,11 @@ impl Report<'_> {
                 duration(self.elapsed),
                 f.revised,
                 s.failed,
-                if s.skipped > 0 { format!("; {} were done before", s.skipped) } else { String::new() },
+                if s.skipped > 0 {
+                    format!("; {} were done before", s.skipped)
+                } else {
+                    String::new()
+                },
             )?;
             writeln!(
                 out,
