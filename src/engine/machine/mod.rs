@@ -4,6 +4,9 @@
 //! and the replies it is given, so that a resumed run replays it from the start and finds itself where it
 //! was.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use crate::backend::BackendError;
