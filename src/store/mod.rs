@@ -18,6 +18,9 @@ mod rows;
 mod stats;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -184,11 +184,16 @@ fn literal(path: &Path) -> PathBuf {
 
 /// What the file holds; another program's database and a newer schema are errors.
 fn content(conn: &Connection, path: &Path, known: usize) -> Result<Content, StoreError> {
-    let number = |pragma: &str| conn.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
     let read = || -> Result<_, Error> {
+        // One moment for all three: another process may be making the store right now.
+        let moment = conn.unchecked_transaction()?;
+        let number =
+            |pragma: &str| moment.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
         let objects: i64 =
-            conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-        Ok((number("application_id")?, number("user_version")?, objects))
+            moment.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        let found = (number("application_id")?, number("user_version")?, objects);
+        moment.finish()?;
+        Ok(found)
     };
     let known = known as i64;
     match read().map_err(|error| StoreError::sqlite(path, error))? {

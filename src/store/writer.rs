@@ -17,7 +17,7 @@ use crate::generation::Generation;
 /// What is recorded gathers in one open transaction until [`commit`](Recorder::commit); what was not
 /// committed is gone when the writer is dropped or killed.
 pub struct Writer {
-    conn: Connection,
+    pub(super) conn: Connection,
     path: PathBuf,
     run: Option<i64>,
     /// Up to when the run's active time has been counted.
