@@ -49,7 +49,10 @@ impl Folder {
 
     /// Begins a file; it appears under its name when it is published.
     pub fn create(&self, name: &'static str) -> Result<Output, ExportError> {
-        let unfinished = self.path.join(format!(".{name}{UNFINISHED}"));
+        // With the process in its name, so that two exports at once never write into one file.
+        let unfinished = self
+            .path
+            .join(format!(".{name}.{}{UNFINISHED}", std::process::id()));
         let file = File::create(&unfinished).map_err(|source| write_error(&unfinished, source))?;
         Ok(Output {
             name,
@@ -63,8 +66,14 @@ impl Folder {
         })
     }
 
-    /// Asks the system to keep the renames through a power cut, where it can.
-    pub fn sync(&self) {
+    /// Clears away what killed exports left, and asks the system to keep the renames through a power cut.
+    pub fn settle(&self) {
+        // What cannot be cleared away does no harm: its name says that it is unfinished.
+        for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
+            if unfinished(&entry.file_name().to_string_lossy()).is_some() {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
         // Not every system lets a folder be opened; the files themselves are already on disk.
         if let Ok(folder) = File::open(&self.path) {
             let _ = folder.sync_all();
@@ -72,11 +81,19 @@ impl Folder {
     }
 
     fn check(&self) -> io::Result<Result<(), ExportError>> {
-        let earlier = self.earlier_manifest()?;
-        let mut foreign = Vec::new();
+        let mut names = Vec::new();
+        let mut manifests = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            if !self.is_ours(&name, earlier.as_ref())? {
+            // An export that was killed while it gave files their names leaves its manifest unfinished.
+            if name == manifest::FILE || unfinished(&name) == Some(manifest::FILE) {
+                manifests.extend(read_manifest(&self.path.join(&name))?);
+            }
+            names.push(name);
+        }
+        let mut foreign = Vec::new();
+        for name in names {
+            if !self.is_ours(&name, &manifests)? {
                 foreign.push(name);
             }
         }
@@ -96,39 +113,49 @@ impl Folder {
         }))
     }
 
-    fn earlier_manifest(&self) -> io::Result<Option<Manifest>> {
-        let mut text = Vec::new();
-        match File::open(self.path.join(manifest::FILE)) {
-            Ok(file) => file.take(MANIFEST_LIMIT).read_to_end(&mut text)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        Ok(Manifest::parse(&text))
-    }
-
     /// Whether an earlier export wrote this file, and wrote it as it is now.
-    fn is_ours(&self, name: &str, earlier: Option<&Manifest>) -> io::Result<bool> {
-        if name == manifest::FILE {
-            return Ok(earlier.is_some());
-        }
-        let left_over = [ROWS_FILE, DROPPED_FILE, manifest::FILE]
-            .iter()
-            .any(|ours| name == format!(".{ours}{UNFINISHED}"));
-        if left_over {
+    fn is_ours(&self, name: &str, manifests: &[Manifest]) -> io::Result<bool> {
+        if unfinished(name).is_some() {
             return Ok(true);
         }
-        let entry = earlier.and_then(|m| m.files.iter().find(|file| file.name == name));
-        let Some(entry) = entry else {
-            return Ok(false);
-        };
         let path = self.path.join(name);
-        let metadata = fs::metadata(&path)?;
-        Ok(
-            metadata.is_file()
-                && metadata.len() == entry.bytes
-                && hash(&path)?.as_str() == entry.b3,
-        )
+        if name == manifest::FILE {
+            return Ok(read_manifest(&path)?.is_some());
+        }
+        let mut entries = manifests
+            .iter()
+            .flat_map(|manifest| &manifest.files)
+            .filter(|file| file.name == name)
+            .peekable();
+        if entries.peek().is_none() || !fs::metadata(&path)?.is_file() {
+            return Ok(false);
+        }
+        let digest = hash(&path)?;
+        Ok(entries.any(|entry| entry.b3 == digest.as_str()))
     }
+}
+
+/// Which file of an export the name of an unfinished one stands for.
+fn unfinished(name: &str) -> Option<&'static str> {
+    let stem = name.strip_prefix('.')?.strip_suffix(UNFINISHED)?;
+    let (stem, process) = stem.rsplit_once('.')?;
+    process.parse::<u32>().ok()?;
+    [ROWS_FILE, DROPPED_FILE, manifest::FILE]
+        .into_iter()
+        .find(|ours| *ours == stem)
+}
+
+fn read_manifest(path: &Path) -> io::Result<Option<Manifest>> {
+    let mut text = Vec::new();
+    match File::open(path) {
+        Ok(file) if file.metadata()?.is_file() => {
+            file.take(MANIFEST_LIMIT).read_to_end(&mut text)?;
+        }
+        Ok(_) => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    Ok(Manifest::parse(&text))
 }
 
 fn hash(path: &Path) -> io::Result<Digest> {

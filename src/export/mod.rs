@@ -193,7 +193,7 @@ impl Export {
         for file in [train, dropped, manifest_file] {
             file.publish()?;
         }
-        folder.sync();
+        folder.settle();
         Ok(self.manifest)
     }
 }
