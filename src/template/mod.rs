@@ -19,7 +19,7 @@ use crate::digest::Digest;
 use crate::generation::{Message, Role};
 
 pub use file::MAX_BYTES;
-pub use variables::{Vars, check_principle_text, principle_text};
+pub use variables::{Vars, principle_text};
 
 use file::Entry;
 

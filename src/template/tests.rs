@@ -173,20 +173,6 @@ fn a_principle_may_use_variables_and_its_examples_are_expanded() {
 }
 
 #[test]
-fn principle_texts_are_checked() {
-    assert_eq!(
-        check_principle_text("Does {{ response }} {% if draft %}x{% endif %}?"),
-        Ok(())
-    );
-    assert!(
-        check_principle_text("{{ critique }}")
-            .unwrap_err()
-            .starts_with("unknown variable `critique`")
-    );
-    assert!(check_principle_text("{{ prompt").is_err());
-}
-
-#[test]
 fn mistakes_are_named_with_file_and_line() {
     let cases = [
         (

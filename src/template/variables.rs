@@ -21,16 +21,6 @@ const JUDGING: [&str; 3] = ["draft", "response", "principle"];
 /// Variables of revisions.
 const REVISING: [&str; 2] = ["critique", "quote"];
 
-/// What a principle's own text may use.
-const OF_PRINCIPLES: [&str; 6] = [
-    "conversation",
-    "prompt",
-    "constitution_name",
-    "round",
-    "draft",
-    "response",
-];
-
 /// Functions that every template may use.
 const FUNCTIONS: [&str; 3] = ["range", "dict", "namespace"];
 
@@ -69,30 +59,21 @@ pub struct Vars<'a> {
     pub round: u32,
 }
 
-/// Renders a principle's own text, which may use `prompt`, `conversation`, `draft`, `response`, `round`
-/// and `constitution_name`.
+/// Renders a principle's own text, which may use `prompt`, `draft`, `response` and `round`.
 pub fn principle_text(template: &str, vars: &Vars<'_>) -> Result<String, PackError> {
     // Most texts use no variables.
     if !template.contains("{{") && !template.contains("{%") && !template.contains("{#") {
         return Ok(template.to_owned());
     }
+    let values = context! {
+        prompt => vars.prompt,
+        draft => vars.draft.unwrap_or_default(),
+        response => vars.response.unwrap_or_default(),
+        round => vars.round,
+    };
     strict_environment()
-        .render_str(template, common(vars))
+        .render_str(template, values)
         .map_err(|error| PackError::Render(describe(&error)))
-}
-
-/// Checks a principle's own text: its syntax, and that it uses no unknown variable. The error is a
-/// fragment that says what is wrong.
-pub fn check_principle_text(template: &str) -> Result<(), String> {
-    let environment = strict_environment();
-    let compiled = environment
-        .template_from_str(template)
-        .map_err(|error| describe(&error))?;
-    let unknown = compiled
-        .undeclared_variables(true)
-        .into_iter()
-        .find_map(|path| unknown_variable(&path, &OF_PRINCIPLES));
-    unknown.map_or(Ok(()), Err)
 }
 
 /// What went wrong, without the internal name of the template.

@@ -7,12 +7,16 @@
 //! and the text is cut inside the words at fault.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
+use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::token_type::LlamaTokenAttr;
 
+use crate::backend::BackendError;
 use crate::chat_template::Span;
 
 /// Texts that are put in front of a fragment to keep a vocabulary from adding a space to it.
@@ -36,6 +40,14 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
+    /// Loads the vocabulary of a model file, and nothing else of it.
+    pub fn open(path: &Path) -> Result<Self, BackendError> {
+        let params = LlamaModelParams::default().with_vocab_only(true);
+        LlamaModel::load_from_file(runtime()?, path, &params)
+            .map(|model| Self::new(Arc::new(model)))
+            .map_err(|error| BackendError::Load(format!("{}: {error}", path.display())))
+    }
+
     /// The tokenizer of a loaded model; the vocabulary alone is enough.
     pub fn new(model: Arc<LlamaModel>) -> Self {
         let mut tokenizer = Self {
@@ -230,6 +242,18 @@ impl Tokenizer {
             );
         }
     }
+}
+
+fn runtime() -> Result<&'static LlamaBackend, BackendError> {
+    static RUNTIME: OnceLock<Result<LlamaBackend, String>> = OnceLock::new();
+    RUNTIME
+        .get_or_init(|| {
+            let logs = llama_cpp_2::LogOptions::default().with_logs_enabled(true);
+            llama_cpp_2::send_logs_to_tracing(logs);
+            LlamaBackend::init().map_err(|error| error.to_string())
+        })
+        .as_ref()
+        .map_err(|error| BackendError::Load(error.clone()))
 }
 
 /// The spans without empty ones, neighbours of one kind joined.
