@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
@@ -324,10 +325,9 @@ fn a_whole_download_lands_in_the_hubs_layout_and_is_made_once() {
     let refreshed = resolve_with("hf:owner/repo:Q4_K_M", server.config(), false, true);
     assert_eq!(refreshed.unwrap(), path);
     let seen = server.seen();
-    assert!(
-        seen.iter().all(|r| !r.at_cdn) && seen.len() == 4,
-        "{seen:?}"
-    );
+    let methods: Vec<_> = seen.iter().map(|r| r.method.as_str()).collect();
+    assert_eq!(methods, ["GET", "HEAD", "GET", "HEAD"]);
+    assert!(seen.iter().all(|r| !r.at_cdn), "{seen:?}");
 }
 
 #[test]
@@ -529,13 +529,12 @@ fn offline_uses_the_cache_and_says_what_is_missing() {
 fn without_a_connection_a_cached_file_will_do() {
     let server = Server::new(&[("m-Q4_0.gguf", b"four")]);
     let path = server.resolve("hf:owner/repo").unwrap();
-    // A port that was free a moment ago: nobody listens.
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    // A port that is taken and at which nobody listens: that of a connection's own end.
+    let held = TcpStream::connect(server.hub).unwrap();
     let config = HubConfig {
-        endpoint: format!("http://{}", free.local_addr().unwrap()),
+        endpoint: format!("http://{}", held.local_addr().unwrap()),
         ..server.config()
     };
-    drop(free);
     let found = resolve_with("hf:owner/repo", config.clone(), false, false);
     assert_eq!(found.unwrap(), path);
     let error = resolve_with("hf:owner/other", config, false, false).unwrap_err();
@@ -671,4 +670,81 @@ fn the_default_model_and_paths_are_checked() {
     assert_eq!(resolve_in("default").unwrap(), file);
     let error = resolve_in("owner/some-model").unwrap_err();
     assert!(error.to_string().contains("hf:owner/some-model"), "{error}");
+}
+
+/// Runs the program with caches of its own.
+fn amend(server: &Server, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_amend"))
+        .args(arguments)
+        .env_clear()
+        .env("HF_ENDPOINT", format!("http://{}", server.hub))
+        .env("HF_HUB_CACHE", server.cache.path())
+        .env("AMEND_CACHE", server.cache.path().join("amend"))
+        .output()
+        .unwrap()
+}
+
+/// A GGUF file without tensors or metadata but its architecture.
+fn gguf(architecture: &str) -> Vec<u8> {
+    let mut bytes = b"GGUF\x03\0\0\0".to_vec();
+    bytes.extend(0u64.to_le_bytes());
+    bytes.extend(1u64.to_le_bytes());
+    let key = "general.architecture";
+    bytes.extend((key.len() as u64).to_le_bytes());
+    bytes.extend(key.as_bytes());
+    bytes.extend(8u32.to_le_bytes());
+    bytes.extend((architecture.len() as u64).to_le_bytes());
+    bytes.extend(architecture.as_bytes());
+    bytes
+}
+
+#[test]
+fn the_program_fetches_lists_and_explains() {
+    let server = Server::new(&[("m-Q4_0.gguf", &gguf("bert"))]);
+    // Fetched, and then refused for what it is.
+    let output = amend(&server, &["model", "fetch", "hf:owner/repo"]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("fetching m-Q4_0.gguf"), "{stderr}");
+    assert!(stderr.contains("is an embedding model"), "{stderr}");
+    assert!(output.stdout.is_empty());
+
+    let output = amend(&server, &["model", "list", "--json"]);
+    assert_eq!(output.status.code(), Some(0));
+    let row: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(row["reference"], "hf:owner/repo/m-Q4_0.gguf");
+    assert_eq!(row["size"], 68);
+
+    let code = |arguments: &[&str]| amend(&server, arguments).status.code();
+    assert_eq!(code(&["model", "info"]), Some(2));
+    assert_eq!(code(&["model", "info", "hf:oops"]), Some(2));
+    assert_eq!(
+        code(&["model", "info", "--hf-repo", "owner/repo:Q2_K"]),
+        Some(2)
+    );
+    assert_eq!(
+        code(&["model", "info", "--offline", "hf:owner/never"]),
+        Some(2)
+    );
+    server.state().token = Some("hf_right".to_owned());
+    assert_eq!(code(&["model", "fetch", "hf:owner/repo"]), Some(1));
+}
+
+#[test]
+fn the_program_describes_the_default_model() {
+    let output = Command::new(env!("CARGO_BIN_EXE_amend"))
+        .args(["model", "info", "--json"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let info: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(info["architecture"], "llama");
+    assert_eq!(info["parameters"], 134_515_008);
+    assert_eq!(info["quantisation"], "Q4_1");
+    assert_eq!(info["training_context"], 8192);
+    assert_eq!(info["chat_template"]["name"], "chatml");
+    assert_eq!(
+        info["digest"],
+        "b3:5f4fa13bfc6dd4a91fd00e22974a9c4e9ed628fd7d7f307398ddf30260d6b2c3"
+    );
 }

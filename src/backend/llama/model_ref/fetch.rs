@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 use ureq::http::header::{CONTENT_LENGTH, CONTENT_RANGE};
 use ureq::http::{HeaderMap, StatusCode};
 
-use super::hub::{Failure, Hub, Remote, header, server};
+use super::http::{Failure, Remote, header, server};
+use super::hub::Hub;
 use super::snapshot::Snapshots;
 use super::{ModelRefError, Progress, pick};
 

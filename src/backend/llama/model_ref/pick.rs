@@ -71,7 +71,7 @@ fn has_tag(file: &str, quant: &str, whole: bool) -> bool {
         let before = file[..start].chars().next_back();
         let after = file[start + found.len()..].chars().next();
         before.is_none_or(|c| !c.is_alphanumeric())
-            && after.is_none_or(|c| !c.is_alphanumeric() && !(whole && c == '_'))
+            && !after.is_some_and(|c| c.is_alphanumeric() || (whole && c == '_'))
     })
 }
 
