@@ -451,6 +451,325 @@ fn bombs_and_deep_nesting_are_refused() {
 }
 
 #[test]
+fn stress_dbg() {
+    let t = |name: &str, text: String| {
+        let a = std::time::Instant::now();
+        let r = resolve_files(&[("c.yaml", &text)]);
+        println!(
+            "{name} {} bytes {:?} {}",
+            text.len(),
+            a.elapsed(),
+            match r {
+                Ok(r) => format!("ok {}", r.constitution.principles.len()),
+                Err(e) => format!("{:.150}", e.to_string()),
+            }
+        );
+    };
+    let many = |f: &dyn Fn(usize) -> String, n: usize| {
+        format!(
+            "name: n\nprinciples:\n{}",
+            (0..n).map(f).collect::<String>()
+        )
+    };
+    t(
+        "many",
+        many(
+            &|i| format!("  - {{id: a{i}, critique: look {i}, revision: mend}}\n"),
+            12000,
+        ),
+    );
+    t(
+        "100",
+        many(
+            &|i| format!("  - {{id: a{i}, critique: look {i}, revision: mend}}\n"),
+            100,
+        ),
+    );
+    t(
+        "manybad",
+        many(
+            &|i| format!("  - {{ida: a{i}, critiqu: look {i}, revision: mend}}\n"),
+            15000,
+        ),
+    );
+    t(
+        "manymissing",
+        many(&|i| format!("  - {{id: a{i}}}\n"), 40000),
+    );
+    t(
+        "manyregex",
+        many(
+            &|i| {
+                format!("  - {{id: a{i}, revision: r, check: {{regex: '(\\w{{1,12}}){{1,3}}'}}}}\n")
+            },
+            256,
+        ),
+    );
+    t(
+        "manytmpl",
+        many(
+            &|i| {
+                format!(
+                    "  - {{id: a{i}, revision: r, critique: '{{{{ {} }}}}'}}\n",
+                    "x|a".to_string() + &"|a".repeat(2000)
+                )
+            },
+            200,
+        ),
+    );
+    t(
+        "attr",
+        with("").replace(
+            "critique: c",
+            &format!("critique: '{{{{ response{} }}}}'", ".a".repeat(1900)),
+        ),
+    );
+    t(
+        "plus",
+        with("").replace(
+            "critique: c",
+            &format!("critique: '{{{{ 1{} }}}}'", "+1".repeat(1900)),
+        ),
+    );
+    t(
+        "call",
+        with("").replace(
+            "critique: c",
+            &format!("critique: '{{{{ round{} }}}}'", "()".repeat(1900)),
+        ),
+    );
+    t(
+        "not",
+        with("").replace(
+            "critique: c",
+            &format!("critique: '{{{{ {} 1 }}}}'", "not ".repeat(1900)),
+        ),
+    );
+    t(
+        "paren",
+        with("").replace(
+            "critique: c",
+            &format!("critique: '{{{{ {} 1 }}}}'", "(".repeat(7900)),
+        ),
+    );
+    t(
+        "elif",
+        with("").replace(
+            "critique: c",
+            &format!("critique: '{{% if 1 %}}{}'", "{%elif 1%}".repeat(790)),
+        ),
+    );
+    t(
+        "elifok",
+        with("").replace(
+            "critique: c",
+            &format!(
+                "critique: '{{% if 1 %}}{}{{% endif %}}'",
+                "{%elif 1%}".repeat(790)
+            ),
+        ),
+    );
+    t(
+        "pow",
+        with("").replace(
+            "critique: c",
+            &format!("critique: '{{{{ 1{} }}}}'", "**1".repeat(2600)),
+        ),
+    );
+    t(
+        "tern",
+        with("").replace(
+            "critique: c",
+            &format!("critique: '{{{{ 1{} }}}}'", " if 1 else 1".repeat(660)),
+        ),
+    );
+    t(
+        "minus",
+        with("").replace(
+            "critique: c",
+            &format!("critique: '{{{{ {} 1 }}}}'", "-".repeat(1900)),
+        ),
+    );
+    t(
+        "minus200",
+        with("").replace(
+            "critique: c",
+            &format!("critique: '{{{{ {} 1 }}}}'", "- ".repeat(199)),
+        ),
+    );
+    t(
+        "sq",
+        with("").replace(
+            "critique: c",
+            &format!("critique: '{{{{ {} 1 }}}}'", "[".repeat(1900)),
+        ),
+    );
+    t(
+        "br",
+        with("").replace(
+            "critique: c",
+            &format!("critique: '{{{{ {} 1 }}}}'", "{1:".repeat(1200)),
+        ),
+    );
+    t(
+        "sub",
+        with("").replace(
+            "critique: c",
+            &format!("critique: '{{{{ {} 1 }}}}'", "round[".repeat(600)),
+        ),
+    );
+    t(
+        "callx",
+        with("").replace(
+            "critique: c",
+            &format!("critique: '{{{{ {} 1 }}}}'", "round(".repeat(600)),
+        ),
+    );
+    t(
+        "if",
+        with("").replace(
+            "critique: c",
+            &format!("critique: '{} 1 '", "{%if 1%}".repeat(490)),
+        ),
+    );
+    t(
+        "ifok",
+        with("").replace(
+            "critique: c",
+            &format!(
+                "critique: '{}{}'",
+                "{%if 1%}".repeat(200),
+                "{%endif%}".repeat(200)
+            ),
+        ),
+    );
+    t(
+        "for",
+        with("").replace(
+            "critique: c",
+            &format!(
+                "critique: '{}{}'",
+                "{%for a in 1%}".repeat(150),
+                "{%endfor%}".repeat(150)
+            ),
+        ),
+    );
+    t(
+        "setb",
+        with("").replace(
+            "critique: c",
+            &format!(
+                "critique: '{}{}'",
+                "{%set a%}".repeat(200),
+                "{%endset%}".repeat(200)
+            ),
+        ),
+    );
+    t(
+        "filt",
+        with("").replace(
+            "critique: c",
+            &format!("critique: '{}'", "{%filter a(".repeat(190)),
+        ),
+    );
+    t(
+        "unp",
+        with("").replace(
+            "critique: c",
+            &format!(
+                "critique: '{{% for {} in 1 %}}{{% endfor %}}'",
+                "(".repeat(1900)
+            ),
+        ),
+    );
+    t(
+        "unpset",
+        with("").replace(
+            "critique: c",
+            &format!("critique: '{{% set {} = 1 %}}'", "(".repeat(1900)),
+        ),
+    );
+    t(
+        "and",
+        with("").replace(
+            "critique: c",
+            &format!("critique: '{{{{ 1{} }}}}'", " and 1".repeat(600)),
+        ),
+    );
+    t(
+        "tilde",
+        with("").replace(
+            "critique: c",
+            &format!("critique: '{{{{ 1{} }}}}'", "~1".repeat(1900)),
+        ),
+    );
+    t(
+        "is",
+        with("").replace(
+            "critique: c",
+            &format!("critique: '{{{{ 1{} }}}}'", " is a".repeat(700)),
+        ),
+    );
+    t(
+        "isarg",
+        with("").replace(
+            "critique: c",
+            &format!("critique: '{{{{ 1 {} }}}}'", "is not ".repeat(500)),
+        ),
+    );
+    t(
+        "in",
+        with("").replace(
+            "critique: c",
+            &format!("critique: '{{{{ 1{} }}}}'", " in 1".repeat(700)),
+        ),
+    );
+    t(
+        "cmp",
+        with("").replace(
+            "critique: c",
+            &format!("critique: '{{{{ 1{} }}}}'", "<1".repeat(1900)),
+        ),
+    );
+    t(
+        "select",
+        format!(
+            "name: n\ndefaults: {{select: '{}'}}\nprinciples:\n{}",
+            (0..50000).map(|i| format!("zz{i},")).collect::<String>(),
+            (0..10000)
+                .map(|i| format!("  - {{id: a{i}, critique: c, revision: m}}\n"))
+                .collect::<String>()
+        ),
+    );
+    t(
+        "missing-guess",
+        format!(
+            "name: n\nextends: b.yaml\nprinciples:\n{}",
+            (0..20000)
+                .map(|i| format!("  - {{id: a{i}, critique: c}}\n"))
+                .collect::<String>()
+        ),
+    );
+    for (name, text) in [
+        ("dots", ". ".repeat(200_000)),
+        ("nums", "a. 1".repeat(100_000)),
+        ("a5", "a. ".to_string() + &"5 ".repeat(200_000)),
+        ("quote", "a.\"".repeat(100_000)),
+        ("eg", "e.g. A ".repeat(60_000)),
+        ("lines", "- a\n".repeat(100_000)),
+        ("nl", "a\n".repeat(200_000)),
+        ("closes", "a.".to_string() + &")".repeat(300_000)),
+        ("dd", "A.)".repeat(130_000)),
+        ("x", ".)) 5 ".repeat(70_000)),
+    ] {
+        let c: amend::constitution::Check = serde_json::from_str(r#"{"max_sentences":3,"max_words":5,"max_chars":9,"ends_with_any":["?"],"language":"en"}"#).unwrap();
+        let a = std::time::Instant::now();
+        let n = c.breaches(&text).len();
+        println!("check {name} {} bytes {:?} {n}", text.len(), a.elapsed());
+    }
+}
+
+#[test]
 fn anchors_and_aliases_in_modest_use_work() {
     let text = "\
 name: n

@@ -11,6 +11,9 @@ use super::{Constitution, Defaults, Principle, Severity, Status};
 /// The precedence of a principle that does not say.
 const DEFAULT_PRECEDENCE: i64 = 100;
 
+/// How many times something close is looked for among all ids, which takes time in a large file.
+const MAX_GUESSES: usize = 20;
+
 /// Where a principle was written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Origin {
@@ -150,15 +153,18 @@ pub(super) fn check_root(root: &Layer, merged: &Merged, problems: &mut Vec<Probl
     if matches!(select.as_str(), "sample" | "all") {
         return;
     }
-    for id in select.split(',').map(str::trim) {
-        if constitution.principle(id).is_none() {
-            let ids = constitution.principles.iter().map(|p| p.id.as_str());
-            let guess = did_you_mean(id, ids.chain(["sample", "all"]));
-            let id = excerpt(id);
-            let message = format!("`select` names the principle `{id}`, which is not there{guess}");
-            let remedy = "write `sample`, `all`, or ids with commas between them";
-            say(Code::UnknownId, place.clone(), &message, remedy);
-        }
+    let ids: BTreeSet<&str> = constitution.principles.iter().map(|p| &*p.id).collect();
+    let words = || ids.iter().copied().chain(["sample", "all"]);
+    let unknown = select
+        .split(',')
+        .map(str::trim)
+        .filter(|id| !ids.contains(id));
+    for id in unknown.take(MAX_GUESSES) {
+        let guess = did_you_mean(id, words());
+        let id = excerpt(id);
+        let message = format!("`select` names the principle `{id}`, which is not there{guess}");
+        let remedy = "write `sample`, `all`, or ids with commas between them";
+        say(Code::UnknownId, place.clone(), &message, remedy);
     }
 }
 
@@ -253,7 +259,10 @@ impl Slot {
             }
             None => {
                 let others = all.iter().filter(|slot| slot.definer != self.definer);
-                let guess = did_you_mean(id, others.map(|slot| slot.principle.id.as_str()));
+                let guess = match problems.len() {
+                    0..MAX_GUESSES => did_you_mean(id, others.map(|slot| &*slot.principle.id)),
+                    _ => String::new(),
+                };
                 let message = format!("the principle `{id}` has no {field}{guess}");
                 (Code::MissingKey, None, message)
             }

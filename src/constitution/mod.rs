@@ -7,6 +7,7 @@
 
 pub mod check;
 mod error;
+mod form;
 mod language;
 mod merge;
 mod pattern;

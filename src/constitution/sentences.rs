@@ -22,8 +22,7 @@ const BEFORE_NUMBERS: &[&str] = &[
 pub(super) fn sentences(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
     for block in blocks(text) {
-        // A line break becomes a space of the same length, so that offsets hold.
-        let joined = block.replace(['\n', '\r'], " ");
+        let (joined, origin) = joined(block);
         let boundaries = boundaries(&joined);
         let mut start = 0;
         for (index, &end) in boundaries.iter().enumerate() {
@@ -31,7 +30,7 @@ pub(super) fn sentences(text: &str) -> Vec<&str> {
             if next.is_some_and(|&next| goes_on(&joined[start..end], &joined[end..next])) {
                 continue;
             }
-            let sentence = block[start..end].trim();
+            let sentence = block[origin[start]..origin[end]].trim();
             if sentence.chars().any(char::is_alphanumeric) {
                 found.push(sentence);
             }
@@ -39,6 +38,25 @@ pub(super) fn sentences(text: &str) -> Vec<&str> {
         }
     }
     found
+}
+
+/// A block with its line breaks turned into spaces and very long runs of punctuation or white space cut
+/// (finding boundaries takes quadratic time in them), and for each of its bytes and its end the place
+/// in the block.
+fn joined(block: &str) -> (String, Vec<usize>) {
+    const LONGEST_RUN: usize = 32;
+    let (mut joined, mut origin) = (String::new(), Vec::new());
+    let mut run = 0;
+    for (at, c) in block.char_indices() {
+        run = if c.is_alphanumeric() { 0 } else { run + 1 };
+        if run <= LONGEST_RUN {
+            let c = if matches!(c, '\n' | '\r') { ' ' } else { c };
+            joined.push(c);
+            origin.resize(joined.len(), at);
+        }
+    }
+    origin.push(block.len());
+    (joined, origin)
 }
 
 /// Where sentences may end, the end of the text included: the boundaries of annex 29, and those before a
@@ -158,6 +176,19 @@ mod tests {
         assert_eq!(count("See fig. 3 and No. 5. Compare them."), 2);
         assert_eq!(count("So did I. Then we left."), 2);
         assert_eq!(count("The answer is no. We left."), 2);
+    }
+
+    #[test]
+    fn long_runs_neither_hang_nor_move_a_sentence() {
+        let text = format!(
+            "One.{}{}Two.{}",
+            ")".repeat(300_000),
+            " ".repeat(99),
+            "!".repeat(300_000)
+        );
+        let found = sentences(&text);
+        assert_eq!(found.len(), 2);
+        assert!(found[0].starts_with("One.") && found[1].starts_with("Two."));
     }
 
     #[test]

@@ -78,58 +78,38 @@ pub struct Loaded {
 /// When a file is missing, too large or not text, and for everything that is wrong with its content.
 pub fn load(name_or_path: &str) -> Result<Loaded, ConstitutionError> {
     let path = Path::new(name_or_path);
-    let (text, source) = find(path).map_err(Failure::into_problem)?;
-    let mut read = |path: &Path| match find(path) {
-        Ok((text, _)) => Ok(text),
-        Err(failure) => Err(failure.into_io()),
-    };
+    let (text, source) = find(path).map_err(|error| problem(path, error))?;
+    let mut read = |path: &Path| find(path).map(|(text, _)| text);
     let resolved = resolve(path, &text, &mut read)?;
     Ok(Loaded { resolved, source })
 }
 
-/// A file that could not be read. Whether it is missing matters to `extends`.
-struct Failure {
-    problem: Problem,
-    missing: bool,
-}
-
-impl Failure {
-    fn into_problem(self) -> Problem {
-        self.problem
-    }
-
-    fn into_io(self) -> io::Error {
-        let kind = match self.missing {
-            true => io::ErrorKind::NotFound,
-            false => io::ErrorKind::Other,
-        };
-        io::Error::new(kind, self.problem)
-    }
-}
-
-impl From<Problem> for Failure {
-    fn from(problem: Problem) -> Self {
-        Failure {
-            problem,
-            missing: false,
-        }
-    }
-}
-
-fn find(path: &Path) -> Result<(String, Source), Failure> {
+/// The text of a constitution. Errors carry a [`Problem`]; their kind tells a missing file from others.
+fn find(path: &Path) -> io::Result<(String, Source)> {
     let shipped = shipped(path).map(|it| (it.text.to_owned(), Source::Shipped(it.name)));
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => shipped.ok_or_else(|| {
             let remedy = "name a YAML file in it";
-            unreadable(path, "this is a directory", remedy).into()
+            other(unreadable(path, "this is a directory", remedy))
         }),
-        Ok(metadata) if metadata.len() > MAX_BYTES as u64 => Err(too_large(path).into()),
+        Ok(metadata) if metadata.len() > MAX_BYTES as u64 => Err(other(too_large(path))),
         Ok(_) => Ok((read(path)?, Source::File(path.to_owned()))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            shipped.ok_or_else(|| missing(path))
+            shipped.ok_or_else(|| io::Error::new(error.kind(), missing(path)))
         }
-        Err(error) => Err(cannot_read(path, &error).into()),
+        Err(error) => Err(error),
     }
+}
+
+fn other(problem: Problem) -> io::Error {
+    io::Error::other(problem)
+}
+
+fn problem(path: &Path, error: io::Error) -> Problem {
+    error.downcast::<Problem>().unwrap_or_else(|error| {
+        let message = format!("the file cannot be read: {error}");
+        unreadable(path, &message, "check the path and its permissions")
+    })
 }
 
 /// The shipped constitution of that name, or of that path in the source tree. A bare name is also known
@@ -142,50 +122,41 @@ fn shipped(path: &Path) -> Option<&'static Shipped> {
         .find(|it| plain == Path::new(it.path) || name == it.name)
 }
 
-fn read(path: &Path) -> Result<String, Problem> {
+fn read(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     // The size is bounded again while reading: a pipe or a device does not tell it.
-    File::open(path)
-        .and_then(|file| file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|error| cannot_read(path, &error))?;
+    File::open(path)?
+        .take(MAX_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)?;
     if bytes.len() > MAX_BYTES {
-        return Err(too_large(path));
+        return Err(other(too_large(path)));
     }
     String::from_utf8(bytes).map_err(|error| {
-        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let last = good.rsplit(|byte| *byte == b'\n').next().unwrap_or(&[]);
-        let column = String::from_utf8_lossy(last).chars().count() + 1;
-        let at = Some(Span::point(line, column));
-        let remedy = "save the file as UTF-8";
-        Problem::new(
-            Code::NotUtf8,
-            path,
-            at,
-            "the text is not UTF-8 here",
-            remedy,
-        )
+        let good = error.utf8_error().valid_up_to();
+        other(not_utf8(path, &error.as_bytes()[..good]))
     })
+}
+
+/// `good` is the text before the first byte that is not UTF-8.
+fn not_utf8(path: &Path, good: &[u8]) -> Problem {
+    let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let last = good.rsplit(|byte| *byte == b'\n').next().unwrap_or(&[]);
+    let column = String::from_utf8_lossy(last).chars().count() + 1;
+    let at = Some(Span::point(line, column));
+    let message = "the text is not UTF-8 here";
+    Problem::new(Code::NotUtf8, path, at, message, "save the file as UTF-8")
 }
 
 fn unreadable(path: &Path, message: &str, remedy: &str) -> Problem {
     Problem::new(Code::Unreadable, path, None, message, remedy)
 }
 
-fn cannot_read(path: &Path, error: &io::Error) -> Problem {
-    let message = format!("the file cannot be read: {error}");
-    unreadable(path, &message, "check the path and its permissions")
-}
-
-fn missing(path: &Path) -> Failure {
+fn missing(path: &Path) -> Problem {
     let names = SHIPPED.iter().map(|it| it.name);
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     let guess = did_you_mean(&stem, names.clone());
     let names: Vec<_> = names.collect();
     let message = format!("there is no such constitution{guess}");
     let remedy = format!("name a YAML file, or a shipped one: {}", names.join(", "));
-    Failure {
-        problem: unreadable(path, &message, &remedy),
-        missing: true,
-    }
+    unreadable(path, &message, &remedy)
 }

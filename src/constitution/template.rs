@@ -10,6 +10,14 @@ use super::tree::Node;
 /// The variables that a principle's `critique` and `revision` may use.
 pub const VARIABLES: [&str; 4] = ["prompt", "response", "draft", "round"];
 
+/// How long a text with variables may be, in bytes: it goes into every prompt, and the template engine
+/// nests as deep as an expression is long.
+const MAX_LENGTH: usize = 4_000;
+
+/// How many hyphens may follow each other, white space aside. The template engine takes them for signs
+/// and nests without a limit, until the stack is full.
+const MAX_HYPHENS: usize = 200;
+
 /// Appends what is wrong with a text that is going to be rendered. `source` is the whole file.
 pub(super) fn check(
     file: &Path,
@@ -19,8 +27,20 @@ pub(super) fn check(
     problems: &mut Vec<Problem>,
 ) {
     let Some(text) = node.text() else { return };
+    let mut say = |code, message, remedy: &str, span| {
+        problems.push(Problem::new(code, file, Some(span), message, remedy));
+    };
+    if text.len() > MAX_LENGTH {
+        let message = format!("{name} is longer than {MAX_LENGTH} bytes");
+        let remedy = "shorten it, or split the principle";
+        return say(Code::TooLarge, message, remedy, node.span);
+    }
     if !text.contains('{') {
         return;
+    }
+    if most_hyphens(text) > MAX_HYPHENS {
+        let message = format!("{name} has more than {MAX_HYPHENS} hyphens in a row");
+        return say(Code::Template, message, "remove some", node.span);
     }
     let environment = Environment::new();
     let template = match environment.template_from_str(text) {
@@ -30,9 +50,7 @@ pub(super) fn check(
             let message = format!("{name} has a broken template: {detail}");
             let remedy =
                 "close every `{{` and `{%`, or write `{{ '{{' }}` for the braces themselves";
-            let problem = Problem::new(Code::Template, file, Some(node.span), message, remedy);
-            problems.push(problem);
-            return;
+            return say(Code::Template, message, remedy, node.span);
         }
     };
     let mut unknown: Vec<String> = template
@@ -49,14 +67,18 @@ pub(super) fn check(
         );
         let remedy = format!("a principle may use {}", VARIABLES.join(", "));
         let span = find(source, node.span, &variable).unwrap_or(node.span);
-        problems.push(Problem::new(
-            Code::UnknownVariable,
-            file,
-            Some(span),
-            message,
-            remedy,
-        ));
+        say(Code::UnknownVariable, message, &remedy, span);
     }
+}
+
+/// The most hyphens that follow each other with nothing but white space between them.
+fn most_hyphens(text: &str) -> usize {
+    let (mut most, mut run) = (0, 0);
+    for c in text.chars().filter(|c| !c.is_whitespace()) {
+        run = if c == '-' { run + 1 } else { 0 };
+        most = most.max(run);
+    }
+    most
 }
 
 /// Where a variable first stands between template braces within a stretch of the file.
