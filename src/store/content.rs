@@ -2,6 +2,9 @@
 //!
 //! Every function finds what is there or adds it, and gives back its key.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
@@ -23,7 +26,7 @@ pub(super) fn bytes(digest: &Digest) -> [u8; 32] {
     let hex = digest.as_str().strip_prefix("b3:").unwrap_or_default();
     // A `Digest` always holds 64 hexadecimal digits; were it otherwise, its text would be hashed.
     blake3::Hash::from_hex(hex)
-        .map_or_else(|_| blake3::hash(digest.as_str().as_bytes()), |hash| hash)
+        .unwrap_or_else(|_| blake3::hash(digest.as_str().as_bytes()))
         .into()
 }
 
@@ -46,33 +49,83 @@ fn json_text<T: Serialize>(conn: &Connection, value: Option<&T>) -> rusqlite::Re
     value.map(|value| text(conn, &json(value))).transpose()
 }
 
+/// Beginnings of conversations that were seen lately, so that a few-shot prefix costs one look-up and
+/// not two a message. Must be forgotten when a transaction is undone.
+#[derive(Debug, Default)]
+pub(super) struct Prefixes(HashMap<[u8; 32], i64>);
+
+impl Prefixes {
+    const MOST: usize = 4096;
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    fn remember(&mut self, key: [u8; 32], id: i64) {
+        if self.0.len() >= Self::MOST {
+            self.0.clear();
+        }
+        self.0.insert(key, id);
+    }
+}
+
 /// A conversation; `None` when it is empty.
-fn conversation(conn: &Connection, messages: &[Message]) -> rusqlite::Result<Option<i64>> {
-    let mut parent: Option<i64> = None;
-    for message in messages {
-        let content = text(conn, &message.content)?;
-        let role = message.role.as_str();
-        let known = conn
-            .prepare_cached(
-                "SELECT id FROM conversations
-                 WHERE ifnull(parent, 0) = ?1 AND role = ?2 AND content = ?3",
-            )?
-            .query_row(params![parent.unwrap_or(0), role, content], |row| {
-                row.get(0)
-            })
-            .optional()?;
-        parent = Some(match known {
-            Some(id) => id,
-            None => {
-                conn.prepare_cached(
-                    "INSERT INTO conversations (parent, role, content) VALUES (?1, ?2, ?3)",
-                )?
-                .execute(params![parent, role, content])?;
-                conn.last_insert_rowid()
-            }
-        });
+fn conversation(
+    conn: &Connection,
+    prefixes: &RefCell<Prefixes>,
+    messages: &[Message],
+) -> rusqlite::Result<Option<i64>> {
+    let mut prefixes = prefixes.borrow_mut();
+    let keys = prefix_keys(messages);
+    // The last message is rarely met again, and is never remembered.
+    let shared = messages.len().saturating_sub(1);
+    let known = (0..shared).rev().find_map(|index| {
+        let id = prefixes.0.get(keys.get(index)?)?;
+        Some((index + 1, *id))
+    });
+    let (from, mut parent) = known.map_or((0, None), |(from, id)| (from, Some(id)));
+    for (index, (message, key)) in messages.iter().zip(keys).enumerate().skip(from) {
+        let id = turn(conn, parent, message)?;
+        if index < shared {
+            prefixes.remember(key, id);
+        }
+        parent = Some(id);
     }
     Ok(parent)
+}
+
+/// A key for each beginning of a conversation: its first message, its first two, and so on.
+fn prefix_keys(messages: &[Message]) -> Vec<[u8; 32]> {
+    let mut hasher = blake3::Hasher::new();
+    let key = |message: &Message| {
+        hasher.update(message.role.as_str().as_bytes());
+        hasher.update(&(message.content.len() as u64).to_le_bytes());
+        hasher.update(message.content.as_bytes());
+        hasher.finalize().into()
+    };
+    messages.iter().map(key).collect()
+}
+
+/// One message after the conversation `parent`.
+fn turn(conn: &Connection, parent: Option<i64>, message: &Message) -> rusqlite::Result<i64> {
+    let content = text(conn, &message.content)?;
+    let role = message.role.as_str();
+    let known = conn
+        .prepare_cached(
+            "SELECT id FROM conversations
+             WHERE ifnull(parent, 0) = ?1 AND role = ?2 AND content = ?3",
+        )?
+        .query_row(params![parent.unwrap_or(0), role, content], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    if let Some(id) = known {
+        return Ok(id);
+    }
+    conn.prepare_cached("INSERT INTO conversations (parent, role, content) VALUES (?1, ?2, ?3)")?
+        .execute(params![parent, role, content])?;
+    Ok(conn.last_insert_rowid())
 }
 
 /// The messages of a conversation, first message first.
@@ -95,7 +148,11 @@ pub(super) fn messages(conn: &Connection, id: Option<i64>) -> rusqlite::Result<V
 }
 
 /// A prompt with its id and metadata.
-pub(super) fn prompt(conn: &Connection, prompt: &Prompt) -> rusqlite::Result<i64> {
+pub(super) fn prompt(
+    conn: &Connection,
+    prefixes: &RefCell<Prefixes>,
+    prompt: &Prompt,
+) -> rusqlite::Result<i64> {
     // Not in canonical form: metadata keeps the order of its fields.
     let digest = blake3::hash(json(prompt).as_bytes());
     let known = conn
@@ -105,7 +162,7 @@ pub(super) fn prompt(conn: &Connection, prompt: &Prompt) -> rusqlite::Result<i64
     if let Some(id) = known {
         return Ok(id);
     }
-    let conversation = conversation(conn, &prompt.messages)?;
+    let conversation = conversation(conn, prefixes, &prompt.messages)?;
     let text = text(conn, prompt.text())?;
     conn.prepare_cached(
         "INSERT INTO prompts (digest, prompt_id, conversation, text, metadata)
@@ -144,7 +201,11 @@ pub(super) fn model(conn: &Connection, model: &ModelIdentity) -> rusqlite::Resul
 }
 
 /// A model call. A key that is there keeps its reply.
-pub(super) fn generation(conn: &Connection, call: &Call) -> rusqlite::Result<i64> {
+pub(super) fn generation(
+    conn: &Connection,
+    prefixes: &RefCell<Prefixes>,
+    call: &Call,
+) -> rusqlite::Result<i64> {
     let key = bytes(&call.key);
     let known = conn
         .prepare_cached("SELECT id FROM generations WHERE key = ?1")?
@@ -153,7 +214,7 @@ pub(super) fn generation(conn: &Connection, call: &Call) -> rusqlite::Result<i64
     if let Some(id) = known {
         return Ok(id);
     }
-    let conversation = conversation(conn, call.request.messages())?;
+    let conversation = conversation(conn, prefixes, call.request.messages())?;
     let (sampling, shape, options, seed) = match &call.request {
         Request::Generate(ask) => (
             json_text(conn, Some(&ask.sampling))?,

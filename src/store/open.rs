@@ -63,6 +63,9 @@ fn with_schema(path: &Path, schema: &[M<'static>]) -> Result<Connection, StoreEr
         .map_err(fail)?;
     conn.pragma_update(None, "cache_size", -32_768)
         .map_err(fail)?;
+    // Pages of the log before it is written back: a page that changes often is written back once.
+    conn.pragma_update(None, "wal_autocheckpoint", 4000)
+        .map_err(fail)?;
     conn.set_prepared_statement_cache_capacity(64);
     Ok(conn)
 }

@@ -1,11 +1,12 @@
 //! The single writer of a run.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::content::{self, json};
+use super::content::{self, Prefixes, json};
 use super::{NewRun, RunState, StoreError, open};
 use crate::chain::{Call, ChainEnd, ChainId, ChainStart, Step, StepKind, StopReason};
 use crate::digest::{Digest, canonical};
@@ -20,6 +21,7 @@ pub struct Writer {
     pub(super) conn: Connection,
     path: PathBuf,
     run: Option<i64>,
+    prefixes: RefCell<Prefixes>,
     /// Up to when the run's active time has been counted.
     counted: Instant,
 }
@@ -31,6 +33,7 @@ impl Writer {
             conn: open::for_writing(path)?,
             path: path.to_owned(),
             run: None,
+            prefixes: RefCell::default(),
             counted: Instant::now(),
         })
     }
@@ -115,6 +118,8 @@ impl Writer {
             }
             write(conn)
         })
+        // SQLite may have undone the transaction, and with it what the prefixes stand for.
+        .inspect_err(|_| self.prefixes.borrow_mut().clear())
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
@@ -161,7 +166,7 @@ impl Recorder for Writer {
 
     fn begin_chain(&mut self, chain: &ChainStart) -> Result<(), RecordError> {
         let run = self.current_run()?;
-        Ok(self.write(|conn| begin_chain(conn, run, chain))?)
+        Ok(self.write(|conn| begin_chain(conn, &self.prefixes, run, chain))?)
     }
 
     fn find_generation(&mut self, key: &Digest) -> Result<Option<Generation>, RecordError> {
@@ -169,13 +174,13 @@ impl Recorder for Writer {
     }
 
     fn record_call(&mut self, call: &Call) -> Result<(), RecordError> {
-        self.write(|conn| content::generation(conn, call))?;
+        self.write(|conn| content::generation(conn, &self.prefixes, call))?;
         Ok(())
     }
 
     fn record_step(&mut self, chain: &ChainId, step: &Step) -> Result<(), RecordError> {
         let chain = self.chain(chain)?;
-        Ok(self.write(|conn| record_step(conn, chain, step))?)
+        Ok(self.write(|conn| record_step(conn, &self.prefixes, chain, step))?)
     }
 
     fn end_chain(&mut self, chain: &ChainId, end: &ChainEnd) -> Result<(), RecordError> {
@@ -221,7 +226,12 @@ fn insert_run(conn: &Connection, run: &NewRun) -> rusqlite::Result<i64> {
     Ok(conn.last_insert_rowid())
 }
 
-fn begin_chain(conn: &Connection, run: i64, chain: &ChainStart) -> rusqlite::Result<()> {
+fn begin_chain(
+    conn: &Connection,
+    prefixes: &RefCell<Prefixes>,
+    run: i64,
+    chain: &ChainStart,
+) -> rusqlite::Result<()> {
     // A chain that runs or is done stays as it is.
     let again = conn
         .prepare_cached(
@@ -239,7 +249,7 @@ fn begin_chain(conn: &Connection, run: i64, chain: &ChainStart) -> rusqlite::Res
     if known {
         return Ok(());
     }
-    let prompt = content::prompt(conn, &chain.prompt)?;
+    let prompt = content::prompt(conn, prefixes, &chain.prompt)?;
     conn.prepare_cached(
         "INSERT INTO chains (chain_id, run, position, prompt, sample, status)
          VALUES (?1, ?2, ?3, ?4, ?5, 'running')",
@@ -255,7 +265,12 @@ fn begin_chain(conn: &Connection, run: i64, chain: &ChainStart) -> rusqlite::Res
     Ok(())
 }
 
-fn record_step(conn: &Connection, chain: i64, step: &Step) -> rusqlite::Result<()> {
+fn record_step(
+    conn: &Connection,
+    prefixes: &RefCell<Prefixes>,
+    chain: i64,
+    step: &Step,
+) -> rusqlite::Result<()> {
     let known = conn
         .prepare_cached("SELECT 1 FROM steps WHERE chain = ?1 AND ordinal = ?2")?
         .exists(params![chain, step.ordinal])?;
@@ -278,7 +293,7 @@ fn record_step(conn: &Connection, chain: i64, step: &Step) -> rusqlite::Result<(
     ])?;
     let id = conn.last_insert_rowid();
     for (attempt, call) in (1..).zip(&step.calls) {
-        let generation = content::generation(conn, call)?;
+        let generation = content::generation(conn, prefixes, call)?;
         conn.prepare_cached(
             "INSERT INTO step_calls (step, attempt, generation, reused) VALUES (?1, ?2, ?3, ?4)",
         )?

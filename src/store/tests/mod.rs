@@ -2,6 +2,7 @@
 //! outside.
 
 mod filters;
+mod language;
 mod reading;
 mod recording;
 
