@@ -82,7 +82,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let out = &args.out;
     let mut stdout = anstream::stdout().lock();
     if args.json {
-        let object = json!({"out": out, "manifest": manifest});
+        let object = json!({"out": out.to_string_lossy(), "manifest": manifest});
         writeln!(stdout, "{object}").context("cannot print the manifest")?;
     } else {
         print_summary(&mut stdout, out, &manifest)?;

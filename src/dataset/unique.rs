@@ -50,7 +50,7 @@ impl Unique {
         };
         let key = hash(&id.0);
         let made_here = key == content;
-        if self.ids.contains(key) || (self.contents.contains(key) && !(made_here && !seen)) {
+        if self.ids.contains(key) || self.contents.contains(key) {
             return Err(format!(
                 "the id {} belongs to an earlier row; give every row an id of its own",
                 super::row::shown(&id.0)
