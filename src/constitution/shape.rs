@@ -14,6 +14,8 @@ use super::tree::{Data, Node};
 
 /// How many patterns one file may have: each costs time to compile.
 const MAX_PATTERNS: usize = 256;
+/// How many bytes of text with template syntax one file may have: each text is compiled.
+const MAX_TEMPLATES: usize = 64 * 1024;
 
 /// Holds a file against its form and appends what is wrong.
 pub(super) fn check(file: &Path, text: &str, root: &Node, problems: &mut Vec<Problem>) {
@@ -21,6 +23,7 @@ pub(super) fn check(file: &Path, text: &str, root: &Node, problems: &mut Vec<Pro
         file,
         text,
         patterns: 0,
+        templates: 0,
         problems,
     };
     walk.value("the file", root, &FILE);
@@ -30,6 +33,7 @@ struct Walk<'a> {
     file: &'a Path,
     text: &'a str,
     patterns: usize,
+    templates: usize,
     problems: &'a mut Vec<Problem>,
 }
 
@@ -167,7 +171,7 @@ impl Walk<'_> {
             Kind::Text | Kind::Template | Kind::Needle if !is_text(node) => {
                 self.wrong_type(name, node, "text");
             }
-            Kind::Template => template::check(self.file, self.text, name, node, self.problems),
+            Kind::Template => self.template(name, node, text),
             Kind::Needle if text.is_empty() => {
                 let message = format!("{name} has an empty text");
                 self.say(Code::EmptyText, node.span, message, "fill it or remove it");
@@ -206,6 +210,18 @@ impl Walk<'_> {
             Kind::Pattern if !is_text(node) => self.wrong_type(name, node, "text"),
             Kind::Pattern => self.pattern(name, node, text),
             _ => {}
+        }
+    }
+
+    fn template(&mut self, name: &str, node: &Node, text: &str) {
+        let before = self.templates;
+        self.templates += if text.contains('{') { text.len() } else { 0 };
+        if self.templates <= MAX_TEMPLATES {
+            template::check(self.file, self.text, name, node, self.problems);
+        } else if before <= MAX_TEMPLATES {
+            let message = format!("the file has more than {MAX_TEMPLATES} bytes of templates");
+            let remedy = "split the file with `extends`";
+            self.say(Code::TooLarge, node.span, message, remedy);
         }
     }
 
