@@ -176,3 +176,82 @@ fn line(
     let room = width.map_or(usize::MAX, |width| width.saturating_sub(16 + 12 + 4));
     fit(line.trim_end(), room)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::StopReason;
+    use unicode_width::UnicodeWidthStr;
+
+    fn chain() -> ChainRow {
+        ChainRow {
+            chain_id: "0123456789abcdef".to_owned(),
+            run_id: "run".to_owned(),
+            prompt_id: "p\x1b[2J".to_owned(),
+            prompt: "line one\n\x1b]0;title\x07 漢字 ".repeat(50),
+            sample: 0,
+            position: 0,
+            status: ChainState::Done,
+            stop_reason: Some(StopReason::RoundsDone),
+            rounds: 2,
+            draft: None,
+            last: None,
+            revised: true,
+            changed: Some(0.345),
+            length_ratio: None,
+            regressions: 0,
+            regressed: Vec::new(),
+            violated: vec!["a".to_owned(), "b".to_owned()],
+            flags: vec![Flag::Preamble],
+            steps: 3,
+            prompt_tokens: 0,
+            cached_tokens: 0,
+            tokens: 0,
+            error: None,
+        }
+    }
+
+    fn written(width: Option<usize>, json: bool) -> String {
+        let mut out = Vec::new();
+        write_chain(&mut out, &chain(), width, json).unwrap();
+        anstream::adapter::strip_str(&String::from_utf8(out).unwrap()).to_string()
+    }
+
+    #[test]
+    fn a_chain_is_one_line_that_fits_and_cannot_drive_the_terminal() {
+        for width in [None, Some(200), Some(80), Some(40), Some(1)] {
+            let text = written(width, false);
+            let line = text.strip_suffix('\n').unwrap();
+            assert!(!line.chars().any(char::is_control), "{line:?}");
+            if let Some(width) = width.filter(|width| *width >= 40) {
+                assert!(line.width() <= width, "{line:?}");
+            }
+        }
+        let line = written(Some(200), false);
+        assert!(
+            line.starts_with("0123456789abcdef  rounds-done        2"),
+            "{line}"
+        );
+        assert!(
+            line.contains("34%") && line.ends_with("a,b  preamble\n"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn json_is_one_object_a_line_with_the_text_as_it_is() {
+        let text = written(Some(80), true);
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(text.lines().count(), 1);
+        assert_eq!(value["prompt"], chain().prompt);
+        assert_eq!(value["stop_reason"], "rounds-done");
+        assert!(value.get("final").is_some());
+    }
+
+    #[test]
+    fn the_total_is_said() {
+        assert_eq!(summary(1, 1), "1 chain");
+        assert_eq!(summary(0, 0), "0 chains");
+        assert_eq!(summary(20, 111), "20 of 111 chains");
+    }
+}

@@ -22,7 +22,8 @@ pub struct RunLock {
 }
 
 impl RunLock {
-    /// Takes the lock `<db>-<key>.lock` beside the store. A file left behind by a process that was
+    /// Takes the lock `<db>-<key>.lock` beside the store; `key` is the run's id, by which `amend runs` knows
+    /// whether a process works on it. A file left behind by a process that was
     /// killed is taken over.
     pub fn acquire(db_path: &Path, key: &str) -> Result<Self, StoreError> {
         let path = lock_path(db_path, key);

@@ -110,14 +110,16 @@ pub(super) fn for_reading(path: &Path) -> Result<Connection, StoreError> {
 fn read_or_frozen(path: &Path) -> Result<(Connection, Content), StoreError> {
     // Writable where that is possible, so that the last reader tidies up the write-ahead log.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    match read_with(path, literal(path).into_os_string(), flags) {
+    let opened = read_with(path, literal(path).into_os_string(), flags);
+    match opened {
         Err(StoreError::CannotOpen { .. } | StoreError::ReadOnly(_)) if !has_log(path) => {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
                 | OpenFlags::SQLITE_OPEN_URI
                 | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            read_with(path, frozen_uri(path), flags)
+            // Where that fails too, the first error says more.
+            read_with(path, frozen_uri(path), flags).or(opened)
         }
-        other => other,
+        opened => opened,
     }
 }
 
