@@ -267,3 +267,7 @@ fn merged(spans: &[Span]) -> Vec<Span> {
     }
     merged
 }
+
+#[cfg(test)]
+#[path = "tokenizer_tests.rs"]
+mod tests;
