@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 
 use amend::backend::llama::tokenizer::{Token, Tokenizer};
 use amend::chat_template::{ChatTemplate, ChatTemplateError, Span};
@@ -338,4 +340,72 @@ fn tokens_are_those_of_the_whole_text_where_nothing_is_hostile() {
         assert!(ids.iter().all(|id| !tokenizer.is_control(*id)));
     }
     assert!(tokenizer.piece(-1, true).is_empty() && tokenizer.piece(i32::MAX, true).is_empty());
+}
+
+#[test]
+fn render_prints_exactly_what_python_gives() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/chat_templates");
+    for (name, (_, fixture)) in fixtures() {
+        // Its text depends on the day.
+        if name == "dated" {
+            continue;
+        }
+        for case in fixture.cases.iter().skip(3).step_by(9) {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_amend"));
+            command
+                .args(["render", "--messages", "-", "--chat-template-file"])
+                .arg(folder.join(format!("{name}.jinja")))
+                .args(["--bos", &fixture.bos, "--eos", &fixture.eos])
+                .args([
+                    "--chat-template-kwargs",
+                    &Value::from(case.kwargs.clone()).to_string(),
+                ]);
+            if !case.add_generation_prompt {
+                command.arg("--no-generation-prompt");
+            }
+            let output = feed(&mut command, &serde_json::to_vec(&case.messages).unwrap());
+            match &case.text {
+                Some(text) => {
+                    assert_eq!(String::from_utf8(output.stdout).unwrap(), *text, "{name}")
+                }
+                None => assert_eq!(output.status.code(), Some(2), "{name}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn bad_messages_are_named_with_file_and_line() {
+    let cases: [(&[u8], &str); 4] = [
+        (
+            b"[{\"role\": \"user\",\n\"content\": 1}]",
+            "-, line 2: invalid type",
+        ),
+        (
+            b"[{\"role\": \"user\", \"content\": \"\", \"x\": 1}]",
+            "-, line 1: unknown field `x`",
+        ),
+        (b"[\n\n{", "-, line 3: EOF"),
+        (b"[\n\xff]", "-, line 2: not valid UTF-8"),
+    ];
+    for (input, expected) in cases {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_amend"));
+        command.args(["render", "--messages", "-", "--chat-template", "chatml"]);
+        let output = feed(&mut command, input);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(expected), "{error}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+fn feed(command: &mut Command, input: &[u8]) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use jiff::civil::DateTime;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, ValueKind, from_args};
+use minijinja::value::{Kwargs, Rest, Tuple, ValueKind, from_args};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
 use minijinja_contrib::{globals, pycompat};
 
@@ -80,13 +80,14 @@ pub(super) fn python_like(now: DateTime) -> Environment<'static> {
     environment.set_unknown_method_callback(method);
     environment.add_filter("tojson", to_json);
     environment.add_filter("trim", trim);
+    environment.add_filter("int", int);
     environment.add_test("sequence", is_sequence);
     environment.add_test("iterable", |value: &Value| {
         value.is_undefined() || value.as_str().is_some() || value.try_iter().is_ok()
     });
     environment.add_function("raise_exception", raise_exception);
     environment.add_function("strftime_now", move |format: &str| strftime(now, format));
-    environment.add_function("cycler", globals::cycler);
+    environment.add_function("cycler", |items: Rest<Value>| globals::cycler(items.0));
     environment.add_function("joiner", globals::joiner);
     environment.remove_global("debug");
     environment
@@ -118,6 +119,20 @@ fn is_sequence(value: &Value) -> bool {
 fn trim(value: &Value, chars: Option<&str>) -> String {
     let text = value.to_string();
     text.trim_matches(|c| python::in_set(chars, c)).to_owned()
+}
+
+/// The filter `int`, which gives a default for what is no number.
+fn int(value: &Value, default: Option<i64>) -> i64 {
+    let text = value.to_string();
+    let text = text.trim_matches(python::is_space);
+    let whole = text.parse().ok();
+    let number = || text.parse().ok().filter(|n: &f64| n.is_finite());
+    let truth = || (value.kind() == ValueKind::Bool).then(|| i64::from(value.is_true()));
+    // A float is cut towards zero, as Python does.
+    whole
+        .or_else(truth)
+        .or_else(|| number().map(|n| n as i64))
+        .unwrap_or(default.unwrap_or(0))
 }
 
 fn to_json(value: &Value, indent: Option<Value>, options: Kwargs) -> Result<String, Error> {
@@ -197,11 +212,12 @@ fn string_method(text: &str, name: &str, args: &[Value]) -> Result<Option<Value>
                 "partition" => text.split_once(separator),
                 _ => text.rsplit_once(separator),
             };
-            strings(match found {
-                Some((before, after)) => vec![before, separator, after],
-                None if name == "partition" => vec![text, "", ""],
-                None => vec!["", "", text],
-            })
+            let parts = match found {
+                Some((before, after)) => [before, separator, after],
+                None if name == "partition" => [text, "", ""],
+                None => ["", "", text],
+            };
+            Value::from(Tuple::from(parts.map(Value::from)))
         }
         "splitlines" => {
             let (keep,): (Option<bool>,) = from_args(args)?;
@@ -214,6 +230,37 @@ fn string_method(text: &str, name: &str, args: &[Value]) -> Result<Option<Value>
         "removesuffix" => {
             let (suffix,): (&str,) = from_args(args)?;
             Value::from(text.strip_suffix(suffix).unwrap_or(text))
+        }
+        "title" => {
+            let () = from_args(args)?;
+            Value::from(python::title(text))
+        }
+        "casefold" | "swapcase" => {
+            let () = from_args(args)?;
+            let swap = |c: char| match c.is_lowercase() {
+                true => c.to_uppercase().to_string(),
+                false => c.to_lowercase().to_string(),
+            };
+            Value::from(match name {
+                "casefold" => text.to_lowercase(),
+                _ => text.chars().map(swap).collect(),
+            })
+        }
+        "ljust" | "rjust" | "zfill" => {
+            let (width, fill): (u16, Option<char>) = from_args(args)?;
+            let missing = usize::from(width).saturating_sub(text.chars().count());
+            let fill = if name == "zfill" {
+                '0'
+            } else {
+                fill.unwrap_or(' ')
+            };
+            let padding = String::from(fill).repeat(missing);
+            let signed = text.strip_prefix(['+', '-']).filter(|_| name == "zfill");
+            Value::from(match signed {
+                Some(digits) => format!("{}{padding}{digits}", &text[..1]),
+                None if name == "ljust" => format!("{text}{padding}"),
+                None => format!("{padding}{text}"),
+            })
         }
         "isspace" => {
             let () = from_args(args)?;

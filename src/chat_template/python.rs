@@ -56,6 +56,20 @@ pub(super) fn split_space(text: &str, max: Option<usize>) -> Vec<&str> {
     parts
 }
 
+/// `str.title`: a capital wherever a letter does not follow a letter.
+pub(super) fn title(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut after_letter = false;
+    for c in text.chars() {
+        match after_letter {
+            true => out.extend(c.to_lowercase()),
+            false => out.extend(c.to_uppercase()),
+        }
+        after_letter = c.is_alphabetic();
+    }
+    out
+}
+
 /// How `json.dumps` lays out its text.
 pub(super) struct JsonStyle {
     /// Written once per depth; `None` for everything on one line.

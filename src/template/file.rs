@@ -4,17 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
-use std::sync::LazyLock;
 
-use minijinja::Environment;
-use regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use super::{CritiqueStyle, Pack, PackDefaults, PackError, Vars, strict_environment, variables};
+use super::compile::{Compiler, RawEntry};
+use super::{CritiqueStyle, Pack, PackDefaults, PackError, Vars, strict_environment};
 use crate::chain::StepKind;
 use crate::constitution::{Example, Principle, Severity, Status};
 use crate::digest::Digest;
-use crate::generation::{Message, Role};
+use crate::generation::Message;
 
 /// The most bytes of a pack, all files together.
 pub const MAX_BYTES: u64 = 1024 * 1024;
@@ -36,24 +34,6 @@ const STEPS: [StepKind; 4] = [
 /// One file: its name in the pack, the name for people, its text.
 pub(super) type File = (String, String, String);
 
-/// One entry of a compiled step.
-#[derive(Clone, Debug)]
-pub(super) enum Entry {
-    /// A message of the pack's own.
-    Message {
-        /// Who speaks.
-        role: Role,
-        /// The name of its content in the environment.
-        template: String,
-    },
-    /// The prompt's own messages.
-    Conversation,
-    /// The messages of the critique that a revision answers.
-    Critique,
-    /// Messages for each example of the principle.
-    Examples(Vec<Entry>),
-}
-
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
@@ -64,22 +44,6 @@ struct Header {
     critique: CritiqueStyle,
     #[serde(default)]
     defaults: PackDefaults,
-}
-
-/// An entry as it is written: one of three forms, told apart after reading so that errors have a place.
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct RawEntry {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    role: Option<Role>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    include: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    each: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    messages: Option<Vec<RawEntry>>,
 }
 
 /// Reads the files of a folder.
@@ -242,7 +206,7 @@ pub(super) fn build(files: Vec<File>) -> Result<Pack, PackError> {
     Ok(pack)
 }
 
-fn file_name(step: StepKind) -> String {
+pub(super) fn file_name(step: StepKind) -> String {
     format!("{}.yaml", step.as_str())
 }
 
@@ -275,167 +239,12 @@ fn parse<T: for<'de> Deserialize<'de>>(label: &str, text: &str) -> Result<T, Pac
     })
 }
 
-fn invalid(label: &str, line: Option<usize>, message: String) -> PackError {
+pub(super) fn invalid(label: &str, line: Option<usize>, message: String) -> PackError {
     PackError::Invalid {
         file: label.to_owned(),
         line,
         message,
     }
-}
-
-/// Compiles the entries of one file.
-struct Compiler<'a> {
-    step: StepKind,
-    label: &'a str,
-    environment: &'a mut Environment<'static>,
-    /// Where the contents of the file begin, in their order.
-    places: Vec<Place>,
-    contents: usize,
-}
-
-impl<'a> Compiler<'a> {
-    fn new(
-        step: StepKind,
-        label: &'a str,
-        text: &str,
-        environment: &'a mut Environment<'static>,
-    ) -> Self {
-        Self {
-            step,
-            label,
-            environment,
-            places: places(text),
-            contents: 0,
-        }
-    }
-
-    fn compile(&mut self, raw: &[RawEntry], in_example: bool) -> Result<Vec<Entry>, PackError> {
-        raw.iter()
-            .map(|entry| self.entry(entry, in_example))
-            .collect()
-    }
-
-    fn entry(&mut self, raw: &RawEntry, in_example: bool) -> Result<Entry, PackError> {
-        match raw {
-            RawEntry {
-                role: Some(role),
-                content: Some(content),
-                include: None,
-                each: None,
-                messages: None,
-            } => Ok(Entry::Message {
-                role: *role,
-                template: self.content(content, in_example)?,
-            }),
-            RawEntry {
-                role: None,
-                content: None,
-                include: Some(include),
-                each: None,
-                messages: None,
-            } => match include.as_str() {
-                "conversation" => Ok(Entry::Conversation),
-                "critique" if self.step == StepKind::Revision && !in_example => Ok(Entry::Critique),
-                "critique" => Err(self.wrong("only a revision can include the critique")),
-                other => Err(self.wrong(&format!(
-                    "cannot include `{other}`; there are conversation and, in a revision, critique"
-                ))),
-            },
-            RawEntry {
-                role: None,
-                content: None,
-                include: None,
-                each: Some(each),
-                messages: Some(messages),
-            } => {
-                if each != "examples" {
-                    return Err(self.wrong(&format!(
-                        "`each: {each}` is not known; write `each: examples`"
-                    )));
-                }
-                if in_example || self.step == StepKind::Draft {
-                    return Err(self.wrong("`each: examples` cannot stand here"));
-                }
-                self.compile(messages, true).map(Entry::Examples)
-            }
-            _ => Err(self.wrong(
-                "an entry is either `role` and `content`, or `include`, or `each` and `messages`",
-            )),
-        }
-    }
-
-    /// Compiles a content and gives its name.
-    fn content(&mut self, content: &str, in_example: bool) -> Result<String, PackError> {
-        let index = self.contents;
-        self.contents += 1;
-        let name = format!("{}, message {}", file_name(self.step), index + 1);
-        let place = self.places.get(index).copied();
-        let line = |within: usize| place.map(|place| place.line(within));
-        self.environment
-            .add_template_owned(name.clone(), content.to_owned())
-            .map_err(|error| {
-                let within = error.line().unwrap_or(1);
-                invalid(self.label, line(within), variables::describe(&error))
-            })?;
-        let known = variables::names(self.step, in_example);
-        if let Some((path, why)) = variables::first_unknown(self.environment, &name, &known) {
-            let within = 1 + content.lines().position(|l| l.contains(&path)).unwrap_or(0);
-            return Err(invalid(self.label, line(within), why));
-        }
-        Ok(name)
-    }
-
-    fn wrong(&self, message: &str) -> PackError {
-        invalid(self.label, None, message.to_owned())
-    }
-}
-
-/// Where a content begins in its file.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    line: usize,
-    /// Whether the lines of the content are lines of the file.
-    literal: bool,
-}
-
-impl Place {
-    fn line(self, within: usize) -> usize {
-        if self.literal {
-            self.line + within - 1
-        } else {
-            self.line
-        }
-    }
-}
-
-/// Finds the contents of a step file. The YAML reader does not tell; what is found serves error
-/// messages only.
-fn places(text: &str) -> Vec<Place> {
-    static KEY: LazyLock<Regex> = LazyLock::new(|| {
-        // A constant pattern; every load of a pack compiles it.
-        Regex::new(r#"(?:^|[\s{,])["']?(content)["']?\s*:(\s*[|>])?"#).expect("valid pattern")
-    });
-    let mut places = Vec::new();
-    let mut block: Option<usize> = None;
-    for (index, line) in text.lines().enumerate() {
-        let indent = line.len() - line.trim_start().len();
-        if block.is_some_and(|column| line.trim().is_empty() || indent > column) {
-            continue;
-        }
-        block = None;
-        for found in KEY.captures_iter(line) {
-            let column = found.get(1).map_or(0, |key| key.start());
-            let mark = found.get(2).map(|mark| mark.as_str().trim());
-            if mark.is_some() {
-                block = Some(column);
-            }
-            places.push(Place {
-                line: index + 1 + usize::from(mark.is_some()),
-                literal: mark == Some("|"),
-            });
-        }
-    }
-    places
 }
 
 /// Renders a step with made-up values, so that an unknown filter or a misused value is found when the

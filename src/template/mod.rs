@@ -4,6 +4,7 @@
 //! contents are minijinja templates. The YAML is parsed first and each content rendered after, so that
 //! no text can change roles. Variables and keys that do not exist are errors when the pack is loaded.
 
+mod compile;
 mod file;
 mod variables;
 
@@ -21,7 +22,7 @@ use crate::generation::{Message, Role};
 pub use file::MAX_BYTES;
 pub use variables::{Vars, principle_text};
 
-use file::Entry;
+use compile::Entry;
 
 /// What one rendered content may cost: instructions, and about 64 bytes each.
 const FUEL: u64 = 4_000_000;

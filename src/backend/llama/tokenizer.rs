@@ -45,7 +45,12 @@ impl Tokenizer {
         let params = LlamaModelParams::default().with_vocab_only(true);
         LlamaModel::load_from_file(runtime()?, path, &params)
             .map(|model| Self::new(Arc::new(model)))
-            .map_err(|error| BackendError::Load(format!("{}: {error}", path.display())))
+            .map_err(|_| {
+                BackendError::Load(format!(
+                    "{}: llama.cpp cannot load it as a model (is it a whole GGUF file?)",
+                    path.display()
+                ))
+            })
     }
 
     /// The tokenizer of a loaded model; the vocabulary alone is enough.
@@ -267,3 +272,7 @@ fn merged(spans: &[Span]) -> Vec<Span> {
     }
     merged
 }
+
+#[cfg(test)]
+#[path = "tokenizer_tests.rs"]
+mod tests;

@@ -1,5 +1,7 @@
 //! `amend render`: exactly what a model would see.
 
+mod pack;
+
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
@@ -13,9 +15,7 @@ use super::exit::usage;
 use crate::backend::llama::tokenizer::{Token, Tokenizer};
 use crate::chain::StepKind;
 use crate::chat_template::{ChatTemplate, Span};
-use crate::constitution::{Example, Principle, Severity, Status};
 use crate::generation::{Message, Role};
-use crate::template::{Pack, Vars};
 
 /// The template of models that bring none.
 const FALLBACK: &str = "chatml";
@@ -82,9 +82,9 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let conversation = args.messages.as_ref().map(read_messages).transpose()?;
     let messages = match &args.pack {
         Some(pack) => {
-            let messages = pack_messages(pack, &args, conversation)?;
+            let messages = pack::messages(pack, &args, conversation)?;
             if !args.wants_text() {
-                print_messages(&messages, args.json)?;
+                pack::print(&messages, args.json)?;
                 return Ok(Exit::Done);
             }
             messages
@@ -195,52 +195,6 @@ fn model_file(reference: &str) -> anyhow::Result<PathBuf> {
     bail!(usage(anyhow!("no model file `{reference}`")))
 }
 
-/// The principle with the given id.
-fn load_principle(constitution: &str, id: &str) -> anyhow::Result<Principle> {
-    #[derive(Deserialize)]
-    struct File {
-        principles: Vec<Written>,
-    }
-    #[derive(Deserialize)]
-    struct Written {
-        id: String,
-        #[serde(default)]
-        title: String,
-        critique: String,
-        revision: String,
-        #[serde(default)]
-        tags: Vec<String>,
-        #[serde(default)]
-        rationale: String,
-        severity: Option<Severity>,
-        #[serde(default)]
-        examples: Vec<Example>,
-    }
-    let text = read_text(&PathBuf::from(constitution))?;
-    let file: File = serde_yaml::from_str(&text)
-        .with_context(|| constitution.to_owned())
-        .map_err(usage)?;
-    let ids: Vec<_> = file.principles.iter().map(|p| p.id.clone()).collect();
-    let found = file.principles.into_iter().find(|p| p.id == id);
-    let written = found.ok_or_else(|| {
-        usage(anyhow!(
-            "{constitution}: no principle `{id}`; there are {}",
-            ids.join(", ")
-        ))
-    })?;
-    Ok(Principle {
-        id: written.id,
-        title: written.title,
-        critique: written.critique,
-        revision: written.revision,
-        tags: written.tags,
-        rationale: written.rationale,
-        severity: written.severity.unwrap_or(Severity::Major),
-        examples: written.examples,
-        ..placeholder_principle()
-    })
-}
-
 /// A message as it is written in a file: nothing besides role and content, as nothing else would be
 /// rendered.
 #[derive(Deserialize)]
@@ -297,117 +251,6 @@ fn read_text(path: &PathBuf) -> anyhow::Result<String> {
         Some(rest) => rest.to_owned(),
         None => text,
     })
-}
-
-fn pack_messages(
-    pack: &str,
-    args: &Args,
-    conversation: Option<Vec<Message>>,
-) -> anyhow::Result<Vec<Message>> {
-    let pack = Pack::load(pack).map_err(usage)?;
-    // Clap asks for both or neither.
-    let step = args.step.unwrap_or(StepKind::Draft);
-    let mut principle = match (&args.constitution, &args.principle) {
-        (Some(constitution), Some(id)) => load_principle(constitution, id)?,
-        _ => placeholder_principle(),
-    };
-    let mut values = Values::default();
-    for (name, text) in &args.set {
-        values.set(name, text, &mut principle)?;
-    }
-    let last = conversation.as_ref().and_then(|messages| {
-        let user = messages.iter().rev().find(|m| m.role == Role::User)?;
-        Some(user.content.clone())
-    });
-    let prompt = values
-        .prompt
-        .or(last)
-        .unwrap_or_else(|| "[prompt]".to_owned());
-    let conversation = conversation.unwrap_or_else(|| vec![Message::user(prompt.clone())]);
-    let vars = Vars {
-        conversation: &conversation,
-        prompt: &prompt,
-        draft: Some(values.draft.as_deref().unwrap_or("[draft]")),
-        response: Some(values.response.as_deref().unwrap_or("[response]")),
-        critique: Some(values.critique.as_deref().unwrap_or("[critique]")),
-        quote: Some(values.quote.as_deref().unwrap_or("[quote]")),
-        principle: Some(&principle),
-        constitution_name: values
-            .constitution_name
-            .as_deref()
-            .unwrap_or("[constitution_name]"),
-        round: values.round.unwrap_or(u32::from(step != StepKind::Draft)),
-    };
-    pack.render(step, &vars).map_err(usage)
-}
-
-/// What `--set` gave.
-#[derive(Default)]
-struct Values {
-    prompt: Option<String>,
-    draft: Option<String>,
-    response: Option<String>,
-    critique: Option<String>,
-    quote: Option<String>,
-    constitution_name: Option<String>,
-    round: Option<u32>,
-}
-
-impl Values {
-    fn set(&mut self, name: &str, text: &str, principle: &mut Principle) -> anyhow::Result<()> {
-        let text = text.to_owned();
-        match name {
-            "prompt" => self.prompt = Some(text),
-            "draft" => self.draft = Some(text),
-            "response" => self.response = Some(text),
-            "critique" => self.critique = Some(text),
-            "quote" => self.quote = Some(text),
-            "constitution_name" => self.constitution_name = Some(text),
-            "round" => {
-                let round = text.parse().context("--set round is not a number");
-                self.round = Some(round.map_err(usage)?);
-            }
-            "principle.id" => principle.id = text,
-            "principle.title" => principle.title = text,
-            "principle.critique" => principle.critique = text,
-            "principle.revision" => principle.revision = text,
-            "principle.rationale" => principle.rationale = text,
-            other => bail!(usage(anyhow!(
-                "--set knows no `{other}`; there are prompt, draft, response, critique, quote, round, \
-                 constitution_name, and id, title, critique, revision and rationale after `principle.`"
-            ))),
-        }
-        Ok(())
-    }
-}
-
-/// A principle whose every text is its own name.
-fn placeholder_principle() -> Principle {
-    let named = |name: &str| format!("[principle.{name}]");
-    Principle {
-        id: named("id"),
-        title: named("title"),
-        critique: named("critique"),
-        revision: named("revision"),
-        weight: 1.0,
-        precedence: 0,
-        severity: Severity::Major,
-        tags: Vec::new(),
-        status: Status::Active,
-        rationale: named("rationale"),
-        check: None,
-        examples: Vec::new(),
-        tests: Vec::new(),
-    }
-}
-
-fn print_messages(messages: &[Message], json: bool) -> anyhow::Result<()> {
-    let text = match json {
-        true => serde_json::to_string(messages)?,
-        false => serde_json::to_string_pretty(messages)?,
-    };
-    writeln!(io::stdout().lock(), "{text}")?;
-    Ok(())
 }
 
 fn source(trusted: bool) -> &'static str {
