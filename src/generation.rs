@@ -4,7 +4,29 @@
 //! business. There are two kinds. [`Generate`] writes text, optionally in a fixed [`Shape`].
 //! [`Choose`] scores given continuations and returns their normalised log-probabilities.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+
+/// What a model is, as far as a run needs to remember it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelIdentity {
+    /// The digest of the model file, or of what a server says of itself.
+    pub digest: Digest,
+    /// A name for people, such as `SmolLM2-135M-Instruct Q4_1`.
+    pub name: String,
+    /// The digest of everything besides weights and request that decides a reply: chat template and its
+    /// arguments, adapters, cache types, and the mode of decoding.
+    pub settings_digest: Digest,
+    /// The most tokens that one request and its reply may have together.
+    pub context_length: u32,
+    /// Name or origin of the chat template.
+    pub chat_template: String,
+    /// Everything else worth keeping, such as architecture and quantisation.
+    pub metadata: BTreeMap<String, String>,
+}
 
 /// Who speaks in a [`Message`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

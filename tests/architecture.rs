@@ -10,22 +10,53 @@ const RULES: &[(&str, &[&str])] = &[
     ("prompt", &["digest", "generation"]),
     ("constitution", &["digest", "generation"]),
     ("verdict", &["constitution", "digest", "generation"]),
-    ("chain", &["constitution", "digest", "generation", "prompt", "verdict"]),
+    (
+        "chain",
+        &["constitution", "digest", "generation", "prompt", "verdict"],
+    ),
     ("dataset", &["digest", "generation", "prompt"]),
-    ("template", &["chain", "constitution", "digest", "generation", "prompt"]),
+    (
+        "template",
+        &["chain", "constitution", "digest", "generation", "prompt"],
+    ),
     ("chat_template", &["digest", "generation"]),
     ("backend", &["chat_template", "digest", "generation"]),
     (
         "engine",
-        &["backend", "chain", "constitution", "digest", "generation", "prompt", "template", "verdict"],
+        &[
+            "backend",
+            "chain",
+            "constitution",
+            "digest",
+            "generation",
+            "prompt",
+            "template",
+            "verdict",
+        ],
     ),
     (
         "store",
-        &["backend", "chain", "constitution", "digest", "engine", "generation", "prompt", "verdict"],
+        &[
+            "chain",
+            "constitution",
+            "digest",
+            "engine",
+            "generation",
+            "prompt",
+            "verdict",
+        ],
     ),
     (
         "export",
-        &["chain", "constitution", "digest", "generation", "prompt", "store", "verdict"],
+        &[
+            "chain",
+            "constitution",
+            "digest",
+            "generation",
+            "prompt",
+            "store",
+            "verdict",
+        ],
     ),
 ];
 
@@ -56,7 +87,12 @@ fn sources() -> Vec<(String, String)> {
     found
         .into_iter()
         .map(|path| {
-            let name = path.strip_prefix(&root).unwrap().to_str().unwrap().replace('\\', "/");
+            let name = path
+                .strip_prefix(&root)
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .replace('\\', "/");
             (name, fs::read_to_string(&path).unwrap())
         })
         .collect()
@@ -88,8 +124,10 @@ fn rooms_use_only_the_rooms_they_may_know() {
         };
         for line in code(text) {
             for used in line.split("crate::").skip(1) {
-                let used: String =
-                    used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                let used: String = used
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect();
                 if !used.is_empty() && used != room(file) && !allowed.contains(&used.as_str()) {
                     broken.push(format!("{file}: {}", line.trim()));
                 }
@@ -104,7 +142,10 @@ fn every_room_has_a_rule() {
     for (file, _) in sources() {
         let room = room(&file).to_owned();
         let free = ["main", "lib", "cli"].contains(&room.as_str());
-        assert!(free || RULES.iter().any(|(name, _)| *name == room), "no rule for {room}");
+        assert!(
+            free || RULES.iter().any(|(name, _)| *name == room),
+            "no rule for {room}"
+        );
     }
 }
 
@@ -125,8 +166,17 @@ fn libraries_and_printing_stay_in_their_rooms() {
 
 #[test]
 fn the_engine_knows_no_backend_but_the_trait() {
-    for (file, text) in sources().iter().filter(|(file, _)| file.starts_with("engine")) {
-        assert!(!code(text).any(|line| line.contains("backend::llama")), "{file}");
-        assert!(!code(text).any(|line| line.contains("backend::scripted")), "{file}");
+    for (file, text) in sources()
+        .iter()
+        .filter(|(file, _)| file.starts_with("engine"))
+    {
+        assert!(
+            !code(text).any(|line| line.contains("backend::llama")),
+            "{file}"
+        );
+        assert!(
+            !code(text).any(|line| line.contains("backend::scripted")),
+            "{file}"
+        );
     }
 }

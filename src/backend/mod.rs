@@ -3,32 +3,11 @@
 pub mod llama;
 pub mod scripted;
 
-use std::collections::BTreeMap;
-
 use crossbeam_channel::Sender;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::digest::Digest;
+pub use crate::generation::ModelIdentity;
 use crate::generation::{Message, Reply, Request};
-
-/// What a model is, as far as a run needs to remember it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ModelIdentity {
-    /// The digest of the model file, or of what a server says of itself.
-    pub digest: Digest,
-    /// A name for people, such as `SmolLM2-135M-Instruct Q4_1`.
-    pub name: String,
-    /// The digest of everything besides weights and request that decides a reply: chat template and its
-    /// arguments, adapters, cache types, and the mode of decoding.
-    pub settings_digest: Digest,
-    /// The most tokens that one request and its reply may have together.
-    pub context_length: u32,
-    /// Name or origin of the chat template.
-    pub chat_template: String,
-    /// Everything else worth keeping, such as architecture and quantisation.
-    pub metadata: BTreeMap<String, String>,
-}
 
 /// Why a backend could not answer.
 #[derive(Clone, Debug, Error, PartialEq)]

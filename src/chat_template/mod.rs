@@ -109,6 +109,7 @@ struct Inner {
     own_text: String,
     /// The string literals of the source, which is what a template may look for in a message.
     literals: Vec<String>,
+    tells_date: bool,
 }
 
 impl fmt::Debug for ChatTemplate {
@@ -180,6 +181,7 @@ impl ChatTemplate {
                 variables,
                 own_text,
                 literals,
+                tells_date: prepared.contains("strftime_now"),
             }),
         })
     }
@@ -192,6 +194,11 @@ impl ChatTemplate {
     /// The names that [`builtin`](Self::builtin) knows.
     pub fn builtin_names() -> impl Iterator<Item = &'static str> {
         builtin::names()
+    }
+
+    /// Whether what it renders depends on the date.
+    pub fn tells_date(&self) -> bool {
+        self.inner.tells_date
     }
 
     /// The name it was given.

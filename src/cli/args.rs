@@ -77,6 +77,9 @@ pub struct TemplateArgs {
     /// Further variables of the template, such as '{"enable_thinking": false}'
     #[arg(long, value_name = "JSON")]
     pub chat_template_kwargs: Option<String>,
+    /// What a template that tells the date takes for today [default: today]
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub chat_template_date: Option<jiff::civil::Date>,
 }
 
 /// What answers requests.

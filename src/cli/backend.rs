@@ -151,6 +151,7 @@ pub fn template_choice(args: &TemplateArgs) -> anyhow::Result<TemplateChoice> {
     Ok(TemplateChoice {
         replacement,
         kwargs,
+        date: args.chat_template_date,
     })
 }
 

@@ -164,6 +164,11 @@ fn absolute(mut args: JobArgs) -> JobArgs {
     }
     args.model.model = file(&args.model.model);
     args.model.script = args.model.script.as_deref().map(full);
+    // Kept with the run, so that one that is resumed on another day goes on with the same date.
+    args.model
+        .template
+        .chat_template_date
+        .get_or_insert_with(|| jiff::Zoned::now().date());
     args.model.template.chat_template_file =
         args.model.template.chat_template_file.as_deref().map(full);
     args
@@ -188,6 +193,13 @@ fn plan(args: &JobArgs, constitution: Constitution, pack: Pack) -> anyhow::Resul
     };
     if let Select::Ids(ids) = &plan.select {
         check_ids(ids, &plan.constitution)?;
+    }
+    let drawable = plan.constitution.active().iter().any(|p| p.weight > 0.0);
+    if plan.select == Select::Sample && plan.rounds > 0 && !drawable {
+        bail!(
+            "every active principle of `{}` has weight 0, so none can be drawn; raise a weight, or use --select all",
+            plan.constitution.name
+        );
     }
     if plan.pack.critique == CritiqueStyle::Prose && plan.revise == Revise::WhenViolated {
         bail!(

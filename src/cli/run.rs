@@ -85,8 +85,12 @@ pub fn run(args: RunArgs) -> anyhow::Result<Exit> {
         let loaded = backend::load(&job.args.model, job.args.chain.deterministic)?;
         return dry_run::run(&job, &loaded, args.json);
     }
-    let mut writer = open(&args.db)?;
+    // A store that cannot be used is told before a model is loaded; one that is not there is made after.
+    if args.db.db.exists() {
+        open(&args.db)?;
+    }
     let loaded = backend::load(&job.args.model, job.args.chain.deterministic)?;
+    let mut writer = open(&args.db)?;
     let config = job.config(loaded.backend().identity());
     if !args.new {
         refuse_other(&args.db, &job, &config)?;

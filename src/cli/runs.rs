@@ -11,6 +11,11 @@ use crate::store::{RunLock, RunRow, RunState, Store, StoreError};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  amend runs                 the runs in amend.db, oldest first
+  amend runs --db other.db   those of another store
+  amend runs --json          one JSON object a line")]
 pub struct Args {
     #[command(flatten)]
     db: DbArg,

@@ -12,7 +12,13 @@ use crate::store::{NameCount, PrincipleStats, RunStats};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Filters are those of `amend ls`; `amend ls --help` explains them.")]
+#[command(after_help = "\
+Examples:
+  amend stats                       every run in amend.db
+  amend stats --run 3k9 --json      one run, as JSON
+  amend stats --where revised:true  only the chains that were revised
+
+Filters are those of `amend ls`; `amend ls --help` explains them.")]
 pub struct Args {
     /// Only this run: its id, or the beginning of it
     #[arg(long, value_name = "RUN")]

@@ -46,7 +46,7 @@ const REVISED: Script = Script {
 
 const FLAGGED: Script = Script {
     draft: "Bad.",
-    revisions: &[("Here is the revision: Good.", true, &[Flag::Preamble])],
+    revisions: &[("Here is the revision: Good.", true, &[Flag::ThinkUnclosed])],
     stop: Some(StopReason::RoundsDone),
 };
 
@@ -245,7 +245,7 @@ fn sft_rows_are_whole_conversations_and_every_other_chain_has_a_reason() {
     let expected = [
         ("empty-final", 1),
         ("failed", 1),
-        ("flagged-preamble", 1),
+        ("flagged-think-unclosed", 1),
         ("running", 1),
     ];
     assert_eq!(manifest.dropped, counts(&expected));
@@ -258,7 +258,7 @@ fn sft_rows_are_whole_conversations_and_every_other_chain_has_a_reason() {
     assert_eq!(
         dropped,
         [
-            r#""p2" "flagged-preamble""#,
+            r#""p2" "flagged-think-unclosed""#,
             r#""p3" "failed""#,
             r#""p4" "running""#,
             r#""p5" "empty-final""#
@@ -302,7 +302,7 @@ fn dpo_rows_prefer_the_final_text_to_the_draft() {
             "rejected": answer("Bad."),
         })]
     );
-    let expected = [("equal-texts", 1), ("flagged-preamble", 1)];
+    let expected = [("equal-texts", 1), ("flagged-think-unclosed", 1)];
     assert_eq!(manifest.dropped, counts(&expected));
 }
 

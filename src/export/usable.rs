@@ -73,19 +73,19 @@ pub(super) fn teachable(text: &str, flags: &[Flag]) -> Result<(), Reason> {
     }
 }
 
-/// Whether a text with this flag must not be taught. What is only cut short or left as it was is still
-/// the model's answer, so it is written, and counted in the manifest.
+/// Whether a text with this flag holds no answer at all. Any other failure mode leaves an answer: it is
+/// written and counted in the manifest, and a filter such as `not flag:preamble` leaves it out.
 fn spoils(flag: Flag) -> bool {
     match flag {
-        Flag::Empty
-        | Flag::Preamble
-        | Flag::CritiqueRepeated
-        | Flag::NoRevision
+        Flag::Empty | Flag::CritiqueRepeated | Flag::NoRevision | Flag::ThinkUnclosed => true,
+        Flag::Preamble
+        | Flag::Unchanged
         | Flag::RolesSwapped
         | Flag::PrincipleQuoted
         | Flag::Repetition
+        | Flag::Truncated
         | Flag::InvalidUtf8
-        | Flag::ThinkUnclosed => true,
-        Flag::Unchanged | Flag::Truncated | Flag::QuoteUnverified | Flag::NoVerdict => false,
+        | Flag::QuoteUnverified
+        | Flag::NoVerdict => false,
     }
 }

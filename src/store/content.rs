@@ -9,9 +9,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
 use super::read;
-use crate::backend::ModelIdentity;
 use crate::chain::Call;
 use crate::digest::{Digest, canonical};
+use crate::generation::ModelIdentity;
 use crate::generation::{Decision, Generation, Message, Request, Role, Usage};
 use crate::prompt::Prompt;
 

@@ -34,9 +34,9 @@ pub use rows::{
 };
 pub use writer::Writer;
 
-use crate::backend::ModelIdentity;
 use crate::constitution::Constitution;
 use crate::digest::Digest;
+use crate::generation::ModelIdentity;
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

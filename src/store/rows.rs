@@ -3,10 +3,10 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::backend::ModelIdentity;
 use crate::chain::{Flag, StepKind, StopReason};
 use crate::constitution::Constitution;
 use crate::digest::Digest;
+use crate::generation::ModelIdentity;
 use crate::generation::{Decision, FinishReason, Message, SamplingParams, Shape, Usage};
 use crate::verdict::Verdict;
 

@@ -21,20 +21,27 @@ fn constitution(text: impl AsRef<[u8]>) -> crate::builder::Outcome {
 #[test]
 fn constitutions() {
     let principle = "{id: a, critique: Is it good?, revision: Make it good.}";
-    constitution("").complains(&["empty"]);
+    constitution("").complains(&["holds no constitution"]);
     constitution("- a\n- b\n").complains(&["c.yaml:1"]);
     constitution(format!(
         "schema: 1\nname: n\nprinciples:\n  - {principle}\n  - {principle}\n"
     ))
     .complains(&["c.yaml:5", "a"]);
-    constitution(format!("schema: 1\nname: n\nprincipals: 3\nprinciples:\n  - {principle}\n"))
-        .complains(&["c.yaml:3", "principals", "principles"]);
-    constitution(format!("schema: 1\nname: n\nextends: [c.yaml]\nprinciples:\n  - {principle}\n"))
-        .complains(&["c.yaml:3"]);
+    constitution(format!(
+        "schema: 1\nname: n\nprincipals: 3\nprinciples:\n  - {principle}\n"
+    ))
+    .complains(&["c.yaml:3", "principals", "principles"]);
+    constitution(format!(
+        "schema: 1\nname: n\nextends: [c.yaml]\nprinciples:\n  - {principle}\n"
+    ))
+    .complains(&["c.yaml:3"]);
     let mut bomb = "schema: 1\nname: n\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for n in 1..12 {
         let alias = format!("*a{}", n - 1);
-        bomb.push_str(&format!("a{n}: &a{n} [{}]\n", vec![alias.as_str(); 10].join(", ")));
+        bomb.push_str(&format!(
+            "a{n}: &a{n} [{}]\n",
+            vec![alias.as_str(); 10].join(", ")
+        ));
     }
     constitution(bomb);
     constitution(vec![b'#'; 1_100_000]).complains(&["MB"]);
@@ -46,13 +53,21 @@ fn prompt_files_that_cannot_be_used() {
     let place = Place::new();
     run(&place, "none.jsonl").code(2).complains(&["none.jsonl"]);
     fs::create_dir(place.path("folder.jsonl")).unwrap();
-    run(&place, "folder.jsonl").code(2).complains(&["folder.jsonl"]);
+    run(&place, "folder.jsonl")
+        .code(2)
+        .complains(&["folder.jsonl"]);
     place.write("empty.jsonl", "");
-    run(&place, "empty.jsonl").code(2).complains(&["empty.jsonl", "empty"]);
+    run(&place, "empty.jsonl")
+        .code(2)
+        .complains(&["empty.jsonl", "empty"]);
     place.write("broken.jsonl", "{\"prompt\": \n");
-    run(&place, "broken.jsonl").code(2).complains(&["broken.jsonl:1"]);
+    run(&place, "broken.jsonl")
+        .code(2)
+        .complains(&["broken.jsonl:1"]);
     place.write("p.xlsx", "x");
-    run(&place, "p.xlsx").code(2).complains(&[".jsonl", ".parquet"]);
+    run(&place, "p.xlsx")
+        .code(2)
+        .complains(&[".jsonl", ".parquet"]);
     assert!(!place.path("amend.db").exists());
 }
 
@@ -66,11 +81,24 @@ fn rows_that_cannot_be_used_are_named_counted_and_skipped() {
     place.write("p.jsonl", rows);
     let outcome = run(&place, "p.jsonl").success();
     let outcome = outcome.complains(&[
-        "p.jsonl:2:", "p.jsonl:3:", "p.jsonl:4:", "p.jsonl:5:", "p.jsonl:7:",
+        "p.jsonl:2:",
+        "p.jsonl:3:",
+        "p.jsonl:4:",
+        "p.jsonl:5:",
+        "p.jsonl:7:",
     ]);
-    assert!(outcome.stdout.contains("5 rows skipped"), "{}", outcome.stdout);
-    assert_eq!(place.amend(&["ls", "--json"]).success().json_lines().len(), 2);
-    let strict = place.scripted(&["run", "p.jsonl", "-c", "minimal", "--strict", "--db", "s.db"]);
+    assert!(
+        outcome.stdout.contains("5 rows skipped"),
+        "{}",
+        outcome.stdout
+    );
+    assert_eq!(
+        place.amend(&["ls", "--json"]).success().json_lines().len(),
+        2
+    );
+    let strict = place.scripted(&[
+        "run", "p.jsonl", "-c", "minimal", "--strict", "--db", "s.db",
+    ]);
     strict.code(2).complains(&["p.jsonl:2:", "--strict"]);
 }
 
@@ -79,19 +107,35 @@ fn a_prompt_longer_than_the_context_fails_alone() {
     let place = Place::new();
     place.write("script.yaml", "context_length: 400\n");
     let long = "word ".repeat(500);
-    place.write("p.jsonl", format!("{GOOD}{{\"prompt\": \"{long}\"}}\n{{\"prompt\": \"Sea?\"}}\n"));
+    place.write(
+        "p.jsonl",
+        format!("{GOOD}{{\"prompt\": \"{long}\"}}\n{{\"prompt\": \"Sea?\"}}\n"),
+    );
     run(&place, "p.jsonl").code(3);
     let rows = place.amend(&["ls", "--json"]).success().json_lines();
-    let failed: Vec<_> = rows.iter().filter(|row| row["status"] == "failed").collect();
+    let failed: Vec<_> = rows
+        .iter()
+        .filter(|row| row["status"] == "failed")
+        .collect();
     assert_eq!((rows.len(), failed.len()), (3, 1));
-    assert!(failed[0]["error"].as_str().unwrap().contains("500 tokens"), "{}", failed[0]);
+    assert!(
+        failed[0]["error"].as_str().unwrap().contains("500 tokens"),
+        "{}",
+        failed[0]
+    );
 }
 
 #[test]
 fn model_files_that_are_no_model() {
     let place = Place::new();
-    place.write("p.jsonl", GOOD).write("text.gguf", "not a model\n");
-    let with = |model: &str| place.amend(&["run", "p.jsonl", "-c", "minimal", "-m", model]).code(2);
+    place
+        .write("p.jsonl", GOOD)
+        .write("text.gguf", "not a model\n");
+    let with = |model: &str| {
+        place
+            .amend(&["run", "p.jsonl", "-c", "minimal", "-m", model])
+            .code(2)
+    };
     with("none.gguf").complains(&["none.gguf"]);
     with("text.gguf").complains(&["text.gguf"]);
     with("hf:only-one-part").complains(&["hf:only-one-part"]);
@@ -104,18 +148,26 @@ fn model_files_that_are_no_model() {
 #[test]
 fn stores_that_cannot_be_used() {
     let place = Place::new();
-    place.write("p.jsonl", GOOD).write("text.db", "this is no database at all\n".repeat(100));
+    place
+        .write("p.jsonl", GOOD)
+        .write("text.db", "this is no database at all\n".repeat(100));
     place.amend(&["ls"]).code(2).complains(&["amend.db"]);
     assert!(!place.path("amend.db").exists(), "reading made a store");
     let with = |db: &str| place.scripted(&["run", "p.jsonl", "-c", "minimal", "--db", db]);
     with("text.db").code(2).complains(&["text.db", "SQLite"]);
     with(".").code(2).complains(&["folder"]);
     with("good.db").success();
-    let python = "import sqlite3; c = sqlite3.connect('good.db'); c.execute('PRAGMA user_version = 9999')";
-    let changed =
-        std::process::Command::new("python3").args(["-c", python]).current_dir(place.root()).status();
+    let python =
+        "import sqlite3; c = sqlite3.connect('good.db'); c.execute('PRAGMA user_version = 9999')";
+    let changed = std::process::Command::new("python3")
+        .args(["-c", python])
+        .current_dir(place.root())
+        .status();
     assert!(changed.unwrap().success());
-    place.amend(&["ls", "--db", "good.db"]).code(2).complains(&["good.db", "newer"]);
+    place
+        .amend(&["ls", "--db", "good.db"])
+        .code(2)
+        .complains(&["good.db", "newer"]);
 }
 
 #[test]
@@ -124,17 +176,31 @@ fn packs_with_mistakes() {
     place.write("p.jsonl", GOOD);
     let write = |critique: &str| {
         place
-            .write("pack/pack.yaml", "name: mine\nversion: 1.0.0\ncritique: verdict\n")
+            .write(
+                "pack/pack.yaml",
+                "name: mine\nversion: 1.0.0\ncritique: verdict\n",
+            )
             .write("pack/draft.yaml", "- include: conversation\n")
             .write("pack/critique.yaml", critique)
-            .write("pack/revision.yaml", "- {role: user, content: '{{ response }}'}\n");
+            .write(
+                "pack/revision.yaml",
+                "- {role: user, content: '{{ response }}'}\n",
+            );
         place.scripted(&["run", "p.jsonl", "-c", "minimal", "--pack", "./pack"])
     };
     write("- {role: user, content: '{{ response }} {{ principle.critique }}'}\n").success();
-    write("- {role: user, content: '{{ respons }}'}\n").code(2).complains(&["critique.yaml", "respons"]);
-    write("- {role: user, content: '{{ response'}\n").code(2).complains(&["critique.yaml"]);
-    write("- {role: user, contents: x}\n").code(2).complains(&["critique.yaml", "contents"]);
-    write("- {role: wizard, content: x}\n").code(2).complains(&["critique.yaml"]);
+    write("- {role: user, content: '{{ respons }}'}\n")
+        .code(2)
+        .complains(&["critique.yaml", "respons"]);
+    write("- {role: user, content: '{{ response'}\n")
+        .code(2)
+        .complains(&["critique.yaml"]);
+    write("- {role: user, contents: x}\n")
+        .code(2)
+        .complains(&["critique.yaml", "contents"]);
+    write("- {role: wizard, content: x}\n")
+        .code(2)
+        .complains(&["critique.yaml"]);
 }
 
 #[test]
@@ -155,11 +221,21 @@ fn wrong_usage() {
     ] {
         let args = [&["run", "p.jsonl", "-c", "minimal"], wrong].concat();
         let outcome = place.amend(&args).code(2);
-        assert!(!outcome.stderr.is_empty() && !outcome.stderr.contains("panicked"), "{wrong:?}");
+        assert!(
+            !outcome.stderr.is_empty() && !outcome.stderr.contains("panicked"),
+            "{wrong:?}"
+        );
     }
-    place.scripted(&["run", "p.jsonl", "-c", "minimal"]).success();
-    place.amend(&["ls", "prinicple:x"]).code(2).complains(&["principle"]);
+    place
+        .scripted(&["run", "p.jsonl", "-c", "minimal"])
+        .success();
+    place
+        .amend(&["ls", "prinicple:x"])
+        .code(2)
+        .complains(&["principle"]);
     place.amend(&["ls", "(revised:true"]).code(2);
     place.amend(&["show", "zzzz"]).code(2);
-    place.amend(&["export", "--format", "nope", "--out", "o"]).code(2);
+    place
+        .amend(&["export", "--format", "nope", "--out", "o"])
+        .code(2);
 }

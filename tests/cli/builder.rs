@@ -22,7 +22,9 @@ pub struct Outcome {
 
 impl Place {
     pub fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+        }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -83,7 +85,13 @@ impl Place {
 impl Outcome {
     /// Asserts the exit code.
     pub fn code(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code,
+            Some(code),
+            "stdout:\n{}\nstderr:\n{}",
+            self.stdout,
+            self.stderr
+        );
         self
     }
 
@@ -95,26 +103,39 @@ impl Outcome {
     pub fn complains(self, texts: &[&str]) -> Self {
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
         for text in texts {
-            assert!(self.stderr.contains(text), "no `{text}` in:\n{}", self.stderr);
+            assert!(
+                self.stderr.contains(text),
+                "no `{text}` in:\n{}",
+                self.stderr
+            );
         }
         self
     }
 
     /// The lines of stdout as JSON.
     pub fn json_lines(&self) -> Vec<serde_json::Value> {
-        self.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        self.stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 }
 
 /// The default model, which `make test` fetches. A test without it fails and says how to get it.
 pub fn default_model() -> PathBuf {
-    let cache = std::env::var_os("AMEND_CACHE").map(PathBuf::from).unwrap_or_else(|| {
-        std::env::var_os("XDG_CACHE_HOME")
-            .map(PathBuf::from)
-            .unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap()).join(".cache"))
-            .join("amend")
-    });
+    let cache = std::env::var_os("AMEND_CACHE")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| {
+            std::env::var_os("XDG_CACHE_HOME")
+                .map(PathBuf::from)
+                .unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap()).join(".cache"))
+                .join("amend")
+        });
     let path = cache.join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
-    assert!(path.exists(), "{} is missing; run scripts/fetch-model", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing; run scripts/fetch-model",
+        path.display()
+    );
     path
 }

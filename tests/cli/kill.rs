@@ -24,8 +24,16 @@ print(c.execute('PRAGMA integrity_check').fetchone(), c.execute('PRAGMA foreign_
 ";
 
 fn dump(db: &Path) -> String {
-    let output = Command::new("python3").args(["-c", DUMP]).arg(db).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new("python3")
+        .args(["-c", DUMP])
+        .arg(db)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -34,7 +42,10 @@ struct Dice(u64);
 
 impl Dice {
     fn roll(&mut self) -> f64 {
-        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        self.0 = self
+            .0
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
         (self.0 >> 11) as f64 / (1u64 << 53) as f64
     }
 }
@@ -45,8 +56,10 @@ fn exports(place: &Place, db: &str) -> Vec<(String, Vec<u8>)> {
         let out = format!("{db}-{format}");
         // A dataset without rows is an outcome too, as long as it is the same one.
         let _ = place.amend(&["export", "--db", db, "--format", format, "--out", &out]);
-        let mut names: Vec<_> =
-            fs::read_dir(place.path(&out)).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let mut names: Vec<_> = fs::read_dir(place.path(&out))
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
         names.sort();
         for name in names {
             let content = fs::read(place.path(&out).join(&name)).unwrap();
@@ -60,14 +73,17 @@ fn exports(place: &Place, db: &str) -> Vec<(String, Vec<u8>)> {
 /// comes to with an undisturbed run.
 fn kill_and_resume(place: &Place, args: &[&str], kills: u32, code: i32) {
     let whole = Instant::now();
-    place.amend(&[args, &["--db", "whole.db"]].concat()).code(code);
+    place
+        .amend(&[args, &["--db", "whole.db"]].concat())
+        .code(code);
     let whole = whole.elapsed();
     let expected = (dump(&place.path("whole.db")), exports(place, "whole.db"));
     let mut dice = Dice(7);
     let (mut killed, mut finished, mut resumed) = (0, 0, 0);
     while killed < kills || finished == 0 {
         let db = format!("killed-{finished}.db");
-        let resume = place.path(&db).exists() && !place.amend(&["runs", "--db", &db]).stdout.is_empty();
+        let resume =
+            place.path(&db).exists() && !place.amend(&["runs", "--db", &db]).stdout.is_empty();
         // The same command again and `resume` must both do.
         let again = resume && dice.roll() < 0.5;
         resumed += u32::from(again);
@@ -76,8 +92,11 @@ fn kill_and_resume(place: &Place, args: &[&str], kills: u32, code: i32) {
         } else {
             place.command([args, &["--db", &db]].concat())
         };
-        let mut child =
-            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         // Any moment of a whole run may be hit. Once enough were, the rest goes undisturbed.
         let ended = if killed < kills {
             std::thread::sleep(Duration::from_secs_f64(whole.as_secs_f64() * dice.roll()));
@@ -93,7 +112,8 @@ fn kill_and_resume(place: &Place, args: &[&str], kills: u32, code: i32) {
             }
             Some(status) => {
                 let mut stderr = String::new();
-                std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut stderr).unwrap();
+                std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut stderr)
+                    .unwrap();
                 assert_eq!(status.code(), Some(code), "{stderr}");
                 assert_eq!(dump(&place.path(&db)), expected.0, "after {killed} kills");
                 let found = exports(place, &db);
@@ -112,14 +132,31 @@ fn kill_and_resume(place: &Place, args: &[&str], kills: u32, code: i32) {
 fn fifty_kills_of_the_real_model_change_nothing() {
     let place = Place::new();
     default_model();
-    let prompts: String = ["Why is the sky blue?", "Name a fruit.", "How old is the sun?", "Say hello."]
-        .iter()
-        .map(|prompt| format!("{}\n", serde_json::json!({ "prompt": prompt })))
-        .collect();
+    let prompts: String = [
+        "Why is the sky blue?",
+        "Name a fruit.",
+        "How old is the sun?",
+        "Say hello.",
+    ]
+    .iter()
+    .map(|prompt| format!("{}\n", serde_json::json!({ "prompt": prompt })))
+    .collect();
     place.write("p.jsonl", prompts);
     let args = [
-        "run", "p.jsonl", "-c", "hhh", "--deterministic", "--max-tokens", "24", "--rounds", "2",
-        "--recheck", "--seed", "5", "--ctx-size", "1024",
+        "run",
+        "p.jsonl",
+        "-c",
+        "hhh",
+        "--deterministic",
+        "--max-tokens",
+        "24",
+        "--rounds",
+        "2",
+        "--recheck",
+        "--seed",
+        "5",
+        "--ctx-size",
+        "1024",
     ];
     kill_and_resume(&place, &args, 50, 0);
 }
@@ -128,13 +165,30 @@ fn fifty_kills_of_the_real_model_change_nothing() {
 fn kills_of_many_quick_chains_change_nothing() {
     let place = Place::new();
     let prompts: String = (0..1500)
-        .map(|n| format!("{}\n", serde_json::json!({ "id": format!("q{n}"), "prompt": format!("Question {n}?") })))
+        .map(|n| {
+            format!(
+                "{}\n",
+                serde_json::json!({ "id": format!("q{n}"), "prompt": format!("Question {n}?") })
+            )
+        })
         .collect();
     place.write("p.jsonl", prompts);
-    place.write("script.yaml", "rules:\n  - {contains: ['Question 77?'], error: broken}\n");
+    place.write(
+        "script.yaml",
+        "rules:\n  - {contains: ['Question 77?'], error: broken}\n",
+    );
     let args = [
-        "run", "p.jsonl", "-c", "hhh", "--deterministic", "--select", "all", "--backend", "scripted",
-        "--script", "script.yaml",
+        "run",
+        "p.jsonl",
+        "-c",
+        "hhh",
+        "--deterministic",
+        "--select",
+        "all",
+        "--backend",
+        "scripted",
+        "--script",
+        "script.yaml",
     ];
     kill_and_resume(&place, &args, 30, 3);
 }

@@ -36,12 +36,15 @@ rules:
 
 fn place() -> Place {
     let place = Place::new();
-    place.write("c.yaml", CONSTITUTION).write("script.yaml", SCRIPT).write(
-        "p.jsonl",
-        r#"{"id": "capital", "prompt": "What is the capital of France?", "topic": "geography"}
+    place
+        .write("c.yaml", CONSTITUTION)
+        .write("script.yaml", SCRIPT)
+        .write(
+            "p.jsonl",
+            r#"{"id": "capital", "prompt": "What is the capital of France?", "topic": "geography"}
 {"id": "sky", "prompt": "What colour is the sky?"}
 "#,
-    );
+        );
     place
 }
 
@@ -52,16 +55,22 @@ fn settings() -> Settings {
     settings.add_filter(r"\d+(\.\d+)? (tok/s|chains/min)", "[speed]");
     settings.add_filter(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "[when]");
     settings.add_filter(r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?", "[when]");
+    settings.add_filter(r"\S+/p\.jsonl", "[folder]/p.jsonl");
     settings
 }
 
-const RUN: &[&str] = &["run", "p.jsonl", "-c", "c.yaml", "--select", "all", "--rounds", "1"];
+const RUN: &[&str] = &[
+    "run", "p.jsonl", "-c", "c.yaml", "--select", "all", "--rounds", "1",
+];
 
 #[test]
 fn a_run_and_everything_that_reads_it_back() {
     let place = place();
     let run = place.scripted(RUN).success();
-    let chain = place.amend(&["ls", "prompt:capital", "--json"]).success().json_lines();
+    let chain = place
+        .amend(&["ls", "prompt:capital", "--json"])
+        .success()
+        .json_lines();
     let id = chain[0]["chain_id"].as_str().unwrap().to_owned();
     settings().bind(|| {
         assert_snapshot!("run", run.stdout);
@@ -70,7 +79,9 @@ fn a_run_and_everything_that_reads_it_back() {
         assert_snapshot!("stats", place.amend(&["stats"]).success().stdout);
         assert_snapshot!("runs", place.amend(&["runs"]).success().stdout);
     });
-    let sft = place.amend(&["export", "--format", "trl-sft", "--out", "sft"]).success();
+    let sft = place
+        .amend(&["export", "--format", "trl-sft", "--out", "sft"])
+        .success();
     settings().bind(|| assert_snapshot!("export", sft.stdout));
     assert_snapshot!("sft_rows", place.read("sft/train.jsonl"));
     let dpo = place.amend(&["export", "--format", "trl-dpo", "--out", "dpo"]);
@@ -85,24 +96,45 @@ fn the_same_command_again_finds_the_run_complete() {
     place.scripted(RUN).success();
     let before = place.amend(&["ls", "--json"]).success().stdout;
     let again = place.scripted(RUN).success();
-    assert!(again.stdout.contains("was complete: 2 chains"), "{}", again.stdout);
+    assert!(
+        again.stdout.contains("was complete: 2 chains"),
+        "{}",
+        again.stdout
+    );
     assert_eq!(place.amend(&["ls", "--json"]).success().stdout, before);
-    place.amend(&["resume"]).success().complains(&["nothing to resume"]);
+    place
+        .amend(&["resume"])
+        .success()
+        .complains(&["nothing to resume"]);
 }
 
 #[test]
 fn a_failed_chain_is_kept_and_can_be_tried_again() {
     let place = place();
-    place.write("p.jsonl", "{\"prompt\": \"This breaks.\"}\n{\"prompt\": \"The sky?\"}\n");
+    place.write(
+        "p.jsonl",
+        "{\"prompt\": \"This breaks.\"}\n{\"prompt\": \"The sky?\"}\n",
+    );
     place.scripted(RUN).code(3);
-    let failed = place.amend(&["ls", "status:failed", "--json"]).success().json_lines();
+    let failed = place
+        .amend(&["ls", "status:failed", "--json"])
+        .success()
+        .json_lines();
     assert_eq!(failed.len(), 1);
-    assert!(failed[0]["error"].as_str().unwrap().contains("the script says so"));
+    assert!(
+        failed[0]["error"]
+            .as_str()
+            .unwrap()
+            .contains("the script says so")
+    );
     // The same again leaves it alone; only --retry-errors begins it once more.
     assert!(place.scripted(RUN).code(3).stdout.contains("was complete"));
     place.amend(&["resume", "--retry-errors"]).code(3);
     let runs = place.amend(&["runs", "--json"]).success().json_lines();
-    assert_eq!((runs[0]["done"].as_u64(), runs[0]["failed"].as_u64()), (Some(1), Some(1)));
+    assert_eq!(
+        (runs[0]["done"].as_u64(), runs[0]["failed"].as_u64()),
+        (Some(1), Some(1))
+    );
 }
 
 #[test]
@@ -118,7 +150,14 @@ fn another_configuration_of_an_unfinished_run_is_refused_with_the_differences() 
     refused.complains(&["rounds: 1 in the store, 3 now", "amend resume", "--new"]);
     other.push("--new");
     place.scripted(&other).success();
-    assert_eq!(place.amend(&["runs", "--json"]).success().json_lines().len(), 2);
+    assert_eq!(
+        place
+            .amend(&["runs", "--json"])
+            .success()
+            .json_lines()
+            .len(),
+        2
+    );
 }
 
 /// Changes a store from outside through Python's sqlite3, which `make test` needs anyway.
@@ -135,33 +174,54 @@ fn rusqlite_like(place: &Place, sql: &str) -> bool {
 fn a_changed_prompt_file_is_refused_on_resume() {
     let place = place();
     place.scripted(RUN).success();
-    assert!(rusqlite_like(&place, "UPDATE runs SET state = 'interrupted'"));
+    assert!(rusqlite_like(
+        &place,
+        "UPDATE runs SET state = 'interrupted'"
+    ));
     place.write("p.jsonl", "{\"prompt\": \"Another one.\"}\n");
-    place.amend(&["resume"]).code(2).complains(&["prompts: b3:", "in the store"]);
+    place
+        .amend(&["resume"])
+        .code(2)
+        .complains(&["prompts: b3:", "in the store"]);
 }
 
 #[test]
 fn editing_one_principle_asks_the_model_only_where_it_was_used() {
     let place = place();
     place.scripted(RUN).success();
-    place.write("c.yaml", CONSTITUTION.replace("End with a question to the", "Ask the"));
+    place.write(
+        "c.yaml",
+        CONSTITUTION.replace("End with a question to the", "Ask the"),
+    );
     let again = place.scripted(&[RUN, &["--json"]].concat()).success();
     let summary = again.json_lines().pop().unwrap();
     assert_eq!(summary["chains"], 2);
     assert!(summary["reused_calls"].as_u64().unwrap() >= 5, "{summary}");
     let steps = summary["steps"].as_u64().unwrap();
-    assert!(summary["reused_calls"].as_u64().unwrap() < steps, "{summary}");
+    assert!(
+        summary["reused_calls"].as_u64().unwrap() < steps,
+        "{summary}"
+    );
 }
 
 #[test]
 fn json_output_is_json_lines_and_nothing_else() {
     let place = place();
-    let lines = place.scripted(&[RUN, &["--json"]].concat()).success().json_lines();
+    let lines = place
+        .scripted(&[RUN, &["--json"]].concat())
+        .success()
+        .json_lines();
     assert_eq!(lines[0]["event"], "run");
     assert_eq!(lines.last().unwrap()["event"], "summary");
     assert!(lines.iter().filter(|line| line["event"] == "step").count() >= 8);
-    let dry = place.scripted(&[RUN, &["--dry-run", "--json"]].concat()).success().json_lines();
-    assert_eq!((dry[0]["chains"].as_u64(), dry[0]["prompts"].as_u64()), (Some(2), Some(2)));
+    let dry = place
+        .scripted(&[RUN, &["--dry-run", "--json"]].concat())
+        .success()
+        .json_lines();
+    assert_eq!(
+        (dry[0]["chains"].as_u64(), dry[0]["prompts"].as_u64()),
+        (Some(2), Some(2))
+    );
 }
 
 #[test]
@@ -175,9 +235,14 @@ fn a_dry_run_makes_nothing() {
 #[test]
 fn samples_are_told_apart_and_limits_count_prompts() {
     let place = place();
-    place.scripted(&[RUN, &["--samples", "3", "--limit", "2-2"]].concat()).success();
+    place
+        .scripted(&[RUN, &["--samples", "3", "--limit", "2-2"]].concat())
+        .success();
     let rows = place.amend(&["ls", "--json"]).success().json_lines();
-    let samples: Vec<_> = rows.iter().map(|row| row["sample"].as_u64().unwrap()).collect();
+    let samples: Vec<_> = rows
+        .iter()
+        .map(|row| row["sample"].as_u64().unwrap())
+        .collect();
     assert_eq!(samples, [0, 1, 2]);
     assert!(rows.iter().all(|row| row["prompt_id"] == "sky"));
 }
@@ -196,8 +261,9 @@ fn two_processes_on_one_run_do_not_both_work() {
 #[test]
 fn a_reader_that_closes_early_is_no_error() {
     let place = place();
-    let prompts: String =
-        (0..400).map(|n| format!("{{\"prompt\": \"Question {n}?\"}}\n")).collect();
+    let prompts: String = (0..400)
+        .map(|n| format!("{{\"prompt\": \"Question {n}?\"}}\n"))
+        .collect();
     place.write("p.jsonl", prompts);
     place.scripted(RUN).success();
     let mut child = place
@@ -219,8 +285,13 @@ fn shells_get_completions_and_pages() {
     assert!(script.contains("_amend") && script.contains("--retry-errors"));
     place.amend(&["man", "--out", "pages"]).success();
     assert!(place.read("pages/amend-run.1").contains("deterministic"));
-    for command in ["run", "resume", "ls", "show", "stats", "export", "render", "runs"] {
+    for command in [
+        "run", "resume", "ls", "show", "stats", "export", "render", "runs",
+    ] {
         let help = place.amend(&[command, "--help"]).success().stdout;
-        assert!(help.contains("Examples:"), "{command} --help has no examples");
+        assert!(
+            help.contains("Examples:"),
+            "{command} --help has no examples"
+        );
     }
 }

@@ -83,6 +83,8 @@ pub struct TemplateChoice {
     pub replacement: Option<(String, String)>,
     /// Further variables of the template.
     pub kwargs: Map<String, Value>,
+    /// What the template takes for today; `None` for today.
+    pub date: Option<jiff::civil::Date>,
 }
 
 /// llama.cpp's process-wide state. It can be made once, so every model shares it.
@@ -142,7 +144,9 @@ pub fn chat_template(
         }
     };
     let (bos, eos) = (tokenizer.bos_text(), tokenizer.eos_text());
-    ChatTemplate::new(&name, &source, &bos, &eos, choice.kwargs.clone())
+    let today = choice.date.unwrap_or_else(|| jiff::Zoned::now().date());
+    let noon = today.at(12, 0, 0, 0);
+    ChatTemplate::at(&name, &source, &bos, &eos, choice.kwargs.clone(), noon)
         .map_err(|error| BackendError::Load(error.to_string()))
 }
 
@@ -221,6 +225,10 @@ impl LlamaBackend {
                     .then_some((config.ubatch, config.threads)),
                 options.flash_attention,
                 format!("{:?}", options.cache_types),
+                // A template that tells the date renders other text on another day.
+                template
+                    .tells_date()
+                    .then(|| options.template.date.map(|date| date.to_string())),
             )),
             context_length: config.context_per_sequence,
             chat_template: template.name().to_owned(),

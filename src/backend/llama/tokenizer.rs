@@ -8,11 +8,9 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
-use llama_cpp_2::model::params::LlamaModelParams;
 use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::token_type::LlamaTokenAttr;
 
@@ -42,15 +40,7 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Loads the vocabulary of a model file, and nothing else of it.
     pub fn open(path: &Path) -> Result<Self, BackendError> {
-        let params = LlamaModelParams::default().with_vocab_only(true);
-        LlamaModel::load_from_file(runtime()?, path, &params)
-            .map(|model| Self::new(Arc::new(model)))
-            .map_err(|_| {
-                BackendError::Load(format!(
-                    "{}: llama.cpp cannot load it as a model (is it a whole GGUF file?)",
-                    path.display()
-                ))
-            })
+        super::load_model(path, None, true).map(Self::new)
     }
 
     /// The tokenizer of a loaded model; the vocabulary alone is enough.
@@ -247,18 +237,6 @@ impl Tokenizer {
             );
         }
     }
-}
-
-fn runtime() -> Result<&'static LlamaBackend, BackendError> {
-    static RUNTIME: OnceLock<Result<LlamaBackend, String>> = OnceLock::new();
-    RUNTIME
-        .get_or_init(|| {
-            let logs = llama_cpp_2::LogOptions::default().with_logs_enabled(true);
-            llama_cpp_2::send_logs_to_tracing(logs);
-            LlamaBackend::init().map_err(|error| error.to_string())
-        })
-        .as_ref()
-        .map_err(|error| BackendError::Load(error.clone()))
 }
 
 /// The spans without empty ones, neighbours of one kind joined.

@@ -12,6 +12,8 @@ use serde_json::{Map, Value, json};
 
 use super::Exit;
 use super::exit::usage;
+use super::model::resolve_with_bar;
+use crate::backend::llama::model_ref::ModelRef;
 use crate::backend::llama::tokenizer::{Token, Tokenizer};
 use crate::chain::StepKind;
 use crate::chat_template::{ChatTemplate, Span};
@@ -188,11 +190,7 @@ impl Args {
 
 /// The file that a model reference names.
 fn model_file(reference: &str) -> anyhow::Result<PathBuf> {
-    let path = PathBuf::from(reference);
-    if path.is_file() {
-        return Ok(path);
-    }
-    bail!(usage(anyhow!("no model file `{reference}`")))
+    resolve_with_bar(&ModelRef::parse(reference).map_err(usage)?, false)
 }
 
 /// A message as it is written in a file: nothing besides role and content, as nothing else would be

@@ -1,15 +1,13 @@
 //! The messages that a prompt pack makes, with values from the command line.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, bail};
-use serde::Deserialize;
 
-use super::{Args, read_text};
+use super::Args;
 use crate::chain::StepKind;
 use crate::cli::exit::usage;
-use crate::constitution::{Example, Principle, Severity, Status};
+use crate::constitution::{self, Principle, Severity, Status};
 use crate::generation::{Message, Role};
 use crate::template::{Pack, Vars};
 
@@ -128,46 +126,21 @@ pub(super) fn print(messages: &[Message], json: bool) -> anyhow::Result<()> {
 
 /// The principle with the given id.
 fn load_principle(constitution: &str, id: &str) -> anyhow::Result<Principle> {
-    #[derive(Deserialize)]
-    struct File {
-        principles: Vec<Written>,
-    }
-    #[derive(Deserialize)]
-    struct Written {
-        id: String,
-        #[serde(default)]
-        title: String,
-        critique: String,
-        revision: String,
-        #[serde(default)]
-        tags: Vec<String>,
-        #[serde(default)]
-        rationale: String,
-        severity: Option<Severity>,
-        #[serde(default)]
-        examples: Vec<Example>,
-    }
-    let text = read_text(&PathBuf::from(constitution))?;
-    let file: File = serde_yaml::from_str(&text)
-        .with_context(|| constitution.to_owned())
-        .map_err(usage)?;
-    let ids: Vec<_> = file.principles.iter().map(|p| p.id.clone()).collect();
-    let found = file.principles.into_iter().find(|p| p.id == id);
-    let written = found.ok_or_else(|| {
+    let constitution = constitution::load(constitution)
+        .map_err(usage)?
+        .resolved
+        .constitution;
+    let found = constitution.principle(id).cloned();
+    found.ok_or_else(|| {
+        let ids: Vec<_> = constitution
+            .principles
+            .iter()
+            .map(|p| p.id.as_str())
+            .collect();
         usage(anyhow!(
-            "{constitution}: no principle `{id}`; there are {}",
+            "{}: no principle `{id}`; there are {}",
+            constitution.name,
             ids.join(", ")
         ))
-    })?;
-    Ok(Principle {
-        id: written.id,
-        title: written.title,
-        critique: written.critique,
-        revision: written.revision,
-        tags: written.tags,
-        rationale: written.rationale,
-        severity: written.severity.unwrap_or(Severity::Major),
-        examples: written.examples,
-        ..placeholder_principle()
     })
 }

@@ -32,7 +32,15 @@ fn machine(plan: Plan) -> ChainMachine {
         metadata: serde_json::Map::new(),
     };
     let id = ChainId::new("run", &prompt.id, 0);
-    ChainMachine::new(Arc::new(plan), ChainStart { id, position: 0, prompt, sample: 0 })
+    ChainMachine::new(
+        Arc::new(plan),
+        ChainStart {
+            id,
+            position: 0,
+            prompt,
+            sample: 0,
+        },
+    )
 }
 
 /// What a model might reply.
@@ -57,8 +65,10 @@ fn reply(request: &Request, answer: &Answer) -> Result<Call, BackendError> {
             Some(0.9),
         ),
     };
-    let decisions =
-        probability.map(|probability| Decision { field: "violated".into(), probability });
+    let decisions = probability.map(|probability| Decision {
+        field: "violated".into(),
+        probability,
+    });
     Ok(Call {
         key: Digest::of(request),
         request: request.clone(),
@@ -86,7 +96,11 @@ fn finish(
         assert!(asked < 1000, "the chain does not end");
         match machine.next() {
             Action::Ask(request) => {
-                assert_eq!(machine.next(), Action::Ask(request.clone()), "asking again changes it");
+                assert_eq!(
+                    machine.next(),
+                    Action::Ask(request.clone()),
+                    "asking again changes it"
+                );
                 let answer = answer(&request, asked);
                 asked += 1;
                 steps.extend(machine.accept(reply(&request, &answer)));
@@ -110,12 +124,22 @@ use StepKind::{Critique, Draft, Recheck, Revision};
 #[test]
 fn clean_verdicts_skip_the_revision() {
     let (steps, end) = finish(machine(plan("sample", 2)), |request, _| {
-        if is_verdict(request) { Answer::Clean } else { Answer::Text("Paris.".into()) }
+        if is_verdict(request) {
+            Answer::Clean
+        } else {
+            Answer::Text("Paris.".into())
+        }
     });
     assert_eq!(kinds(&steps), [Draft, Critique, Critique]);
     assert_eq!(end.stop, StopReason::Clean);
-    assert_eq!((end.last.as_deref(), end.revised, end.rounds), (Some("Paris."), false, 2));
-    assert_ne!(steps[1].principle, steps[2].principle, "a principle was drawn twice");
+    assert_eq!(
+        (end.last.as_deref(), end.revised, end.rounds),
+        (Some("Paris."), false, 2)
+    );
+    assert_ne!(
+        steps[1].principle, steps[2].principle,
+        "a principle was drawn twice"
+    );
 }
 
 #[test]
@@ -147,14 +171,19 @@ fn a_whole_round_without_a_violation_ends_a_chain_over_all_principles() {
     });
     // One round with a revision, and one that finds the result clean.
     assert_eq!(kinds(&steps).iter().filter(|k| **k == Critique).count(), 6);
-    assert_eq!((end.stop, end.rounds, end.revised), (StopReason::Clean, 2, true));
+    assert_eq!(
+        (end.stop, end.rounds, end.revised),
+        (StopReason::Clean, 2, true)
+    );
 }
 
 #[test]
 fn an_unverified_quote_is_asked_for_once_more_with_another_seed() {
     let mut seeds = Vec::new();
     let (steps, _) = finish(machine(plan("a", 1)), |request, n| {
-        let Request::Generate(generate) = request else { panic!("not a generation") };
+        let Request::Generate(generate) = request else {
+            panic!("not a generation")
+        };
         seeds.push(generate.seed);
         match n {
             0 => Answer::Text("Paris.".into()),
@@ -185,8 +214,9 @@ fn a_quote_that_stays_unverified_is_flagged_and_the_violation_stands() {
 
 #[test]
 fn a_reply_without_a_verdict_is_asked_for_again_then_flagged_and_never_clean() {
-    let (steps, end) =
-        finish(machine(plan("a", 1)), |_, _| Answer::Text("No critique needed.".into()));
+    let (steps, end) = finish(machine(plan("a", 1)), |_, _| {
+        Answer::Text("No critique needed.".into())
+    });
     assert_eq!(steps[1].calls.len(), 2);
     assert_eq!(steps[1].flags, [Flag::NoVerdict]);
     assert_eq!(end.stop, StopReason::RoundsDone);
@@ -210,15 +240,20 @@ fn a_revision_without_usable_text_is_kept_and_not_adopted() {
 #[test]
 fn a_check_decides_without_a_model_call() {
     let mut plan = plan("a", 1);
-    plan.constitution.principles[0].check =
-        Some(Check { ends_with_any: vec!["?".into()], ..Check::default() });
+    plan.constitution.principles[0].check = Some(Check {
+        ends_with_any: vec!["?".into()],
+        ..Check::default()
+    });
     plan.constitution.principles[0].severity = Severity::Critical;
     let (steps, end) = finish(machine(plan), |request, n| {
         assert!(!is_verdict(request), "the model was asked for a verdict");
         Answer::Text(if n == 0 { "Paris." } else { "Is it Paris?" }.into())
     });
     let verdict = steps[1].verdict.as_ref().unwrap();
-    assert_eq!((verdict.violated, verdict.source), (true, VerdictSource::Check));
+    assert_eq!(
+        (verdict.violated, verdict.source),
+        (true, VerdictSource::Check)
+    );
     assert_eq!(verdict.severity, Some(Severity::Critical));
     assert!(verdict.critique.contains('?'), "{}", verdict.critique);
     assert!(steps[1].calls.is_empty());
@@ -246,7 +281,10 @@ fn rechecks_ask_about_every_principle_revised_for_and_record_regressions() {
 
 #[test]
 fn a_draft_that_does_not_fit_fails_and_a_later_step_ends_the_chain() {
-    let full = BackendError::ContextExceeded { tokens: 9, context: 8 };
+    let full = BackendError::ContextExceeded {
+        tokens: 9,
+        context: 8,
+    };
     let (steps, end) = finish(machine(plan("a", 1)), |_, _| Answer::Error(full.clone()));
     assert_eq!((steps.len(), end.stop), (0, StopReason::Failed));
     assert!(end.error.unwrap().contains("9 tokens"));

@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::{Filter, NewRun, RunState, Store, StoreError, Writer};
-use crate::backend::ModelIdentity;
 use crate::chain::{Call, ChainEnd, ChainId, ChainStart, Flag, Step, StepKind, StopReason};
 use crate::constitution::{Constitution, Defaults, Severity};
 use crate::digest::Digest;
 use crate::engine::Recorder;
+use crate::generation::ModelIdentity;
 use crate::generation::{
     Decision, FinishReason, Generate, Generation, Message, Request, Role, SamplingParams, Usage,
 };
