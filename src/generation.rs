@@ -20,6 +20,8 @@ pub struct ModelIdentity {
     /// The digest of everything besides weights and request that decides a reply: chat template and its
     /// arguments, adapters, cache types, and the mode of decoding.
     pub settings_digest: Digest,
+    /// Those settings by name, so that two runs that differ can say where.
+    pub settings: BTreeMap<String, String>,
     /// The most tokens that one request and its reply may have together.
     pub context_length: u32,
     /// Name or origin of the chat template.
@@ -85,13 +87,13 @@ impl Message {
 #[serde(deny_unknown_fields)]
 pub struct SamplingParams {
     /// Divides the logits; 0 means greedy decoding.
-    pub temperature: f32,
+    pub temperature: f64,
     /// Keep the k most likely tokens; 0 keeps all.
     pub top_k: u32,
     /// Keep the smallest set of tokens whose probabilities sum to at least this; 1 keeps all.
-    pub top_p: f32,
+    pub top_p: f64,
     /// Drop tokens less likely than this share of the most likely one; 0 keeps all.
-    pub min_p: f32,
+    pub min_p: f64,
     /// The most tokens a reply may have.
     pub max_tokens: u32,
 }
@@ -288,27 +290,36 @@ pub struct SplitThinking {
     pub unclosed: bool,
 }
 
+/// The tags that reasoning models put around their thoughts: opening and closing.
+pub const THINK_TAGS: [(&str, &str); 6] = [
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<seed:think>", "</seed:think>"),
+    ("[THINK]", "[/THINK]"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+];
+
 /// Takes a reasoning model's think block apart from its answer.
 ///
-/// `opened` says that the conversation already ends inside a block that the chat template opened.
+/// `opened` is the closing tag of a block that the chat template opened, inside which the reply begins.
 /// White space around the block is dropped; an answer without a block stays as it is.
-pub fn split_thinking(raw: &str, opened: bool) -> SplitThinking {
-    const OPEN: &str = "<think>";
-    const CLOSE: &str = "</think>";
-    let inside = if opened {
+pub fn split_thinking(raw: &str, opened: Option<&str>) -> SplitThinking {
+    let start = raw.trim_start();
+    let own = THINK_TAGS.iter().find(|(open, _)| start.starts_with(open));
+    let (inside, close) = match (own, opened) {
         // Some models repeat the tag that the template has written.
-        Some(raw.trim_start().strip_prefix(OPEN).unwrap_or(raw))
-    } else {
-        raw.trim_start().strip_prefix(OPEN)
+        (Some((open, close)), _) => (&start[open.len()..], *close),
+        (None, Some(close)) => (raw, close),
+        (None, None) => {
+            return SplitThinking {
+                answer: raw.to_owned(),
+                thinking: None,
+                unclosed: false,
+            };
+        }
     };
-    let Some(inside) = inside else {
-        return SplitThinking {
-            answer: raw.to_owned(),
-            thinking: None,
-            unclosed: false,
-        };
-    };
-    match inside.split_once(CLOSE) {
+    match inside.split_once(close) {
         Some((thinking, answer)) => SplitThinking {
             answer: answer.trim_start().to_owned(),
             thinking: Some(thinking.trim().to_owned()),
@@ -327,7 +338,7 @@ mod tests {
     use super::*;
 
     fn split(raw: &str, opened: bool) -> (String, Option<String>, bool) {
-        let split = split_thinking(raw, opened);
+        let split = split_thinking(raw, opened.then_some("</think>"));
         (split.answer, split.thinking, split.unclosed)
     }
 

@@ -84,6 +84,7 @@ impl ScriptedBackend {
             digest: Digest::of_bytes(text.as_bytes()),
             name: "scripted".to_owned(),
             settings_digest: Digest::of_bytes(b"scripted"),
+            settings: BTreeMap::new(),
             context_length: script.context_length.unwrap_or(u32::MAX),
             chat_template: "none".to_owned(),
             metadata: BTreeMap::new(),
@@ -139,7 +140,7 @@ impl ScriptedBackend {
             })
             .into_iter()
             .collect();
-        let split = split_thinking(&raw, false);
+        let split = split_thinking(&raw, None);
         let completion_tokens = words(&raw);
         Ok(Reply::Generated(Generation {
             text: split.answer,
@@ -185,7 +186,7 @@ fn default_reply(request: &Generate) -> (String, Option<f64>) {
     let digest = Digest::of(&(&request.messages, request.seed));
     if request.shape.is_none() {
         return (
-            format!("This is reply {}. It has two sentences.", digest.id(8)),
+            format!("Reply {} has two sentences. It ends here.", digest.id(8)),
             None,
         );
     }
@@ -194,7 +195,7 @@ fn default_reply(request: &Generate) -> (String, Option<f64>) {
         r#"{"violated": false}"#.to_owned()
     } else {
         format!(
-            r#"{{"violated": true, "quote": "This is reply", "critique": "Critique {}.", "severity": "minor"}}"#,
+            r#"{{"violated": true, "quote": "has two sentences", "critique": "Critique {}.", "severity": "minor"}}"#,
             digest.id(8)
         )
     };

@@ -21,20 +21,10 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::digest::Digest;
-use crate::generation::{Message, Role};
+use crate::generation::{Message, Role, THINK_TAGS};
 
 /// The name under which the environment holds the one template.
 const ENTRY: &str = "chat";
-
-/// Opening and closing marks of the think blocks that models write.
-pub const THINK_TAGS: [(&str, &str); 6] = [
-    ("<think>", "</think>"),
-    ("<thinking>", "</thinking>"),
-    ("<thought>", "</thought>"),
-    ("<seed:think>", "</seed:think>"),
-    ("[THINK]", "[/THINK]"),
-    ("<|START_THINKING|>", "<|END_THINKING|>"),
-];
 
 /// A piece of a rendered conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,14 +230,14 @@ impl ChatTemplate {
             .map_err(|error| self.explain(&error, messages, add_generation_prompt))
     }
 
-    /// Whether the rendered conversation ends inside a think block that the template opened, so that a
-    /// reply begins with thoughts.
-    pub fn opens_thinking(&self, spans: &[Span]) -> bool {
-        let Some(last) = spans.last().filter(|span| span.trusted) else {
-            return false;
-        };
-        let text = last.text.trim_end();
-        THINK_TAGS.iter().any(|(open, _)| text.ends_with(open))
+    /// The closing tag of the think block that the template opened at the end of the rendered
+    /// conversation, so that a reply begins with thoughts; `None` where it opened none.
+    pub fn opens_thinking(&self, spans: &[Span]) -> Option<&'static str> {
+        let text = spans.last().filter(|span| span.trusted)?.text.trim_end();
+        THINK_TAGS
+            .iter()
+            .find(|(open, _)| text.ends_with(open))
+            .map(|(_, close)| *close)
     }
 
     fn once(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, Error> {

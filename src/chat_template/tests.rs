@@ -195,7 +195,7 @@ fn an_opened_think_block_is_noticed() {
         let spans = template
             .render(&[Message::user("say <think>")], true)
             .unwrap();
-        template.opens_thinking(&spans)
+        template.opens_thinking(&spans).is_some()
     };
     assert!(opens("{{ messages[0].content }}<|assistant|><think>\n"));
     assert!(!opens("{{ messages[0].content }}<|assistant|>"));

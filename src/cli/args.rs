@@ -20,8 +20,8 @@ pub struct ModelArgs {
         value_name = "MODEL"
     )]
     pub model: String,
-    /// A repository on the Hugging Face Hub: OWNER/REPO[:QUANT]; the same as -m hf:…
-    #[arg(long, value_name = "REPO", conflicts_with = "model")]
+    /// A repository on the Hugging Face Hub: OWNER/REPO[:QUANT]; the same as -m hf:…, and goes before it
+    #[arg(long, value_name = "REPO")]
     pub hf_repo: Option<String>,
     /// Use nothing but what is on disk
     #[arg(long)]
@@ -36,7 +36,7 @@ pub struct ModelArgs {
     #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub parallel: u16,
     /// Most tokens of one conversation with its reply [default: 4096, less where the model was trained on less]
-    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(64..))]
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(64..=16_777_216))]
     pub ctx_size: Option<u32>,
     /// Threads [default: one per core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -137,16 +137,16 @@ pub enum CacheType {
 pub struct SamplingArgs {
     /// Temperature; 0 is greedy [default: 0.7]
     #[arg(long, value_name = "T", value_parser = finite_non_negative)]
-    pub temp: Option<f32>,
+    pub temp: Option<f64>,
     /// Keep the K most likely tokens; 0 keeps all [default: 40]
     #[arg(long, value_name = "K")]
     pub top_k: Option<u32>,
     /// Keep the most likely tokens whose probabilities sum to P [default: 0.95]
     #[arg(long, value_name = "P", value_parser = share)]
-    pub top_p: Option<f32>,
+    pub top_p: Option<f64>,
     /// Drop tokens less likely than this share of the most likely one [default: 0.05]
     #[arg(long, value_name = "P", value_parser = share)]
-    pub min_p: Option<f32>,
+    pub min_p: Option<f64>,
     /// Most tokens of a reply [default: 512]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_tokens: Option<u32>,
@@ -181,7 +181,7 @@ pub struct ChainArgs {
     #[arg(long)]
     pub recheck: bool,
     /// Least P(violated) that counts as violated
-    #[arg(long, default_value_t = 0.5, value_name = "P", value_parser = probability)]
+    #[arg(long, default_value_t = 0.5, value_name = "P", value_parser = share)]
     pub threshold: f64,
     /// Make results independent of batch size, order, interruption and resume; slower
     #[arg(long)]
@@ -206,8 +206,8 @@ pub struct PromptArgs {
     pub strict: bool,
 }
 
-fn finite_non_negative(text: &str) -> Result<f32, String> {
-    let value: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
+fn finite_non_negative(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if value.is_finite() && value >= 0.0 {
         Ok(value)
     } else {
@@ -215,18 +215,13 @@ fn finite_non_negative(text: &str) -> Result<f32, String> {
     }
 }
 
-fn share(text: &str) -> Result<f32, String> {
-    let value: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
+fn share(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if (0.0..=1.0).contains(&value) {
         Ok(value)
     } else {
         Err("must be between 0 and 1".to_owned())
     }
-}
-
-fn probability(text: &str) -> Result<f64, String> {
-    share(text)?;
-    text.parse().map_err(|_| "not a number".to_owned())
 }
 
 fn limit(text: &str) -> Result<String, String> {

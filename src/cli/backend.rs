@@ -8,14 +8,13 @@ use serde_json::{Map, Value};
 
 use crate::backend::Backend;
 use crate::backend::llama::gguf::{self, GgufInfo};
-use crate::backend::llama::model_ref::ModelRef;
 use crate::backend::llama::{CacheType, LlamaBackend, LlamaOptions, TemplateChoice, WorkerStats};
 use crate::backend::scripted::ScriptedBackend;
 use crate::chat_template::ChatTemplate;
 
 use super::args::{self, BackendKind, ModelArgs, TemplateArgs};
 use super::exit::usage;
-use super::model::resolve_with_bar;
+use super::model::{self, resolve_with_bar};
 
 /// A backend, and what only one kind of it can tell.
 pub enum Loaded {
@@ -77,11 +76,7 @@ fn llama(args: &ModelArgs, deterministic: bool) -> anyhow::Result<Loaded> {
     if args.script.is_some() {
         bail!(usage(anyhow!("--script needs --backend scripted")));
     }
-    let reference = match &args.hf_repo {
-        Some(repo) => format!("hf:{repo}"),
-        None => args.model.clone(),
-    };
-    let reference = ModelRef::parse(&reference).map_err(usage)?;
+    let reference = model::reference(Some(&args.model), args.hf_repo.as_deref())?;
     let path = resolve_with_bar(&reference, args.offline)?;
     let info = gguf::inspect(&path).map_err(usage)?;
     let digest = gguf::digest(&path)?;

@@ -12,7 +12,7 @@ use crate::constitution::Revise;
 use crate::engine::policy::Select;
 use crate::generation::{Generate, Message, Reply, Request, SamplingParams};
 use crate::prompt::Prompt;
-use crate::template::Vars;
+use crate::template::{CritiqueStyle, Vars};
 
 use super::Exit;
 use super::backend::Loaded;
@@ -21,6 +21,11 @@ use super::progress::duration;
 
 /// Tokens that each request of the calibration writes.
 const CALIBRATION_TOKENS: u32 = 32;
+
+/// What a clean verdict costs, in tokens written: it is mostly the reading of its request.
+const CLEAN_VERDICT: f64 = 16.0;
+/// What a verdict with quote and critique costs.
+const VIOLATED_VERDICT: f64 = 80.0;
 
 /// What was found out about a run.
 struct Forecast {
@@ -73,19 +78,30 @@ fn forecast(job: &Job, backend: &dyn Backend) -> anyhow::Result<Forecast> {
         }
     }
     let chains = prompts * u64::from(job.args.chain.samples);
-    let (least, most) = calls_per_chain(job);
-    let (tokens_per_second, seconds_per_call) = calibrate(job, backend, first)?;
+    let per_chain = calls_per_chain(job);
+    let calls = (
+        per_chain.texts.0 + per_chain.verdicts.0,
+        per_chain.texts.1 + per_chain.verdicts.1,
+    );
+    let (tokens_per_second, per_token) = calibrate(job, backend, first)?;
+    // Replies seldom reach their limit: half of it is taken for the length of one.
+    let text = f64::from(job.plan.sampling.max_tokens.min(context)) / 2.0;
     Ok(Forecast {
         prompts,
         skipped,
         chains,
-        calls: (chains * least, chains * most),
+        calls: (chains * calls.0, chains * calls.1),
         longest,
         context,
         too_long,
         seconds: (
-            (chains * least) as f64 * seconds_per_call,
-            (chains * most) as f64 * seconds_per_call,
+            chains as f64
+                * per_token
+                * (per_chain.texts.0 as f64 * text + per_chain.verdicts.0 as f64 * CLEAN_VERDICT),
+            chains as f64
+                * per_token
+                * (per_chain.texts.1 as f64 * text
+                    + per_chain.verdicts.1 as f64 * VIOLATED_VERDICT),
         ),
         tokens_per_second,
     })
@@ -108,7 +124,7 @@ fn draft(job: &Job, prompt: &Prompt) -> anyhow::Result<Vec<Message>> {
 
 /// Model calls of one chain, at least and at most: every critique may be clean, or violated with a
 /// second try at its quote and a revision.
-fn calls_per_chain(job: &Job) -> (u64, u64) {
+fn calls_per_chain(job: &Job) -> Calls {
     let plan = &job.plan;
     let asked: Vec<_> = match &plan.select {
         Select::Ids(ids) => ids
@@ -121,24 +137,36 @@ fn calls_per_chain(job: &Job) -> (u64, u64) {
     let model = asked.iter().filter(|p| p.check.is_none()).count() as u64;
     let all = asked.len() as u64;
     let rounds = u64::from(plan.rounds);
-    let (turns, least, most) = match plan.select {
-        Select::Sample => {
-            let least = if model == all { rounds } else { 0 };
-            (rounds, least, if model > 0 { rounds } else { 0 })
-        }
-        // A clean round is the last.
-        _ => (rounds * all, model * rounds.min(1), model * rounds),
-    };
     let always = plan.revise == Revise::Always;
+    // Rounds over a list end with the first that changes nothing, so one round is the least there is.
+    let (turns, sure) = match plan.select {
+        Select::Sample => (rounds, rounds),
+        _ => (rounds * all, all * rounds.min(1)),
+    };
+    let least_asked = if model == all {
+        sure
+    } else if plan.select == Select::Sample {
+        0
+    } else {
+        model * rounds.min(1)
+    };
+    let most_asked = if model > 0 { turns } else { 0 };
     let rechecks = if plan.recheck { turns.min(all) } else { 0 };
-    let least = 1
-        + least
-        + if always {
-            turns.min(if rounds > 0 { turns } else { 0 })
-        } else {
-            0
-        };
-    (least, 1 + 2 * most + turns + 2 * rechecks)
+    let prose = plan.pack.critique == CritiqueStyle::Prose;
+    let asks = if prose { 1 } else { 2 };
+    // A verdict without a verified quote, and a draft without text, are asked for twice.
+    Calls {
+        texts: (1 + if always { sure } else { 0 }, 2 + turns),
+        verdicts: (least_asked, asks * most_asked + 2 * rechecks),
+    }
+}
+
+/// Model calls of one chain, at least and at most.
+struct Calls {
+    /// Drafts and revisions.
+    texts: (u64, u64),
+    /// Critiques and rechecks.
+    verdicts: (u64, u64),
 }
 
 /// Writes a few tokens for the first prompts, all in flight together: tokens and seconds per call.
@@ -169,15 +197,14 @@ fn calibrate(
     drop(sender);
     let mut written = 0;
     for (_, reply) in replies {
-        if let Reply::Generated(generation) = reply? {
+        // A prompt that fails here fails alone in the run, too.
+        if let Ok(Reply::Generated(generation)) = reply {
             written += generation.usage.completion_tokens;
         }
     }
     let seconds = begun.elapsed().as_secs_f64();
-    // Replies seldom reach their limit: half of it is taken for the length of one.
-    let length = f64::from(job.plan.sampling.max_tokens) / 2.0;
     let per_token = seconds / f64::from(written.max(1));
-    Ok((1.0 / per_token.max(1e-9), per_token * length))
+    Ok((1.0 / per_token.max(1e-9), per_token))
 }
 
 impl Forecast {

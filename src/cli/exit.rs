@@ -1,7 +1,7 @@
 //! Exit codes, and how an error becomes one.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// How a command ended.
@@ -58,6 +58,24 @@ pub fn usage(error: impl Into<anyhow::Error>) -> anyhow::Error {
     anyhow::Error::new(UsageError(error.into()))
 }
 
+/// Prints a line to stderr. Where stderr cannot be written there is nobody to tell.
+pub fn say(line: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "{line}");
+}
+
+/// An error with its causes, leaving out those that it names itself.
+fn causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 /// Prints an error to stderr and gives its exit code. A reader that closed our stdout is no error.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     let broken_pipe = error.chain().any(|cause| {
@@ -71,7 +89,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     let bold = anstyle::Style::new()
         .bold()
         .fg_color(Some(anstyle::AnsiColor::Red.into()));
-    anstream::eprintln!("{bold}error:{bold:#} {error:#}");
+    say(&format!("{bold}error:{bold:#} {}", causes(error)));
     let usage = error.chain().any(|cause| cause.is::<UsageError>());
     if usage {
         Exit::Usage.into()

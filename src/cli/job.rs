@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -60,6 +60,12 @@ pub struct Job {
 impl Job {
     /// Reads and checks everything that needs no model. Every error is one of usage or input.
     pub fn prepare(args: JobArgs) -> anyhow::Result<Self> {
+        if args.prompts.to_str().is_none() {
+            bail!(usage(anyhow!(
+                "{}: the path is not UTF-8; rename the file",
+                args.prompts.display()
+            )));
+        }
         let args = absolute(args);
         let prompts_digest = dataset::digest(&args.prompts).map_err(usage)?;
         let constitution = constitution::load(&args.chain.constitution)
@@ -106,14 +112,14 @@ impl Job {
         let plan = &self.plan;
         RunConfig {
             prompts: self.prompts_digest.clone(),
+            prompts_kind: extension(&self.args.prompts),
             prompt_field: self.args.reading.prompt_field.clone(),
             limit: self.args.reading.limit.clone(),
             keep_duplicates: self.args.reading.keep_duplicates,
             constitution: plan.constitution.digest(),
             pack: plan.pack.digest(),
             model: model.digest.clone(),
-            model_settings: model.settings_digest.clone(),
-            context_length: model.context_length,
+            model_settings: model.settings.clone(),
             seed: plan.seed,
             samples: self.args.chain.samples,
             rounds: plan.rounds,
@@ -145,6 +151,13 @@ impl Job {
     }
 }
 
+/// The extension that decides how a prompt file is read.
+fn extension(path: &Path) -> String {
+    path.extension()
+        .map(|e| e.to_string_lossy().to_ascii_lowercase())
+        .unwrap_or_default()
+}
+
 fn versions() -> Value {
     json!({ "amend": env!("CARGO_PKG_VERSION"), "llama-cpp-2": "0.1.160" })
 }
@@ -152,18 +165,23 @@ fn versions() -> Value {
 /// Paths as they are seen from anywhere, so that a run can be resumed from another folder.
 fn absolute(mut args: JobArgs) -> JobArgs {
     let full = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    // Names of what comes with this program stay names.
-    let file = |text: &str| match Path::new(text).exists() {
+    // What is not the name of something that comes with this program, and is there, is a path.
+    let file = |text: &str, shipped: bool| match !shipped && Path::new(text).exists() {
         true => full(Path::new(text)).display().to_string(),
         false => text.to_owned(),
     };
     args.prompts = full(&args.prompts);
-    args.chain.constitution = file(&args.chain.constitution);
-    if args.chain.pack.contains(std::path::MAIN_SEPARATOR) {
-        args.chain.pack = file(&args.chain.pack);
-    }
-    args.model.model = file(&args.model.model);
+    args.chain.constitution = file(&args.chain.constitution, false);
+    let pack = &args.chain.pack;
+    args.chain.pack = file(pack, Pack::builtin_names().any(|name| name == pack));
+    let model = &args.model.model;
+    args.model.model = file(model, model == "default" || model.starts_with("hf:"));
     args.model.script = args.model.script.as_deref().map(full);
+    if args.chain.deterministic && args.model.threads.is_none() {
+        // Kept with the run, so that it is continued with as many on another machine.
+        let cores = std::thread::available_parallelism().ok().map(usize::from);
+        args.model.threads = cores.and_then(|n| u32::try_from(n).ok());
+    }
     // Kept with the run, so that one that is resumed on another day goes on with the same date.
     args.model
         .template

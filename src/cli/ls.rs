@@ -59,7 +59,7 @@ Filters:
   their own, each speaks of a step of its own.
 
 Examples:
-  amend ls principle:no-dangerous-help violated:true
+  amend ls principle:keep-people-safe violated:true
   amend ls 'text:\"of course\" not flag:preamble' --limit 20
   amend ls --where 'round>=2 (stop:clean or changed>0.5)' --json";
 

@@ -11,7 +11,7 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 
 use super::Exit;
-use super::exit::usage;
+use super::exit::{say, usage};
 use crate::backend::llama::gguf::{self, GgufInfo};
 use crate::backend::llama::model_ref::{self, CachedModel, HubConfig, ModelRef, ResolveOptions};
 use crate::digest::Digest;
@@ -286,10 +286,10 @@ fn list(args: ListArgs) -> anyhow::Result<Exit> {
     }
     if models.is_empty() {
         let own = own.map_or_else(String::new, |own| format!(" or {}", own.display()));
-        anstream::eprintln!(
+        say(&format!(
             "no models in {}{own}; `make model` gets the default one, `amend model fetch` others",
             hub.cache.display()
-        );
+        ));
     }
     print(&text)
 }

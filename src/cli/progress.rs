@@ -13,6 +13,8 @@ use serde_json::json;
 use crate::chain::StopReason;
 use crate::engine::event::Event;
 
+use super::exit::say;
+
 /// Between two lines where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 /// Between two redraws of the bar.
@@ -136,8 +138,8 @@ impl Progress {
     /// Prints a line to stderr without disturbing the bar.
     pub fn say(&self, line: &str) {
         match &self.shared.bar {
-            Some(bar) => bar.suspend(|| anstream::eprintln!("{line}")),
-            None => anstream::eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| say(line)),
+            None => say(line),
         }
     }
 }
@@ -199,7 +201,7 @@ impl Shared {
                 } else {
                     String::new()
                 };
-                anstream::eprintln!("{done}{of} chains  {message}");
+                say(&format!("{done}{of} chains  {message}"));
             }
         }
     }

@@ -6,15 +6,17 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::engine::config::{RunConfig, differences};
 use crate::engine::{self, EngineOptions, Summary};
-use crate::store::{RunLock, RunRow, RunState, Store, Writer};
+use crate::store::{RunDetail, RunLock, RunRow, RunState, Store, Writer};
 
 use super::args::parse_limit;
 use super::backend::{self, Loaded};
 use super::dry_run;
-use super::exit::usage;
+use super::exit::{say, usage};
 use super::job::{Chains, Job, JobArgs, NextPrompt, Prompts, stored_args};
 use super::progress::{Progress, duration};
 use super::{DbArg, Exit};
@@ -29,7 +31,7 @@ Examples:
   amend run prompts.jsonl -c constitutions/hhh.yaml
   amend run prompts.csv --prompt-field question -m hf:bartowski/Qwen2.5-7B-Instruct-GGUF:Q4_K_M
   amend run prompts.jsonl --pack paper --samples 2 --limit 100
-  amend run prompts.jsonl --select no-fabrication,own-limits --recheck --dry-run
+  amend run prompts.jsonl --select say-what-is-true,admit-uncertainty --recheck --dry-run
 
 The same command again, or `amend resume`, continues an interrupted run.")]
 pub struct RunArgs {
@@ -111,15 +113,23 @@ pub fn resume(args: ResumeArgs) -> anyhow::Result<Exit> {
     let (row, detail) = {
         let store = Store::open_read(&args.db.db).map_err(store_error)?;
         let Some(row) = pick(&store, &args)? else {
-            anstream::eprintln!(
+            say(&format!(
                 "nothing to resume: every run in {} is done",
                 args.db.db.display()
-            );
+            ));
             return Ok(Exit::Done);
         };
         let detail = store.run(&row.run_id).map_err(store_error)?;
         (row, detail)
     };
+    if detail.versions["amend"] != env!("CARGO_PKG_VERSION") {
+        say(&format!(
+            "note: run {} was begun by amend {}; this is {}",
+            row.run_id,
+            detail.versions["amend"],
+            env!("CARGO_PKG_VERSION")
+        ));
+    }
     let mut job_args = stored_args(&detail.execution)?;
     if let Some(parallel) = args.parallel {
         job_args.model.parallel = parallel;
@@ -139,9 +149,9 @@ pub fn resume(args: ResumeArgs) -> anyhow::Result<Exit> {
     let now = serde_json::to_value(&config)?;
     if config.run_id() != row.run_id {
         bail!(usage(anyhow!(
-            "run {} was begun with another configuration:\n{}\nput back what it was, or start a new run with `amend run`",
+            "run {} was begun with another configuration:\n{}\nput back what it was, or begin a new run with `amend run … --new`",
             row.run_id,
-            list(&detail.config, &now)
+            list(&detail, &job, &now)
         )));
     }
     execute(
@@ -209,23 +219,38 @@ fn refuse_other(db: &DbArg, job: &Job, config: &RunConfig) -> anyhow::Result<()>
         .rev()
         .find(|run| run.state != RunState::Done && run.prompts_path == path);
     let Some(other) = other else { return Ok(()) };
-    let stored = store.run(&other.run_id).map_err(store_error)?.config;
+    let stored = store.run(&other.run_id).map_err(store_error)?;
     bail!(usage(anyhow!(
         "run {id} in {db} is unfinished and has another configuration:\n{list}\n\
          to continue it as it was:  amend resume {id} --db {db}\n\
          to begin a new run:        give the same command with --new",
         id = other.run_id,
         db = db.db.display(),
-        list = list(&stored, &now),
+        list = list(&stored, job, &now),
     )));
 }
 
-fn list(stored: &Value, now: &Value) -> String {
-    differences(stored, now)
+/// The settings in which a stored run and this one differ, and within a constitution the principles.
+fn list(stored: &RunDetail, job: &Job, now: &Value) -> String {
+    let mut lines: Vec<_> = differences(&stored.config, now)
         .into_iter()
         .map(|d| format!("  {}: {} in the store, {} now", d.setting, d.stored, d.now))
-        .collect::<Vec<_>>()
-        .join("\n")
+        .collect();
+    let (old, new) = (&stored.constitution, &job.plan.constitution);
+    let ids = old.principles.iter().chain(
+        new.principles
+            .iter()
+            .filter(|p| old.principle(&p.id).is_none()),
+    );
+    for id in ids.map(|principle| &principle.id) {
+        match (old.principle(id), new.principle(id)) {
+            (Some(_), None) => lines.push(format!("    principle {id}: only in the store")),
+            (None, Some(_)) => lines.push(format!("    principle {id}: only now")),
+            (a, b) if a != b => lines.push(format!("    principle {id}: changed")),
+            _ => {}
+        }
+    }
+    lines.join("\n")
 }
 
 /// Runs or continues a run to its end.
@@ -243,16 +268,14 @@ fn execute(
     writer
         .begin_run(&job.record(config, loaded.backend().identity())?)
         .map_err(store_error)?;
+    let mut stdout = Stdout::default();
     if json {
-        writeln!(
-            io::stdout().lock(),
-            "{}",
-            json!({ "event": "run", "run_id": id })
-        )?;
+        stdout.note(write_line(&json!({ "event": "run", "run_id": id })));
     }
     let progress = Progress::start(json)?;
     count_chains(job, progress.total());
-    let interrupted = interrupt(&format!("amend resume {id} --db {}", db.db.display()))?;
+    let resume = resume_command(&id, db, retry_failed);
+    let interrupted = interrupt(&resume)?;
     let named = AtomicU32::new(0);
     let mut chains = Chains::new(job.prompts()?, &id, config.samples, |row| {
         match named.fetch_add(1, Ordering::Relaxed) {
@@ -265,7 +288,6 @@ fn execute(
         parallel: loaded.backend().parallelism(),
         retry_failed,
     };
-    let mut output = Ok(());
     let outcome = engine::run(
         loaded.backend(),
         writer,
@@ -273,14 +295,7 @@ fn execute(
         &mut chains,
         options,
         &interrupted,
-        &mut |event| {
-            let written = progress.take(&event);
-            if output.is_ok() && written.is_err() {
-                // Nobody reads stdout any more; the run stops as if interrupted, and can be resumed.
-                output = written;
-                interrupted.store(true, Ordering::Relaxed);
-            }
-        },
+        &mut |event| stdout.note(progress.take(&event)),
     );
     let state = match &outcome {
         Ok(summary) if !summary.interrupted => RunState::Done,
@@ -292,7 +307,6 @@ fn execute(
     drop(chains);
     let (figures, elapsed) = progress.figures();
     drop(progress);
-    output?;
     let summary = outcome.map_err(engine_error)?;
     closed?;
     let report = Report {
@@ -302,13 +316,13 @@ fn execute(
         elapsed,
         counts,
         loaded,
-        db,
+        resume: &resume,
     };
-    if json {
-        report.json()?
-    } else {
-        report.print()?
+    stdout.note(if json { report.json() } else { report.print() });
+    if summary.interrupted && (json || stdout.closed) {
+        say(&format!("run {id} interrupted; continue with: {resume}"));
     }
+    stdout.result()?;
     Ok(report.exit())
 }
 
@@ -339,18 +353,64 @@ fn count_chains(job: &Job, total: impl Fn(u64) + Send + 'static) {
     });
 }
 
-/// Sets the returned flag at the first Ctrl-C, and leaves at the second.
+/// Sets the returned flag at the first Ctrl-C or SIGTERM, and leaves at the second.
 fn interrupt(resume: &str) -> anyhow::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     let (theirs, resume) = (Arc::clone(&flag), resume.to_owned());
-    ctrlc::set_handler(move || {
-        if theirs.swap(true, Ordering::Relaxed) {
-            anstream::eprintln!("\nleft at once; continue with: {resume}");
-            std::process::exit(i32::from(Exit::Interrupted.code()));
-        }
-        anstream::eprintln!("\nfinishing the steps in flight; press Ctrl-C again to leave at once");
-    })?;
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for _ in signals.forever() {
+                if theirs.swap(true, Ordering::Relaxed) {
+                    say(&format!("\nleft at once; continue with: {resume}"));
+                    // Without destructors: the inference thread is inside llama.cpp.
+                    signal_hook::low_level::exit(i32::from(Exit::Interrupted.code()));
+                }
+                say("\nfinishing the steps in flight; press Ctrl-C again to leave at once");
+            }
+        })?;
     Ok(flag)
+}
+
+/// The command that continues a run, ready to be pasted into a shell.
+fn resume_command(id: &str, db: &DbArg, retry_failed: bool) -> String {
+    let path = db.db.display().to_string();
+    let plain = path
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "/._-+".contains(c));
+    let path = if plain {
+        path
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    };
+    let retry = if retry_failed { " --retry-errors" } else { "" };
+    format!("amend resume {id} --db {path}{retry}")
+}
+
+fn write_line(line: &Value) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{line}")
+}
+
+/// Whether stdout still takes lines. A reader that goes away does not stop a run: its work is in the store.
+#[derive(Default)]
+struct Stdout {
+    closed: bool,
+    error: Option<io::Error>,
+}
+
+impl Stdout {
+    fn note(&mut self, written: io::Result<()>) {
+        match written {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.closed = true,
+            Err(error) => self.error = self.error.take().or(Some(error)),
+        }
+    }
+
+    fn result(self) -> io::Result<()> {
+        self.error.map_or(Ok(()), Err)
+    }
 }
 
 /// What is said at the end of a run.
@@ -361,7 +421,7 @@ struct Report<'a> {
     elapsed: std::time::Duration,
     counts: crate::dataset::Counts,
     loaded: &'a Loaded,
-    db: &'a DbArg,
+    resume: &'a str,
 }
 
 impl Report<'_> {
@@ -375,10 +435,6 @@ impl Report<'_> {
         }
     }
 
-    fn resume(&self) -> String {
-        format!("amend resume {} --db {}", self.id, self.db.db.display())
-    }
-
     fn print(&self) -> io::Result<()> {
         let mut out = anstream::stdout().lock();
         let (s, f) = (&self.summary, &self.figures);
@@ -387,8 +443,7 @@ impl Report<'_> {
             writeln!(
                 out,
                 "run {} interrupted; continue with: {}",
-                self.id,
-                self.resume()
+                self.id, self.resume
             )?;
         } else if s.ended == 0 && s.skipped > 0 {
             writeln!(out, "run {} was complete: {} chains", self.id, s.skipped)?;
@@ -442,10 +497,14 @@ impl Report<'_> {
         if s.failed + s.skipped_failed > 0 && !s.interrupted {
             writeln!(
                 out,
-                "  {} chains failed; see `amend ls status:failed --db {}`, try again with: {} --retry-errors",
+                "  {} chains failed; `amend ls status:failed` lists them; try again with: {}{}",
                 s.failed + s.skipped_failed,
-                self.db.db.display(),
-                self.resume()
+                self.resume,
+                if self.resume.ends_with("--retry-errors") {
+                    ""
+                } else {
+                    " --retry-errors"
+                }
             )?;
         }
         Ok(())
@@ -458,6 +517,7 @@ impl Report<'_> {
             "event": "summary",
             "run_id": self.id,
             "interrupted": s.interrupted,
+            "resume": s.interrupted.then_some(self.resume),
             "chains": s.ended,
             "failed": s.failed,
             "skipped_done": s.skipped,

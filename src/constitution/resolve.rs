@@ -315,7 +315,7 @@ impl Loader<'_> {
 
 /// The problem of a file that is larger than [`MAX_BYTES`].
 pub(super) fn too_large(file: &Path) -> Problem {
-    let message = format!("the file is larger than {MAX_BYTES} bytes");
+    let message = format!("the file is larger than 1 MB ({MAX_BYTES} bytes)");
     let remedy = "split it with `extends`";
     Problem::new(Code::TooLarge, file, None, message, remedy)
 }

@@ -1,5 +1,7 @@
 //! What decides a run's results, how it is told apart from another, and where two of them differ.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -14,6 +16,8 @@ use super::policy::Select;
 pub struct RunConfig {
     /// Digest of the prompt file.
     pub prompts: Digest,
+    /// How the prompt file is read: its extension.
+    pub prompts_kind: String,
     /// The field of a row that holds the prompt.
     pub prompt_field: String,
     /// Which prompts of the file, as given: `N` or `A-B`.
@@ -26,10 +30,8 @@ pub struct RunConfig {
     pub pack: Digest,
     /// Digest of the model.
     pub model: Digest,
-    /// Digest of chat template, adapters and mode of decoding.
-    pub model_settings: Digest,
-    /// The most tokens of one sequence.
-    pub context_length: u32,
+    /// Chat template, cache types, mode of decoding and whatever else decides a reply, by name.
+    pub model_settings: BTreeMap<String, String>,
     /// What all seeds derive from.
     pub seed: u64,
     /// Chains per prompt.

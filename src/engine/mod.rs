@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use thiserror::Error as ThisError;
@@ -58,11 +59,12 @@ pub trait Recorder {
     /// The stored reply to the request with the given content key.
     fn find_generation(&mut self, key: &Digest) -> Result<Option<Generation>, RecordError>;
 
-    /// Records one model call, as soon as its reply is there.
-    fn record_call(&mut self, call: &Call) -> Result<(), RecordError>;
+    /// Records one model call, as soon as its reply is there. A reply that is stored under the same key
+    /// stands, and takes the place of the call's own.
+    fn record_call(&mut self, call: &mut Call) -> Result<(), RecordError>;
 
-    /// Records a finished step, whose calls were recorded before.
-    fn record_step(&mut self, chain: &ChainId, step: &Step) -> Result<(), RecordError>;
+    /// Records a finished step, whose calls were recorded before. Says whether it is new.
+    fn record_step(&mut self, chain: &ChainId, step: &Step) -> Result<bool, RecordError>;
 
     /// Records that a chain ended.
     fn end_chain(&mut self, chain: &ChainId, end: &ChainEnd) -> Result<(), RecordError>;
@@ -132,10 +134,17 @@ pub fn run(
         flights: HashMap::new(),
         ready: Vec::new(),
         next_ticket: 0,
+        interrupted_at: None,
         summary: Summary::default(),
     };
     engine.run(chains, &replies)
 }
+
+/// How often the engine looks whether it was interrupted while it waits for a reply.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long an interrupted run waits for the replies in flight.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// A chain whose request is with the backend.
 struct Flight {
@@ -157,6 +166,7 @@ struct Engine<'a> {
     /// Requests that are submitted once everything before them is committed.
     ready: Vec<Flight>,
     next_ticket: Ticket,
+    interrupted_at: Option<Instant>,
     summary: Summary,
 }
 
@@ -172,14 +182,32 @@ impl Engine<'_> {
             if self.flights.is_empty() {
                 break;
             }
-            // The engine holds a sender of its own, so the channel never closes.
-            let Ok(first) = replies.recv() else { break };
+            let Some(first) = self.wait(replies) else {
+                break;
+            };
             for (ticket, reply) in std::iter::once(first).chain(replies.try_iter()) {
                 self.receive(ticket, reply)?;
             }
         }
         self.summary.interrupted = self.interrupted();
         Ok(self.summary)
+    }
+
+    /// The next reply. `None` when the run was interrupted and the replies in flight do not come soon:
+    /// they are asked for again when the run is resumed.
+    fn wait(&mut self, replies: &Receiver<TicketReply>) -> Option<TicketReply> {
+        loop {
+            // The engine holds a sender of its own, so the channel never closes.
+            if let Ok(reply) = replies.recv_timeout(LOOK_EVERY) {
+                return Some(reply);
+            }
+            if self.interrupted() {
+                let since = *self.interrupted_at.get_or_insert_with(Instant::now);
+                if since.elapsed() > GRACE {
+                    return None;
+                }
+            }
+        }
     }
 
     fn interrupted(&self) -> bool {
@@ -272,10 +300,14 @@ impl Engine<'_> {
     }
 
     fn record(&mut self, chain: &ChainStart, step: &Step) -> Result<(), EngineError> {
-        self.recorder
+        let new = self
+            .recorder
             .record_step(&chain.id, step)
             .map_err(EngineError::Store)?;
-        (self.watch)(Event::StepFinished { chain, step });
+        // A resumed chain replays steps that an earlier process has shown.
+        if new {
+            (self.watch)(Event::StepFinished { chain, step });
+        }
         Ok(())
     }
 
@@ -316,14 +348,14 @@ impl Engine<'_> {
         };
         let reply = match reply {
             Ok(Reply::Generated(generation)) => {
-                let call = Call {
+                let mut call = Call {
                     key: flight.key,
                     request: flight.request,
                     generation,
                     reused: false,
                 };
                 self.recorder
-                    .record_call(&call)
+                    .record_call(&mut call)
                     .map_err(EngineError::Store)?;
                 Ok(call)
             }

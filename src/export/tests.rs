@@ -89,6 +89,7 @@ fn new_run(run_id: &str) -> NewRun {
             digest: Digest::of_bytes(b"model"),
             name: "Tiny".to_owned(),
             settings_digest: Digest::of_bytes(b"settings"),
+            settings: Default::default(),
             context_length: 2048,
             chat_template: "chatml".to_owned(),
             metadata: Default::default(),

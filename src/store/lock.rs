@@ -96,7 +96,9 @@ fn lock_path(db_path: &Path, key: &str) -> PathBuf {
             }
         })
         .collect();
-    let mut path = db_path.as_os_str().to_owned();
+    // SQLite follows links, so the lock does too.
+    let real = std::fs::canonicalize(db_path);
+    let mut path = real.as_deref().unwrap_or(db_path).as_os_str().to_owned();
     path.push(format!("-{key}.lock"));
     path.into()
 }

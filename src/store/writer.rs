@@ -173,12 +173,17 @@ impl Recorder for Writer {
         Ok(self.read(|conn| content::find_generation(conn, key))?)
     }
 
-    fn record_call(&mut self, call: &Call) -> Result<(), RecordError> {
+    fn record_call(&mut self, call: &mut Call) -> Result<(), RecordError> {
+        // Another process may have stored a reply to the same request meanwhile.
+        if let Some(generation) = self.find_generation(&call.key)? {
+            call.generation = generation;
+            return Ok(());
+        }
         self.write(|conn| content::generation(conn, &self.prefixes, call))?;
         Ok(())
     }
 
-    fn record_step(&mut self, chain: &ChainId, step: &Step) -> Result<(), RecordError> {
+    fn record_step(&mut self, chain: &ChainId, step: &Step) -> Result<bool, RecordError> {
         let chain = self.chain(chain)?;
         Ok(self.write(|conn| record_step(conn, &self.prefixes, chain, step))?)
     }
@@ -270,12 +275,12 @@ fn record_step(
     prefixes: &RefCell<Prefixes>,
     chain: i64,
     step: &Step,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<bool> {
     let known = conn
         .prepare_cached("SELECT 1 FROM steps WHERE chain = ?1 AND ordinal = ?2")?
         .exists(params![chain, step.ordinal])?;
     if known {
-        return Ok(());
+        return Ok(false);
     }
     let output = content::text(conn, &step.output)?;
     conn.prepare_cached(
@@ -294,10 +299,12 @@ fn record_step(
     let id = conn.last_insert_rowid();
     for (attempt, call) in (1..).zip(&step.calls) {
         let generation = content::generation(conn, prefixes, call)?;
+        // A reply is reused when another step has it; one that a killed process left behind is not.
         conn.prepare_cached(
-            "INSERT INTO step_calls (step, attempt, generation, reused) VALUES (?1, ?2, ?3, ?4)",
+            "INSERT INTO step_calls (step, attempt, generation, reused) VALUES (?1, ?2, ?3,
+                 EXISTS (SELECT 1 FROM step_calls WHERE generation = ?3))",
         )?
-        .execute(params![id, attempt, generation, call.reused])?;
+        .execute(params![id, attempt, generation])?;
     }
     for (ordinal, flag) in (0..).zip(&step.flags) {
         conn.prepare_cached("INSERT INTO step_flags (step, ordinal, flag) VALUES (?1, ?2, ?3)")?
@@ -319,7 +326,8 @@ fn record_step(
             verdict.source.as_str()
         ])?;
     }
-    add_to_chain(conn, chain, step, output)
+    add_to_chain(conn, chain, step, output)?;
+    Ok(true)
 }
 
 /// Keeps the chain's sums, and its draft so that a chain that still runs shows it.

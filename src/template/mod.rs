@@ -91,13 +91,13 @@ pub struct PackDefaults {
 #[serde(default, deny_unknown_fields)]
 pub struct SamplingDefaults {
     /// Divides the logits; 0 means greedy decoding.
-    pub temperature: Option<f32>,
+    pub temperature: Option<f64>,
     /// Keep the k most likely tokens; 0 keeps all.
     pub top_k: Option<u32>,
     /// Keep the smallest set of tokens whose probabilities sum to at least this; 1 keeps all.
-    pub top_p: Option<f32>,
+    pub top_p: Option<f64>,
     /// Drop tokens less likely than this share of the most likely one; 0 keeps all.
-    pub min_p: Option<f32>,
+    pub min_p: Option<f64>,
     /// The most tokens a reply may have.
     pub max_tokens: Option<u32>,
 }

@@ -27,7 +27,7 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 use serde_json::{Map, Value};
 
-use crate::chat_template::ChatTemplate;
+use crate::chat_template::{ChatTemplate, Span};
 use crate::digest::Digest;
 use crate::generation::{Generate, Message, Request, Shape};
 
@@ -164,6 +164,70 @@ pub struct LlamaBackend {
     worker: Option<JoinHandle<()>>,
 }
 
+/// Tokens of a step in deterministic mode, where chunking must not depend on options.
+const DETERMINISTIC_BATCH: u32 = 512;
+
+fn worker_config(options: &LlamaOptions, context: u32) -> WorkerConfig {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = options.threads.and_then(|n| i32::try_from(n).ok());
+    let slots = if options.deterministic {
+        1
+    } else {
+        options.parallel.max(1)
+    };
+    let (batch, ubatch) = match options.deterministic {
+        true => (DETERMINISTIC_BATCH, DETERMINISTIC_BATCH),
+        false => (options.batch, options.ubatch.min(options.batch)),
+    };
+    WorkerConfig {
+        slots,
+        // llama.cpp rounds a context up to a multiple of 256.
+        context_per_sequence: context.next_multiple_of(256),
+        batch: batch.max(u32::try_from(slots).unwrap_or(1) + 1),
+        ubatch,
+        threads: threads.unwrap_or_else(|| i32::try_from(cores).unwrap_or(1)),
+        flash_attention: options.flash_attention,
+        cache_types: options.cache_types,
+        reuse_cache: !options.deterministic,
+    }
+}
+
+/// Everything besides weights and request that decides a reply, by name.
+fn settings(
+    options: &LlamaOptions,
+    template: &ChatTemplate,
+    config: &WorkerConfig,
+) -> BTreeMap<String, String> {
+    let mut settings = BTreeMap::from([
+        ("chat_template".to_owned(), template.digest().to_string()),
+        (
+            "context_length".to_owned(),
+            config.context_per_sequence.to_string(),
+        ),
+        (
+            "flash_attention".to_owned(),
+            format!("{:?}", config.flash_attention),
+        ),
+        (
+            "cache_types".to_owned(),
+            format!("{:?}", config.cache_types),
+        ),
+        (
+            "deterministic".to_owned(),
+            options.deterministic.to_string(),
+        ),
+    ]);
+    // Only where results must not depend on anything else does this become part of the key.
+    if options.deterministic {
+        settings.insert("threads".to_owned(), config.threads.to_string());
+    }
+    // A template that tells the date renders other text on another day.
+    if let Some(date) = options.template.date.filter(|_| template.tells_date()) {
+        settings.insert("date".to_owned(), date.to_string());
+    }
+    settings
+}
+
 /// How the step loop spent its time.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct WorkerStats {
@@ -193,43 +257,14 @@ impl LlamaBackend {
                 "a context of {wanted} tokens is longer than the {trained} that the model was trained on"
             );
         }
-        let parallel = if options.deterministic {
-            1
-        } else {
-            options.parallel.max(1)
-        };
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let config = WorkerConfig {
-            slots: parallel,
-            // llama.cpp rounds a context up to a multiple of 256.
-            context_per_sequence: wanted.next_multiple_of(256),
-            batch: options.batch.max(u32::try_from(parallel).unwrap_or(1) + 1),
-            ubatch: options.ubatch.min(options.batch),
-            threads: options
-                .threads
-                .and_then(|n| i32::try_from(n).ok())
-                .unwrap_or_else(|| i32::try_from(cores).unwrap_or(1)),
-            flash_attention: options.flash_attention,
-            cache_types: options.cache_types,
-            reuse_cache: !options.deterministic,
-        };
+        let config = worker_config(options, wanted);
+        let parallel = config.slots;
+        let settings = settings(options, &template, &config);
         let identity = ModelIdentity {
             digest: options.digest.clone(),
             name: options.name.clone(),
-            settings_digest: Digest::of(&(
-                template.digest(),
-                options.deterministic,
-                // Only where results must not depend on anything else do these become part of the key.
-                options
-                    .deterministic
-                    .then_some((config.ubatch, config.threads)),
-                options.flash_attention,
-                format!("{:?}", options.cache_types),
-                // A template that tells the date renders other text on another day.
-                template
-                    .tells_date()
-                    .then(|| options.template.date.map(|date| date.to_string())),
-            )),
+            settings_digest: Digest::of(&settings),
+            settings,
             context_length: config.context_per_sequence,
             chat_template: template.name().to_owned(),
             metadata: options.metadata.clone(),
@@ -260,13 +295,25 @@ impl LlamaBackend {
         }
     }
 
-    /// The tokens of a conversation, ready for the reply, and whether it ends inside a think block.
-    fn tokens(&self, messages: &[Message]) -> Result<(Vec<u32>, bool), BackendError> {
-        let spans = self
+    /// The tokens of a conversation, ready for the reply, and the closing tag of the think block that it
+    /// ends in. With `close`, such a block is closed at once: what follows is no thought.
+    fn tokens(
+        &self,
+        messages: &[Message],
+        close: bool,
+    ) -> Result<(Vec<u32>, Option<&'static str>), BackendError> {
+        let mut spans = self
             .template
             .render(messages, true)
             .map_err(|error| BackendError::Template(error.to_string()))?;
-        let thinking = self.template.opens_thinking(&spans);
+        let mut thinking = self.template.opens_thinking(&spans);
+        if let Some(tag) = thinking.filter(|_| close) {
+            spans.push(Span {
+                text: format!("{tag}\n\n"),
+                trusted: true,
+            });
+            thinking = None;
+        }
         let tokens = self
             .tokenizer
             .encode(&spans)
@@ -291,7 +338,8 @@ impl LlamaBackend {
     }
 
     fn job(&self, request: &Request, reply: ReplyTo) -> Result<Job, (BackendError, ReplyTo)> {
-        let (mut tokens, thinking) = match self.tokens(request.messages()) {
+        let writes_text = matches!(request, Request::Generate(Generate { shape: None, .. }));
+        let (mut tokens, thinking) = match self.tokens(request.messages(), !writes_text) {
             Ok(tokens) => tokens,
             Err(error) => return Err((error, reply)),
         };
@@ -333,6 +381,10 @@ impl LlamaBackend {
                         ids.into_iter().map(i32::cast_unsigned).collect()
                     })
                     .collect();
+                if options.len() < 2 || options.iter().any(Vec::is_empty) {
+                    let error = "a choice needs two options or more, none of them empty".to_owned();
+                    return Err((BackendError::Inference(error), reply));
+                }
                 tokens.extend(common_prefix(&mut options));
                 let room = options.iter().map(Vec::len).max().unwrap_or(0);
                 (
@@ -387,7 +439,7 @@ impl Backend for LlamaBackend {
     }
 
     fn count_tokens(&self, messages: &[Message]) -> Result<u32, BackendError> {
-        self.tokens(messages)
+        self.tokens(messages, false)
             .map(|(tokens, _)| u32::try_from(tokens.len()).unwrap_or(u32::MAX))
     }
 

@@ -68,7 +68,7 @@ impl Sampler {
     fn truncate(&mut self, logits: &[f32], max: f32, allowed: &impl Fn(u32) -> bool) {
         // Beyond this a token's relative probability is below 1e-13, under what a draw can hit.
         let floor = if self.params.min_p > 0.0 {
-            self.params.min_p.ln()
+            self.params.min_p.ln() as f32
         } else {
             -30.0
         };
@@ -93,7 +93,7 @@ impl Sampler {
                 .iter()
                 .position(|c| {
                     sum += c.0;
-                    sum >= self.params.top_p * total
+                    f64::from(sum) >= self.params.top_p * f64::from(total)
                 })
                 .map_or(candidates.len(), |last| last + 1);
             candidates.truncate(keep.max(1));
@@ -126,8 +126,8 @@ pub fn argmax(logits: &[f32], allowed: &impl Fn(u32) -> bool) -> Option<(f32, u3
 }
 
 /// Draws from candidates that hold probabilities relative to the first, after applying the temperature.
-fn draw(candidates: &mut [Candidate], temperature: f32, u: f32) -> u32 {
-    let power = 1.0 / temperature;
+fn draw(candidates: &mut [Candidate], temperature: f64, u: f32) -> u32 {
+    let power = (1.0 / temperature) as f32;
     let mut total = 0.0;
     for candidate in candidates.iter_mut() {
         candidate.0 = candidate.0.powf(power);
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn params(temperature: f32, top_k: u32, top_p: f32, min_p: f32) -> SamplingParams {
+    fn params(temperature: f64, top_k: u32, top_p: f64, min_p: f64) -> SamplingParams {
         SamplingParams {
             temperature,
             top_k,
@@ -244,7 +244,7 @@ mod tests {
         #[test]
         fn any_row_gives_an_allowed_token(
             logits in prop::collection::vec(-50f32..50.0, 1..300),
-            t in 0f32..3.0, k in 0u32..50, p in 0.01f32..1.0, m in 0f32..0.9, seed: u32,
+            t in 0f64..3.0, k in 0u32..50, p in 0.01f64..1.0, m in 0f64..0.9, seed: u32,
         ) {
             let mut sampler = Sampler::new(params(t, k, p, m), seed);
             let token = sampler.sample(&logits, |id| id % 2 == 0).unwrap();

@@ -64,8 +64,8 @@ pub enum Task {
         sampler: Sampler,
         /// The most tokens to write.
         max_tokens: u32,
-        /// Whether the conversation ends inside a think block that the template opened.
-        thinking: bool,
+        /// The closing tag of a think block that the conversation ends in.
+        thinking: Option<&'static str>,
     },
     /// Write a fixed shape.
     Fill {
@@ -226,7 +226,7 @@ impl Sequence {
         let written = self.tokens.get(self.prompt_tokens..).unwrap_or(&[]);
         let (bytes, decisions, thinking) = match &self.task {
             Task::Fill { writer, .. } => {
-                (writer.text().to_vec(), writer.decisions().to_vec(), false)
+                (writer.text().to_vec(), writer.decisions().to_vec(), None)
             }
             Task::Write { thinking, .. } => {
                 let bytes = written
@@ -236,7 +236,7 @@ impl Sequence {
                     .collect();
                 (bytes, Vec::new(), *thinking)
             }
-            Task::Choose { .. } => (Vec::new(), Vec::new(), false),
+            Task::Choose { .. } => (Vec::new(), Vec::new(), None),
         };
         let (raw, invalid_utf8) = match String::from_utf8(bytes) {
             Ok(text) => (text, false),

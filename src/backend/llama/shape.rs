@@ -447,7 +447,7 @@ mod tests {
 
     fn write(
         rows: impl Fn(usize) -> Vec<f32>,
-        temperature: f32,
+        temperature: f64,
         seed: u32,
     ) -> (String, Vec<Decision>) {
         let vocabulary = Bytes::new();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, TryRecvError};
 use llama_cpp_2::context::LlamaContext;
 use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
 use llama_cpp_2::llama_backend::LlamaBackend as Runtime;
@@ -145,7 +145,14 @@ impl Worker<'_> {
                     Err(_) => return,
                 }
             }
-            self.waiting.extend(jobs.try_iter());
+            loop {
+                match jobs.try_recv() {
+                    Ok(job) => self.waiting.push_back(job),
+                    Err(TryRecvError::Empty) => break,
+                    // Nobody waits for the replies any more; sequences that are dropped say so.
+                    Err(TryRecvError::Disconnected) => return,
+                }
+            }
             let begun = Instant::now();
             self.admit();
             self.demands(&mut demands);

@@ -1,5 +1,6 @@
 //! A download as a person sees it.
 
+use crate::cli::exit::say;
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
@@ -79,8 +80,8 @@ impl Display {
 
     fn line(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| anstream::eprintln!("{text}")),
-            None => anstream::eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| say(&text)),
+            None => say(&text),
         }
     }
 

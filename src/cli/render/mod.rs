@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Exit;
-use super::exit::usage;
+use super::exit::{say, usage};
 use super::model::resolve_with_bar;
 use crate::backend::llama::model_ref::ModelRef;
 use crate::backend::llama::tokenizer::{Token, Tokenizer};
@@ -30,7 +30,7 @@ Examples:
   amend render --messages chat.json -m default
   amend render --messages chat.json --chat-template-file template.jinja --bos '<s>'
   amend render --messages chat.json -m default --tokens
-  amend render --pack default --step critique --set response='No.' -c hhh --principle helpful")]
+  amend render --pack default --step critique --set response='No.' -c hhh --principle concrete-steps")]
 pub struct Args {
     /// A JSON file with a list of {role, content}; - for stdin. With --pack, the conversation
     #[arg(long, value_name = "FILE")]
@@ -171,9 +171,9 @@ impl Args {
         if let Some(source) = tokenizer.and_then(Tokenizer::chat_template) {
             return Ok(("of the model".to_owned(), source));
         }
-        anstream::eprintln!(
+        say(&format!(
             "note: the model file has no chat template; using `{FALLBACK}` (choose with --chat-template)"
-        );
+        ));
         let source = ChatTemplate::builtin(FALLBACK).unwrap_or_default();
         Ok((FALLBACK.to_owned(), source.to_owned()))
     }

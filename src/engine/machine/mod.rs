@@ -13,14 +13,14 @@ use crate::backend::BackendError;
 use crate::chain::{Call, ChainEnd, ChainStart, Flag, Step, StepKind, StopReason};
 use crate::constitution::{Constitution, Principle, Revise};
 use crate::generation::{Generate, Message, Request, SamplingParams};
-use crate::template::{CritiqueStyle, Pack, PackError, Vars, principle_text};
+use crate::template::{CritiqueStyle, Pack, PackError, Vars};
 use crate::verdict::{self, Verdict, VerdictSource};
 
 use super::faults::{Surroundings, of_generation, of_text, unusable};
 use super::policy::{ChainSeed, Select, principles_of_round};
 
 /// The temperature of a second try at a verdict when the first was greedy: greedy again would say the same.
-const RETRY_TEMPERATURE: f32 = 0.7;
+const RETRY_TEMPERATURE: f64 = 0.7;
 
 /// The most tokens of a verdict's prose, where a reply may be longer.
 const CRITIQUE_TOKENS: u32 = 160;
@@ -168,7 +168,7 @@ impl ChainMachine {
         };
         self.calls.push(call);
         match self.state.clone() {
-            State::Draft => Some(self.accept_draft()),
+            State::Draft => self.accept_draft(),
             State::Critique if self.plan.pack.critique == CritiqueStyle::Prose => {
                 Some(self.accept_prose())
             }
@@ -248,49 +248,49 @@ impl ChainMachine {
             State::Revision { critique, quote } => (Some(critique.as_str()), quote.as_deref()),
             _ => (None, None),
         };
-        let mut vars = Vars {
+        let vars = Vars {
             conversation: &self.start.prompt.messages,
             prompt: self.start.prompt.text(),
             draft: self.draft.as_deref(),
             response: self.current.as_deref(),
             critique,
             quote,
-            principle: None,
+            principle: self.principle(),
             constitution_name: &self.plan.constitution.name,
             round: self.round,
         };
-        // A principle's own words may use variables; they enter the pack's templates as plain text.
-        let spoken = match self.principle() {
-            Some(principle) => Some(Principle {
-                critique: principle_text(&principle.critique, &vars)?,
-                revision: principle_text(&principle.revision, &vars)?,
-                ..principle.clone()
-            }),
-            None => None,
-        };
-        vars.principle = spoken.as_ref();
         self.plan.pack.render(kind, &vars)
     }
 
-    fn accept_draft(&mut self) -> Step {
+    /// A draft without text is asked for once more, with another seed.
+    fn accept_draft(&mut self) -> Option<Step> {
         let flags = self.text_flags(None);
-        let text = self.answer();
         let usable = !unusable(&flags);
+        if !usable && self.calls.len() == 1 {
+            return None;
+        }
+        let text = self.answer();
         let step = self.step(text.clone(), flags, None, usable);
         self.draft = Some(text.clone());
         self.current = Some(text);
         if usable {
             self.begin_round();
         } else {
-            self.fail("the draft holds no text; there is nothing to criticise".to_owned());
+            self.fail(
+                "the draft holds no text, also when asked again; another --seed may help"
+                    .to_owned(),
+            );
         }
-        step
+        Some(step)
     }
 
     fn accept_prose(&mut self) -> Step {
         let flags = self.text_flags(None);
         let critique = self.answer();
         let step = self.step(critique.clone(), flags, None, false);
+        // Prose holds no verdict, so nothing was found clean.
+        self.disturbed = true;
+        self.untouched = false;
         self.state = State::Revision {
             critique,
             quote: None,

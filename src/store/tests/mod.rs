@@ -67,6 +67,7 @@ fn new_run(run_id: &str) -> NewRun {
             digest: Digest::of_bytes(b"model"),
             name: "A model Q4_1".to_owned(),
             settings_digest: Digest::of_bytes(b"settings"),
+            settings: Default::default(),
             context_length: 2048,
             chat_template: "chatml".to_owned(),
             metadata: [("architecture".to_owned(), "llama".to_owned())].into(),

@@ -76,7 +76,8 @@ pub(super) fn refuse_other_kinds(path: &Path, header: &Header) -> Result<(), Ggu
         .metadata
         .get(&format!("{architecture}.attention.causal"));
     let what = if kind == "adapter" {
-        "a LoRA adapter, to be used with --lora beside the model it was made for".to_owned()
+        "a LoRA adapter, which is no model of its own; merge it into the model it was made for"
+            .to_owned()
     } else if kind == "mmproj" || architecture == "clip" {
         "a multimodal projector (mmproj)".to_owned()
     } else if kind == "imatrix" || architecture == "imatrix" {

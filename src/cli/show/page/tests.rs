@@ -67,6 +67,7 @@ fn run_detail() -> RunDetail {
             digest: digest(),
             name: "Tiny Q4".to_owned(),
             settings_digest: digest(),
+            settings: Default::default(),
             context_length: 2048,
             chat_template: "chatml".to_owned(),
             metadata: Default::default(),
