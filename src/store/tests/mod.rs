@@ -203,7 +203,7 @@ fn record(writer: &mut Writer, script: &Script) {
     writer.begin_chain(&script.start).unwrap();
     for step in &script.steps {
         for call in &step.calls {
-            writer.record_call(call).unwrap();
+            writer.record_call(&mut call.clone()).unwrap();
         }
         writer.record_step(&script.start.id, step).unwrap();
         writer.commit().unwrap();

@@ -25,10 +25,10 @@ fn what_was_not_committed_is_gone_and_what_was_stays() {
     let [first, second] = scripts[0].steps.as_slice() else {
         panic!("two steps");
     };
-    writer.record_call(&first.calls[0]).unwrap();
+    writer.record_call(&mut first.calls[0].clone()).unwrap();
     writer.record_step(&scripts[0].start.id, first).unwrap();
     writer.commit().unwrap();
-    writer.record_call(&second.calls[0]).unwrap();
+    writer.record_call(&mut second.calls[0].clone()).unwrap();
     writer.record_step(&scripts[0].start.id, second).unwrap();
     writer.begin_chain(&scripts[1].start).unwrap();
     drop(writer);
@@ -89,14 +89,14 @@ fn a_reply_comes_back_bit_for_bit() {
     odd.generation.usage.duration_ms = 1.0 / 3.0;
     odd.generation.thinking = None;
     odd.generation.finish = FinishReason::Length;
-    writer.record_call(&odd).unwrap();
+    writer.record_call(&mut odd.clone()).unwrap();
     writer.commit().unwrap();
     let found = writer.find_generation(&odd.key).unwrap();
     assert_eq!(found.as_ref(), Some(&odd.generation));
     // A key keeps its first reply.
     let mut other = odd.clone();
     other.generation.text = "other".to_owned();
-    writer.record_call(&other).unwrap();
+    writer.record_call(&mut other.clone()).unwrap();
     assert_eq!(writer.find_generation(&odd.key).unwrap(), found);
     assert_eq!(
         writer.find_generation(&Digest::of_bytes(b"none")).unwrap(),
@@ -110,7 +110,7 @@ fn numbers_that_are_none_are_stored() {
     let mut writer = place.writer("run1");
     let mut odd = call("nan", "text", Some(f64::NAN));
     odd.generation.usage.duration_ms = f64::NAN;
-    writer.record_call(&odd).unwrap();
+    writer.record_call(&mut odd.clone()).unwrap();
     let found = writer.find_generation(&odd.key).unwrap().unwrap();
     assert!(found.decisions[0].probability.is_nan());
     assert_eq!(found.usage.duration_ms, 0.0);
