@@ -147,6 +147,8 @@ CREATE TABLE step_calls (
     reused     INTEGER NOT NULL CHECK (reused IN (0, 1)),
     PRIMARY KEY (step, attempt)
 ) STRICT, WITHOUT ROWID;
+-- Whether another step has a reply already.
+CREATE INDEX step_calls_by_generation ON step_calls (generation);
 
 CREATE TABLE step_flags (
     step    INTEGER NOT NULL REFERENCES steps,
