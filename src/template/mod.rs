@@ -60,6 +60,10 @@ const BUILTIN: [(&str, &[(&str, &str)]); 2] = [
                 "revision.yaml",
                 include_str!("../../prompts/paper/revision.yaml"),
             ),
+            (
+                "recheck.yaml",
+                include_str!("../../prompts/paper/recheck.yaml"),
+            ),
         ],
     ),
 ];

@@ -82,8 +82,13 @@ fn kill_and_resume(place: &Place, args: &[&str], kills: u32, code: i32) {
     let (mut killed, mut finished, mut resumed) = (0, 0, 0);
     while killed < kills || finished == 0 {
         let db = format!("killed-{finished}.db");
-        let resume =
-            place.path(&db).exists() && !place.amend(&["runs", "--db", &db]).stdout.is_empty();
+        // Killed before its run was recorded, a store has nothing to resume; killed after its run was
+        // done, it has nothing left to resume.
+        let state = match place.path(&db).exists() {
+            true => place.amend(&["runs", "--db", &db, "--json"]).stdout,
+            false => String::new(),
+        };
+        let resume = !state.is_empty() && !state.contains(r#""state":"done""#);
         // The same command again and `resume` must both do.
         let again = resume && dice.roll() < 0.5;
         resumed += u32::from(again);
@@ -114,7 +119,7 @@ fn kill_and_resume(place: &Place, args: &[&str], kills: u32, code: i32) {
                 let mut stderr = String::new();
                 std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut stderr)
                     .unwrap();
-                assert_eq!(status.code(), Some(code), "{stderr}");
+                assert_eq!(status.code(), Some(code), "after {killed} kills: {stderr}");
                 assert_eq!(dump(&place.path(&db)), expected.0, "after {killed} kills");
                 let found = exports(place, &db);
                 for (a, b) in expected.1.iter().zip(&found) {

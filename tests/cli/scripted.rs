@@ -77,7 +77,13 @@ fn a_run_and_everything_that_reads_it_back() {
         assert_snapshot!("ls", place.amend(&["ls"]).success().stdout);
         assert_snapshot!("show", place.amend(&["show", &id[..6]]).success().stdout);
         assert_snapshot!("stats", place.amend(&["stats"]).success().stdout);
-        assert_snapshot!("runs", place.amend(&["runs"]).success().stdout);
+        // The width of its columns follows the length of the folder's name.
+        let runs = place.amend(&["runs"]).success().stdout;
+        let columns: Vec<_> = runs
+            .lines()
+            .map(|l| l.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        assert_snapshot!("runs", columns.join("\n"));
     });
     let sft = place
         .amend(&["export", "--format", "trl-sft", "--out", "sft"])
@@ -294,4 +300,103 @@ fn shells_get_completions_and_pages() {
             "{command} --help has no examples"
         );
     }
+}
+
+#[test]
+fn a_run_whose_reader_goes_away_is_done_all_the_same() {
+    let place = place();
+    let mut child = place
+        .command(
+            [
+                RUN,
+                &["--json", "--backend", "scripted", "--script", "script.yaml"],
+            ]
+            .concat(),
+        )
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let runs = place.amend(&["runs", "--json"]).success().json_lines();
+    assert_eq!(
+        (runs[0]["state"].as_str(), runs[0]["done"].as_u64()),
+        (Some("done"), Some(2))
+    );
+}
+
+#[test]
+fn a_run_is_continued_from_another_folder() {
+    let place = place();
+    place
+        .write(
+            "mypack/pack.yaml",
+            "name: mine\nversion: 1.0.0\ncritique: verdict\n",
+        )
+        .write("mypack/draft.yaml", "- include: conversation\n")
+        .write(
+            "mypack/critique.yaml",
+            "- {role: user, content: '{{ response }} {{ principle.critique }}'}\n",
+        )
+        .write(
+            "mypack/revision.yaml",
+            "- {role: user, content: '{{ response }}'}\n",
+        );
+    place
+        .scripted(&[RUN, &["--pack", "mypack"]].concat())
+        .success();
+    assert!(rusqlite_like(
+        &place,
+        "UPDATE runs SET state = 'interrupted'"
+    ));
+    let elsewhere = Place::new();
+    let db = place.path("amend.db");
+    elsewhere
+        .amend(&["resume", "--db", db.to_str().unwrap()])
+        .success();
+}
+
+#[test]
+fn another_script_is_another_model_and_is_refused_on_retry() {
+    let place = place();
+    place.write("p.jsonl", "{\"prompt\": \"The sky?\"}\n");
+    place.write(
+        "script.yaml",
+        "rules:\n  - {verdict: false, times: 1, error: out of order}\n",
+    );
+    place.scripted(RUN).code(3);
+    place.amend(&["resume", "--retry-errors"]).code(3);
+    // The script fails each process's first draft, so a chain that has its draft goes through.
+    let rows = place.amend(&["ls", "--json"]).success().json_lines();
+    assert_eq!(rows[0]["status"], "failed");
+    place.write("script.yaml", "rules: []\n");
+    let refused = place.amend(&["resume", "--retry-errors"]).code(2);
+    refused.complains(&["model: b3:", "--new"]);
+}
+
+#[test]
+fn what_a_model_writes_is_never_a_template() {
+    let place = place();
+    place.write(
+        "script.yaml",
+        "rules:\n  - {verdict: false, reply: 'See {{ prompt }} and {% broken'}\n",
+    );
+    place.write(
+        "c.yaml",
+        "schema: 1\nname: t\nprinciples:\n  - {id: a, critique: 'Is this good: {{ response }}?', revision: Mend it.}\n",
+    );
+    place
+        .scripted(&["run", "p.jsonl", "-c", "c.yaml"])
+        .success();
+    let row = &place
+        .amend(&["ls", "prompt:sky", "--json"])
+        .success()
+        .json_lines()[0];
+    let id = row["chain_id"].as_str().unwrap();
+    let shown = place.amend(&["show", id, "--json"]).success().stdout;
+    assert!(
+        shown.contains("Is this good: See {{ prompt }} and {% broken?"),
+        "{shown}"
+    );
 }
