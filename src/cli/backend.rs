@@ -21,7 +21,7 @@ pub enum Loaded {
     /// llama.cpp in this process.
     Llama(Box<LlamaBackend>),
     /// A script.
-    Scripted(ScriptedBackend),
+    Scripted(Box<ScriptedBackend>),
 }
 
 impl Loaded {
@@ -29,7 +29,7 @@ impl Loaded {
     pub fn backend(&self) -> &dyn Backend {
         match self {
             Loaded::Llama(backend) => backend.as_ref(),
-            Loaded::Scripted(backend) => backend,
+            Loaded::Scripted(backend) => backend.as_ref(),
         }
     }
 
@@ -66,7 +66,7 @@ fn scripted(args: &ModelArgs, deterministic: bool) -> anyhow::Result<Loaded> {
         usize::from(args.parallel)
     };
     ScriptedBackend::from_yaml(&text, parallel)
-        .map(Loaded::Scripted)
+        .map(|backend| Loaded::Scripted(Box::new(backend)))
         .map_err(|error| usage(anyhow!("{name}: {error}")))
 }
 

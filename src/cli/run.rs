@@ -194,7 +194,7 @@ fn require_prompt(prompts: Prompts) -> anyhow::Result<()> {
 fn pick(store: &Store, args: &ResumeArgs) -> anyhow::Result<Option<RunRow>> {
     let runs = store.runs().map_err(store_error)?;
     if let Some(prefix) = &args.run {
-        let id = store.resolve_run(prefix).map_err(|error| usage(error))?;
+        let id = store.resolve_run(prefix).map_err(usage)?;
         return Ok(runs.into_iter().find(|run| run.run_id == id));
     }
     Ok(runs

@@ -40,7 +40,7 @@ fn constitutions() {
         let alias = format!("*a{}", n - 1);
         bomb.push_str(&format!(
             "a{n}: &a{n} [{}]\n",
-            vec![alias.as_str(); 10].join(", ")
+            [alias.as_str(); 10].join(", ")
         ));
     }
     constitution(bomb);

@@ -248,7 +248,7 @@ mod tests {
         ) {
             let mut sampler = Sampler::new(params(t, k, p, m), seed);
             let token = sampler.sample(&logits, |id| id % 2 == 0).unwrap();
-            prop_assert!(token % 2 == 0 && (token as usize) < logits.len());
+            prop_assert!(token.is_multiple_of(2) && (token as usize) < logits.len());
         }
     }
 }

@@ -66,6 +66,12 @@ impl State {
     }
 }
 
+impl Default for TextValue {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl TextValue {
     /// An empty string behind its opening quotation mark.
     pub fn new() -> Self {

@@ -131,6 +131,8 @@ impl ChainMachine {
     }
 
     /// What the chain wants next. Asking twice gives the same request.
+    // The machine is no iterator: what it wants next depends on the reply to what it wanted before.
+    #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Action {
         if let State::Critique | State::Recheck(_) = self.state
             && let Some(step) = self.check()
