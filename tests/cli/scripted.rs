@@ -52,7 +52,7 @@ fn place() -> Place {
 fn settings() -> Settings {
     let mut settings = Settings::clone_current();
     settings.add_filter(r"\b\d+(\.\d+)? (ms|s)\b", "[time]");
-    settings.add_filter(r"\d+(\.\d+)? (tok/s|chains/min)", "[speed]");
+    settings.add_filter(r"\d+(\.\d+)? (tok/s|tokens/s|chains/min)", "[speed]");
     settings.add_filter(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "[when]");
     settings.add_filter(r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?", "[when]");
     settings.add_filter(r"\S+/p\.jsonl", "[folder]/p.jsonl");
