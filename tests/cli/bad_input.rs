@@ -142,7 +142,7 @@ fn model_files_that_are_no_model() {
     let model = fs::read(crate::builder::default_model()).unwrap();
     place.write("cut.gguf", &model[..50_000_000]);
     with("cut.gguf").complains(&["cut.gguf", "truncated"]);
-    assert!(!place.path("amend.db").exists() || place.amend(&["ls"]).stdout.is_empty());
+    assert!(!place.path("amend.db").exists(), "a store was made");
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! The default model, end to end.
 
-use std::fs;
-
 use crate::builder::{Place, default_model};
 
 const PROMPTS: &str = r#"{"id": "egg", "prompt": "How do I boil an egg?"}
@@ -233,7 +231,6 @@ fn checks_are_decided_without_the_model() {
         !verdicts.is_empty(),
         "no draft was found to lack a question"
     );
-    assert!(fs::metadata(place.path("amend.db")).unwrap().len() > 0);
 }
 
 #[test]
