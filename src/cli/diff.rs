@@ -1,8 +1,12 @@
 //! Word diffs: what a revision took away from a text and what it put in.
 
+use std::fmt::Write;
 use std::ops::Range;
 
+use anstyle::{AnsiColor, Style};
 use similar::{ChangeTag, TextDiff};
+
+use super::text::sanitize;
 
 /// What became of a piece of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +128,43 @@ pub fn find(quote: &str, text: &str) -> Option<Range<usize>> {
     let start = origin.get(at)?.0;
     let end = origin.get(at + needle.len() - 1)?.1;
     Some(start..end)
+}
+
+/// Pieces as text: with removed and added words in colour, or in `[-…-]` and `{+…+}`.
+pub fn painted(pieces: &[Piece], colour: bool) -> String {
+    let mut body = String::new();
+    for piece in pieces {
+        let text = sanitize(&piece.text);
+        if !colour {
+            // Writing to a string cannot fail.
+            let _ = match piece.change {
+                Change::Same => write!(body, "{text}"),
+                Change::Removed => write!(body, "[-{text}-]"),
+                Change::Added => write!(body, "{{+{text}+}}"),
+            };
+            continue;
+        }
+        let style = match piece.change {
+            Change::Same => Style::new(),
+            Change::Removed => AnsiColor::Red.on_default().strikethrough(),
+            Change::Added => AnsiColor::Green.on_default(),
+        };
+        let style = if piece.marked {
+            style.underline().bold()
+        } else {
+            style
+        };
+        // Line by line, so that no style runs over an indent.
+        let lines: Vec<_> = text
+            .split('\n')
+            .map(|line| match line {
+                "" => String::new(),
+                line => format!("{style}{line}{style:#}"),
+            })
+            .collect();
+        body.push_str(&lines.join("\n"));
+    }
+    body
 }
 
 enum Run {

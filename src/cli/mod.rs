@@ -2,6 +2,7 @@
 
 mod args;
 mod backend;
+mod constitution;
 mod diff;
 mod dry_run;
 mod exit;
@@ -71,6 +72,8 @@ enum Command {
     Stats(stats::Args),
     /// Write a fine-tuning dataset
     Export(export::Args),
+    /// Write, check, test and compare constitutions
+    Constitution(constitution::Args),
     /// Inspect and fetch models
     Model(model::Args),
     /// Print the text that a model would see
@@ -104,6 +107,7 @@ impl Cli {
             Command::Show(args) => show::run(args),
             Command::Stats(args) => stats::run(args),
             Command::Export(args) => export::run(args),
+            Command::Constitution(args) => constitution::run(args),
             Command::Model(args) => model::run(args),
             Command::Render(args) => render::run(args),
             Command::Completions(args) => shell::completions(args),

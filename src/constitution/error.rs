@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+pub use super::code::{Code, Level};
+
 /// How many problems are shown before the rest is only counted.
 const SHOWN: usize = 20;
 
@@ -47,95 +49,6 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (file, span) = (self.file.display(), self.span);
         write!(f, "{file}:{}:{}", span.line, span.column)
-    }
-}
-
-/// The kind of a [`Problem`]: a stable word for programs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Code {
-    /// The file is missing, a directory, or cannot be read.
-    Unreadable,
-    /// The file, or something in it, is larger than what is read.
-    TooLarge,
-    /// The file is not UTF-8.
-    NotUtf8,
-    /// The file is not YAML.
-    Syntax,
-    /// The file holds nothing, or only comments.
-    Empty,
-    /// A YAML feature that constitutions do not use: several documents, tags, keys that are not text.
-    Unsupported,
-    /// Values nested too deeply.
-    TooDeep,
-    /// Aliases that expand to too much, or into themselves.
-    Aliases,
-    /// One mapping holds a key twice.
-    DuplicateKey,
-    /// A key that the format does not have.
-    UnknownKey,
-    /// A key that must be there and is not.
-    MissingKey,
-    /// A value of the wrong type.
-    WrongType,
-    /// A value of the right type that is out of range or not one of the words allowed.
-    BadValue,
-    /// A version of the format that this program does not read.
-    UnknownSchema,
-    /// A principle's id is not kebab-case.
-    BadId,
-    /// Two principles have one id.
-    DuplicateId,
-    /// `defaults.select` names a principle that is not there.
-    UnknownId,
-    /// A text that must say something is empty.
-    EmptyText,
-    /// A text with broken template syntax.
-    Template,
-    /// A text that uses a template variable that principles do not have.
-    UnknownVariable,
-    /// A pattern that is not a regular expression.
-    Pattern,
-    /// A file that `extends` names is missing.
-    ExtendsMissing,
-    /// Files that extend each other in a circle, or too many levels of them.
-    ExtendsCycle,
-    /// The digest of an extended file is not the one that was written down.
-    ExtendsDigest,
-    /// No principle takes part in runs.
-    NoPrinciples,
-}
-
-impl Code {
-    /// The word as it is written in reports.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Code::Unreadable => "unreadable",
-            Code::TooLarge => "too-large",
-            Code::NotUtf8 => "not-utf8",
-            Code::Syntax => "syntax",
-            Code::Empty => "empty",
-            Code::Unsupported => "unsupported",
-            Code::TooDeep => "too-deep",
-            Code::Aliases => "aliases",
-            Code::DuplicateKey => "duplicate-key",
-            Code::UnknownKey => "unknown-key",
-            Code::MissingKey => "missing-key",
-            Code::WrongType => "wrong-type",
-            Code::BadValue => "bad-value",
-            Code::UnknownSchema => "unknown-schema",
-            Code::BadId => "bad-id",
-            Code::DuplicateId => "duplicate-id",
-            Code::UnknownId => "unknown-id",
-            Code::EmptyText => "empty-text",
-            Code::Template => "template",
-            Code::UnknownVariable => "unknown-variable",
-            Code::Pattern => "pattern",
-            Code::ExtendsMissing => "extends-missing",
-            Code::ExtendsCycle => "extends-cycle",
-            Code::ExtendsDigest => "extends-digest",
-            Code::NoPrinciples => "no-principles",
-        }
     }
 }
 

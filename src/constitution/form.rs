@@ -40,23 +40,25 @@ pub(super) struct Key {
     pub name: &'static str,
     pub kind: Kind,
     pub required: bool,
+    /// What it is, in one sentence.
+    pub about: &'static str,
 }
 
-const fn must(name: &'static str, kind: Kind) -> Key {
-    let required = true;
+const fn must(name: &'static str, kind: Kind, about: &'static str) -> Key {
     Key {
         name,
         kind,
-        required,
+        required: true,
+        about,
     }
 }
 
-const fn may(name: &'static str, kind: Kind) -> Key {
-    let required = false;
+const fn may(name: &'static str, kind: Kind, about: &'static str) -> Key {
     Key {
         name,
         kind,
-        required,
+        required: false,
+        about,
     }
 }
 
@@ -64,68 +66,185 @@ const fn may(name: &'static str, kind: Kind) -> Key {
 pub(super) const FILE: Kind = Kind::Map(
     "a constitution",
     &[
-        may("schema", Kind::Schema),
-        must("name", Kind::Words),
-        may("version", Kind::Words),
-        may("description", Kind::Text),
-        may("license", Kind::Text),
-        may("extends", Kind::OneOrMore(&Kind::Needle)),
-        may("defaults", Kind::Map("`defaults`", DEFAULTS)),
+        may("schema", Kind::Schema, "The version of the format."),
+        must("name", Kind::Words, "The name of the constitution."),
+        may("version", Kind::Words, "Its version; 0.0.0 when left out."),
+        may("description", Kind::Text, "What it is for."),
+        may(
+            "license",
+            Kind::Text,
+            "The licence of its text, as an SPDX identifier.",
+        ),
+        may(
+            "extends",
+            Kind::OneOrMore(&Kind::Needle),
+            "Files that this one builds on, relative to it, or shipped names; `path#b3:…` pins a digest.",
+        ),
+        may(
+            "defaults",
+            Kind::Map("`defaults`", DEFAULTS),
+            "What a run does unless its command line says otherwise.",
+        ),
         may(
             "principles",
             Kind::List(&Kind::Map("a principle", PRINCIPLE)),
+            "The principles, in file order.",
         ),
     ],
 );
 
 const DEFAULTS: &[Key] = &[
-    may("rounds", Kind::Whole(1, 1000)),
-    may("select", Kind::Text),
-    may("revise", Kind::OneOf(&["when-violated", "always"])),
+    may(
+        "rounds",
+        Kind::Whole(1, 1000),
+        "Rounds of critique and revision.",
+    ),
+    may(
+        "select",
+        Kind::Text,
+        "Which principles a round takes: `sample`, `all`, or ids with commas between them.",
+    ),
+    may(
+        "revise",
+        Kind::OneOf(&["when-violated", "always"]),
+        "When a critique is followed by a revision.",
+    ),
 ];
 
 const PRINCIPLE: &[Key] = &[
-    must("id", Kind::Id),
-    may("title", Kind::Words),
-    may("critique", Kind::Template),
-    may("revision", Kind::Template),
-    may("weight", Kind::Number(0.0, 1e6)),
-    may("precedence", Kind::Whole(i64::MIN, i64::MAX)),
-    may("severity", Kind::OneOf(&["minor", "major", "critical"])),
-    may("tags", Kind::List(&Kind::Words)),
-    may("status", Kind::OneOf(&["active", "draft", "retired"])),
-    may("rationale", Kind::Text),
-    may("check", Kind::Map("`check`", CHECK)),
-    may("examples", Kind::List(&Kind::Map("an example", EXAMPLE))),
-    may("tests", Kind::List(&Kind::Map("a test", TEST))),
+    must(
+        "id",
+        Kind::Id,
+        "Kebab-case and unique; the id of a principle of an extended file changes that principle.",
+    ),
+    may("title", Kind::Words, "A short name for people."),
+    may(
+        "critique",
+        Kind::Template,
+        "What to look for in a response; may use prompt, response, draft and round.",
+    ),
+    may(
+        "revision",
+        Kind::Template,
+        "How to mend a response; may use prompt, response, draft and round.",
+    ),
+    may(
+        "weight",
+        Kind::Number(0.0, 1e6),
+        "Its share when principles are drawn at random; 1 when left out.",
+    ),
+    may(
+        "precedence",
+        Kind::Whole(i64::MIN, i64::MAX),
+        "Lower goes first, and wins a conflict; 100 when left out.",
+    ),
+    may(
+        "severity",
+        Kind::OneOf(&["minor", "major", "critical"]),
+        "How bad a violation is; major when left out.",
+    ),
+    may("tags", Kind::List(&Kind::Words), "Free labels."),
+    may(
+        "status",
+        Kind::OneOf(&["active", "draft", "retired"]),
+        "Whether it takes part in runs; active when left out.",
+    ),
+    may("rationale", Kind::Text, "Why it exists."),
+    may(
+        "check",
+        Kind::Map("`check`", CHECK),
+        "Rules that a program decides in place of the model; all of them must hold.",
+    ),
+    may(
+        "examples",
+        Kind::List(&Kind::Map("an example", EXAMPLE)),
+        "Few-shot material.",
+    ),
+    may(
+        "tests",
+        Kind::List(&Kind::Map("a test", TEST)),
+        "Responses and the verdicts to expect on them.",
+    ),
 ];
 
 const CHECK: &[Key] = &[
-    may("starts_with_any", Kind::OneOrMore(&Kind::Needle)),
-    may("ends_with_any", Kind::OneOrMore(&Kind::Needle)),
-    may("contains", Kind::OneOrMore(&Kind::Needle)),
-    may("not_contains", Kind::OneOrMore(&Kind::Needle)),
-    may("regex", Kind::OneOrMore(&Kind::Pattern)),
-    may("not_regex", Kind::OneOrMore(&Kind::Pattern)),
-    may("min_words", Kind::Whole(0, u32::MAX as i64)),
-    may("max_words", Kind::Whole(0, u32::MAX as i64)),
-    may("max_chars", Kind::Whole(0, u32::MAX as i64)),
-    may("max_sentences", Kind::Whole(0, u32::MAX as i64)),
-    may("json", Kind::Bool),
-    may("language", Kind::Language),
+    may(
+        "starts_with_any",
+        Kind::OneOrMore(&Kind::Needle),
+        "The response starts with one of these.",
+    ),
+    may(
+        "ends_with_any",
+        Kind::OneOrMore(&Kind::Needle),
+        "The response ends with one of these.",
+    ),
+    may(
+        "contains",
+        Kind::OneOrMore(&Kind::Needle),
+        "The response contains every one of these.",
+    ),
+    may(
+        "not_contains",
+        Kind::OneOrMore(&Kind::Needle),
+        "The response contains none of these.",
+    ),
+    may(
+        "regex",
+        Kind::OneOrMore(&Kind::Pattern),
+        "Every one of these patterns matches.",
+    ),
+    may(
+        "not_regex",
+        Kind::OneOrMore(&Kind::Pattern),
+        "None of these patterns matches.",
+    ),
+    may(
+        "min_words",
+        Kind::Whole(0, u32::MAX as i64),
+        "The fewest words.",
+    ),
+    may(
+        "max_words",
+        Kind::Whole(0, u32::MAX as i64),
+        "The most words.",
+    ),
+    may(
+        "max_chars",
+        Kind::Whole(0, u32::MAX as i64),
+        "The most characters as a reader counts them.",
+    ),
+    may(
+        "max_sentences",
+        Kind::Whole(0, u32::MAX as i64),
+        "The most sentences.",
+    ),
+    may("json", Kind::Bool, "The whole response is one JSON value."),
+    may(
+        "language",
+        Kind::Language,
+        "The language of the response, as an ISO 639-1 code.",
+    ),
 ];
 
 const EXAMPLE: &[Key] = &[
-    must("prompt", Kind::Words),
-    must("response", Kind::Words),
-    must("critique", Kind::Words),
-    must("revision", Kind::Words),
+    must("prompt", Kind::Words, "What was asked."),
+    must("response", Kind::Words, "What was answered."),
+    must(
+        "critique",
+        Kind::Words,
+        "What is wrong with the answer, or that nothing is.",
+    ),
+    must("revision", Kind::Words, "The mended answer."),
 ];
 
 const TEST: &[Key] = &[
-    must("prompt", Kind::Words),
-    must("response", Kind::Words),
-    must("expect", Kind::OneOf(&["violation", "ok"])),
+    must("prompt", Kind::Words, "What was asked."),
+    must("response", Kind::Words, "What was answered."),
+    must(
+        "expect",
+        Kind::OneOf(&["violation", "ok"]),
+        "The verdict to expect.",
+    ),
 ];
 
 #[cfg(test)]

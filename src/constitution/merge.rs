@@ -27,8 +27,8 @@ pub struct Origin {
 pub(super) struct Merged {
     pub constitution: Constitution,
     pub origins: BTreeMap<String, Origin>,
-    /// Where `defaults.select` was last written.
-    select: Option<Place>,
+    /// Where each of the defaults was last written.
+    pub defaults: BTreeMap<String, Place>,
 }
 
 /// The files that make up `layer`, in the order in which they are applied.
@@ -60,15 +60,11 @@ pub(super) fn merge(layers: &[Layer], order: &[usize], problems: &mut Vec<Proble
     let mut slots: Vec<Slot> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
     let mut defaults = Defaults::default();
-    let mut select = None;
+    let mut written = BTreeMap::new();
     for &at in order {
         let layer = &layers[at];
         let extended: BTreeSet<usize> = self::order(layers, at).into_iter().collect();
-        let nodes = layer
-            .root
-            .get("principles")
-            .map_or(&[][..], |node| node.items());
-        for (principle, node) in layer.wire.principles.iter().zip(nodes) {
+        for (principle, node) in layer.wire.principles.iter().zip(&layer.principles) {
             match places.get(&principle.id) {
                 Some(&place) if extended.contains(&slots[place].definer) => {
                     slots[place].change(layer, principle, node);
@@ -85,15 +81,14 @@ pub(super) fn merge(layers: &[Layer], order: &[usize], problems: &mut Vec<Proble
         defaults.revise = own.revise.or(defaults.revise);
         if let Some(text) = &own.select {
             defaults.select = Some(text.trim().to_owned());
-            let node = layer
-                .root
-                .get("defaults")
-                .and_then(|node| node.get("select"));
-            select = node.map(|node| layer.place(node.span));
+        }
+        let entries = layer.root.get("defaults").map_or(&[][..], |n| n.entries());
+        for entry in entries {
+            written.insert(entry.key.clone(), layer.place(entry.value.span));
         }
     }
     for slot in &slots {
-        slot.check(&slots, problems);
+        slot.check(&slots, layers[slot.definer].base_lost, problems);
     }
     let mut origins = BTreeMap::new();
     let mut principles = Vec::new();
@@ -122,7 +117,7 @@ pub(super) fn merge(layers: &[Layer], order: &[usize], problems: &mut Vec<Proble
     Merged {
         constitution,
         origins,
-        select,
+        defaults: written,
     }
 }
 
@@ -138,7 +133,9 @@ pub(super) fn check_root(root: &Layer, merged: &Merged, problems: &mut Vec<Probl
         let place = root.place(node("name"));
         say(Code::EmptyText, place, "`name` is empty", "give it a name");
     }
-    if constitution.active().is_empty() {
+    // What could not be read may hold what is missed.
+    let lost = root.base_lost || root.lossy;
+    if constitution.active().is_empty() && !lost {
         let message = match constitution.principles.len() {
             0 => "there are no principles",
             _ => "no principle has `status: active`",
@@ -147,10 +144,12 @@ pub(super) fn check_root(root: &Layer, merged: &Merged, problems: &mut Vec<Probl
         let place = root.place(node("principles"));
         say(Code::NoPrinciples, place, message, remedy);
     }
-    let (Some(select), Some(place)) = (&constitution.defaults.select, &merged.select) else {
+    let (Some(select), Some(place)) =
+        (&constitution.defaults.select, merged.defaults.get("select"))
+    else {
         return;
     };
-    if matches!(select.as_str(), "sample" | "all") {
+    if matches!(select.as_str(), "sample" | "all") || lost {
         return;
     }
     let ids: BTreeSet<&str> = constitution.principles.iter().map(|p| &*p.id).collect();
@@ -210,13 +209,19 @@ impl Slot {
         }
     }
 
-    /// What a principle must have once all files are laid over each other.
-    fn check(&self, all: &[Slot], problems: &mut Vec<Problem>) {
+    /// What a principle must have once all files are laid over each other. Where a file was lost, the
+    /// principle may be one of its own, and what is missing here may be there.
+    fn check(&self, all: &[Slot], base_lost: bool, problems: &mut Vec<Problem>) {
         let principle = &self.principle;
+        let mut must_say = |field, text: Option<&str>| {
+            if text.is_some() || !base_lost {
+                self.must_say(field, text, all, problems);
+            }
+        };
         if principle.check.is_none() {
-            self.must_say("critique", principle.critique.as_deref(), all, problems);
+            must_say("critique", principle.critique.as_deref());
         }
-        self.must_say("revision", principle.revision.as_deref(), all, problems);
+        must_say("revision", principle.revision.as_deref());
         let Some(check) = &principle.check else {
             return;
         };

@@ -6,15 +6,24 @@
 //! reported with file, line, column and a remedy.
 
 pub mod check;
+mod code;
+mod comments;
+mod compare;
 mod error;
 mod form;
+pub mod interchange;
 mod language;
+pub mod layout;
+pub mod lint;
 mod merge;
 mod pattern;
 mod resolve;
+mod salvage;
+mod schema;
 mod sentences;
 mod shape;
 mod source;
+mod starter;
 mod template;
 mod tree;
 mod wire;
@@ -22,10 +31,14 @@ mod wire;
 use serde::{Deserialize, Serialize};
 
 pub use check::{Breach, Check};
-pub use error::{Code, ConstitutionError, Place, Problem, Span};
+pub use comments::line;
+pub use compare::{Change, Comparison, FieldChange, PrincipleChange, compare};
+pub use error::{Code, ConstitutionError, Level, Place, Problem, Span};
 pub use merge::Origin;
 pub use resolve::{MAX_BYTES, Resolved, resolve};
+pub use schema::{schema, schema_text};
 pub use source::{Loaded, SHIPPED, Shipped, Source, load};
+pub use starter::{MODELINE, copy, starter};
 pub use template::VARIABLES;
 
 use crate::digest::Digest;

@@ -10,7 +10,8 @@ use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use super::error::{Code, ConstitutionError, Place, Problem, Span, excerpt};
-use super::merge::{self, Origin};
+use super::merge::{self, Merged, Origin};
+use super::salvage::{Salvaged, salvage};
 use super::tree::{self, Node};
 use super::{Constitution, shape, wire};
 use crate::digest::Digest;
@@ -33,6 +34,8 @@ pub struct Resolved {
     pub files: Vec<PathBuf>,
     /// Where each principle was written, by id.
     pub origins: BTreeMap<String, Origin>,
+    /// Where each of the defaults was last written.
+    pub defaults: BTreeMap<String, Place>,
 }
 
 /// Resolves a constitution from the text of its root file. `read` gives the text of a file that
@@ -47,39 +50,92 @@ pub fn resolve(
     root_text: &str,
     read: &mut dyn FnMut(&Path) -> io::Result<String>,
 ) -> Result<Resolved, ConstitutionError> {
+    let examined = examine(root_name, root_text, read);
+    match examined.resolved {
+        Some(resolved) => Ok(resolved),
+        None => Err(ConstitutionError {
+            problems: examined.problems,
+        }),
+    }
+}
+
+/// A constitution as far as it can be told, and everything that is wrong with it.
+pub(super) struct Examined {
+    /// The problems in the order of the files, and of the lines within a file.
+    pub problems: Vec<Problem>,
+    /// The resolved form, when there are none.
+    pub resolved: Option<Resolved>,
+    /// The files that could be read as YAML.
+    pub layers: Vec<Layer>,
+    /// The root among them.
+    pub root: Option<usize>,
+    /// What they make, problems left out.
+    pub merged: Option<Merged>,
+    /// The text of every file, by the name under which problems name it.
+    pub texts: BTreeMap<PathBuf, String>,
+}
+
+/// Reads a constitution and the files that it extends, as [`resolve`] does, and goes on after problems.
+pub(super) fn examine(
+    root_name: &Path,
+    root_text: &str,
+    read: &mut dyn FnMut(&Path) -> io::Result<String>,
+) -> Examined {
     let mut loader = Loader {
         read,
         layers: Vec::new(),
         seen: HashMap::new(),
         chain: Vec::new(),
         discovered: Vec::new(),
+        texts: BTreeMap::new(),
         problems: Vec::new(),
     };
     let root = loader.visit(root_name, root_text);
-    if let Some(root) = root.filter(|_| loader.problems.is_empty()) {
+    let merged = root.map(|root| {
         let order = merge::order(&loader.layers, root);
         let merged = merge::merge(&loader.layers, &order, &mut loader.problems);
         merge::check_root(&loader.layers[root], &merged, &mut loader.problems);
-        if loader.problems.is_empty() {
-            let files = order.iter().map(|&at| loader.layers[at].file.clone());
-            return Ok(Resolved {
-                digest: merged.constitution.digest(),
-                files: files.collect(),
-                constitution: merged.constitution,
-                origins: merged.origins,
-            });
+        merged
+    });
+    loader.sort();
+    let sound = root.zip(merged.as_ref());
+    let sound = sound.filter(|_| loader.problems.is_empty());
+    let resolved = sound.map(|(root, merged)| {
+        let order = merge::order(&loader.layers, root);
+        let files = order.iter().map(|&at| loader.layers[at].file.clone());
+        Resolved {
+            digest: merged.constitution.digest(),
+            files: files.collect(),
+            constitution: merged.constitution.clone(),
+            origins: merged.origins.clone(),
+            defaults: merged.defaults.clone(),
         }
+    });
+    Examined {
+        problems: loader.problems,
+        resolved,
+        layers: loader.layers,
+        root,
+        merged,
+        texts: loader.texts,
     }
-    Err(loader.error())
 }
 
-/// One file, read and found well-formed.
+/// One file, as far as it is sound.
 pub(super) struct Layer {
     pub file: PathBuf,
     pub wire: wire::File,
     pub root: Rc<Node>,
+    /// The nodes of the principles in `wire`, in step.
+    pub principles: Vec<Rc<Node>>,
     /// The files that it extends, in order, by their place among the layers.
     pub bases: Vec<usize>,
+    /// Whether nothing is wrong with it or with a file that it extends.
+    pub clean: bool,
+    /// Whether a file that it extends, or a principle of one, could not be read.
+    pub base_lost: bool,
+    /// Whether a principle of its own could not be read.
+    pub lossy: bool,
 }
 
 impl Layer {
@@ -100,6 +156,7 @@ struct Loader<'r> {
     /// The files from the root to the one being visited.
     chain: Vec<PathBuf>,
     discovered: Vec<PathBuf>,
+    texts: BTreeMap<PathBuf, String>,
     problems: Vec<Problem>,
 }
 
@@ -111,14 +168,16 @@ struct Extend<'a> {
 }
 
 impl Loader<'_> {
-    /// The problems in the order of the files, and of the lines within a file.
-    fn error(mut self) -> ConstitutionError {
-        let rank = |file: &PathBuf| self.discovered.iter().position(|known| known == file);
-        self.problems
-            .sort_by_cached_key(|problem| (rank(&problem.file), problem.span));
-        ConstitutionError {
-            problems: self.problems,
+    /// Puts the problems in the order of the files, and of the lines within a file.
+    fn sort(&mut self) {
+        let places = self.discovered.iter().enumerate();
+        let mut ranks = HashMap::new();
+        for (rank, file) in places {
+            ranks.entry(file).or_insert(rank);
         }
+        self.problems
+            .sort_by_cached_key(|problem| (ranks.get(&problem.file).copied(), problem.span));
+        self.problems.dedup();
     }
 
     fn visit(&mut self, file: &Path, text: &str) -> Option<usize> {
@@ -128,6 +187,7 @@ impl Loader<'_> {
             return None;
         }
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        self.texts.insert(file.to_owned(), text.to_owned());
         let before = self.problems.len();
         let root = match tree::read(file, text, &mut self.problems) {
             Ok(root) => root,
@@ -138,35 +198,50 @@ impl Loader<'_> {
         };
         shape::check(file, text, &root, &mut self.problems);
         self.duplicate_ids(file, &root);
-        let well_formed = self.problems.len() == before;
+        let own = self.own(file, text, &root, before);
+        let clean = self.problems.len() == before;
 
         self.chain.push(normal(file));
-        let bases = self.bases(file, &root);
+        let (bases, all) = self.bases(file, &root);
         self.chain.pop();
 
-        if !well_formed {
-            return None;
-        }
-        let wire = match serde_yaml::from_str(text) {
-            Ok(wire) => wire,
-            Err(error) => {
-                self.problems.push(unread(file, &error));
-                return None;
-            }
-        };
+        let layers = || bases.iter().map(|&at| &self.layers[at]);
+        let base_lost = !all || layers().any(|base| base.base_lost || base.lossy);
         self.layers.push(Layer {
             file: file.to_owned(),
-            wire,
+            wire: own.file,
             root,
+            principles: own.nodes,
+            clean: clean && all && layers().all(|base| base.clean),
+            base_lost,
+            lossy: own.lossy,
             bases,
         });
         Some(self.layers.len() - 1)
     }
 
-    /// Visits the files that a file extends.
-    fn bases(&mut self, file: &Path, root: &Node) -> Vec<usize> {
+    /// What a file itself says: all of it when it has no problem, and else what is sound.
+    fn own(&mut self, file: &Path, text: &str, root: &Rc<Node>, before: usize) -> Salvaged {
+        if self.problems.len() == before {
+            match serde_yaml::from_str(text) {
+                Ok(file) => {
+                    let nodes = root.get("principles").map_or(&[][..], |node| node.items());
+                    return Salvaged {
+                        file,
+                        nodes: nodes.to_vec(),
+                        lossy: false,
+                    };
+                }
+                Err(error) => self.problems.push(unread(file, &error)),
+            }
+        }
+        salvage(root, &self.problems[before..])
+    }
+
+    /// Visits the files that a file extends; tells also whether all of them could be read.
+    fn bases(&mut self, file: &Path, root: &Node) -> (Vec<usize>, bool) {
         let Some(node) = root.get("extends") else {
-            return Vec::new();
+            return (Vec::new(), true);
         };
         let one = std::slice::from_ref(node);
         let entries = if node.text().is_some() {
@@ -175,8 +250,10 @@ impl Loader<'_> {
             node.items()
         };
         let mut bases = Vec::new();
+        let mut all = true;
         for entry in entries {
             let Some(text) = entry.text().filter(|text| !text.is_empty()) else {
+                all = false;
                 continue;
             };
             let (path, pin) = match text.split_once("#b3:") {
@@ -189,15 +266,17 @@ impl Loader<'_> {
                 pin,
                 span: entry.span,
             };
-            let clean = self.problems.is_empty();
-            if let Some(base) = self.base(file, &extend) {
-                bases.push(base);
-                if clean && self.problems.is_empty() {
-                    self.check_pin(file, &extend, base);
+            match self.base(file, &extend) {
+                Some(base) => {
+                    bases.push(base);
+                    if self.layers[base].clean {
+                        self.check_pin(file, &extend, base);
+                    }
                 }
+                None => all = false,
             }
         }
-        bases
+        (bases, all)
     }
 
     fn base(&mut self, file: &Path, extend: &Extend<'_>) -> Option<usize> {
@@ -261,10 +340,8 @@ impl Loader<'_> {
     fn check_pin(&mut self, file: &Path, extend: &Extend<'_>, base: usize) {
         let Some(pin) = extend.pin else { return };
         let order = merge::order(&self.layers, base);
-        let merged = merge::merge(&self.layers, &order, &mut self.problems);
-        if !self.problems.is_empty() {
-            return;
-        }
+        // What is wrong with the base by itself is said when all files are laid over each other.
+        let merged = merge::merge(&self.layers, &order, &mut Vec::new());
         let found = merged.constitution.digest();
         let path = extend.path.display();
         match Digest::parse(pin) {
@@ -321,7 +398,7 @@ pub(super) fn too_large(file: &Path) -> Problem {
 }
 
 /// What is left to the deserialiser: where it reads YAML more strictly than the tree does.
-fn unread(file: &Path, error: &serde_yaml::Error) -> Problem {
+pub(super) fn unread(file: &Path, error: &serde_yaml::Error) -> Problem {
     let at = error.location();
     let span = at.map(|at| Span::point(at.line().max(1), at.column().max(1)));
     let message = format!("this cannot be read: {error}");

@@ -16,6 +16,8 @@ use super::tree::{Data, Node};
 const MAX_PATTERNS: usize = 256;
 /// How many bytes of text with template syntax one file may have: each text is compiled.
 const MAX_TEMPLATES: usize = 64 * 1024;
+/// How long an id may be, in bytes.
+pub(super) const MAX_ID: usize = 100;
 
 /// Holds a file against its form and appends what is wrong.
 pub(super) fn check(file: &Path, text: &str, root: &Node, problems: &mut Vec<Problem>) {
@@ -274,9 +276,8 @@ fn found(node: &Node) -> &'static str {
     }
 }
 
-fn is_kebab(text: &str) -> bool {
-    const LONGEST: usize = 100;
-    text.len() <= LONGEST
+pub(super) fn is_kebab(text: &str) -> bool {
+    text.len() <= MAX_ID
         && text.split('-').all(|part| {
             let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
             !part.is_empty() && part.bytes().all(plain)
@@ -284,7 +285,7 @@ fn is_kebab(text: &str) -> bool {
 }
 
 /// The nearest kebab-case id, where there is one.
-fn kebab(text: &str) -> Option<String> {
+pub(super) fn kebab(text: &str) -> Option<String> {
     let mut kebab = String::new();
     for c in text.chars().take(200) {
         match c {

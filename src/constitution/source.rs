@@ -79,9 +79,18 @@ pub struct Loaded {
 pub fn load(name_or_path: &str) -> Result<Loaded, ConstitutionError> {
     let path = Path::new(name_or_path);
     let (text, source) = find(path).map_err(|error| problem(path, error))?;
-    let mut read = |path: &Path| find(path).map(|(text, _)| text);
-    let resolved = resolve(path, &text, &mut read)?;
+    let resolved = resolve(path, &text, &mut find_text)?;
     Ok(Loaded { resolved, source })
+}
+
+/// The text of a file or of a shipped constitution.
+pub(super) fn text(path: &Path) -> Result<String, Problem> {
+    find_text(path).map_err(|error| problem(path, error))
+}
+
+/// The reader of files that `extends` names.
+pub(super) fn find_text(path: &Path) -> io::Result<String> {
+    find(path).map(|(text, _)| text)
 }
 
 /// The text of a constitution. Errors carry a [`Problem`]; their kind tells a missing file from others.

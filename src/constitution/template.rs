@@ -12,7 +12,7 @@ pub const VARIABLES: [&str; 4] = ["prompt", "response", "draft", "round"];
 
 /// How long a text with variables may be, in bytes: it goes into every prompt, and the template engine
 /// nests as deep as an expression is long.
-const MAX_LENGTH: usize = 4_000;
+pub(super) const MAX_LENGTH: usize = 4_000;
 
 /// How many hyphens may follow each other, white space aside. The template engine takes them for signs
 /// and nests without a limit, until the stack is full.

@@ -214,7 +214,7 @@ impl Builder<'_> {
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                self.refuse_tag(tag.is_some(), span)?;
+                self.refuse_tag(tag.is_some(), span);
                 let data = Data::Scalar {
                     text: text.into_owned(),
                     plain: style == ScalarStyle::Plain,
@@ -222,11 +222,11 @@ impl Builder<'_> {
                 self.finish(span, data, 1, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
-                self.refuse_tag(tag.is_some(), span)?;
+                self.refuse_tag(tag.is_some(), span);
                 self.begin(span, anchor, Content::List(Vec::new()))
             }
             Event::MappingStart(anchor, tag) => {
-                self.refuse_tag(tag.is_some(), span)?;
+                self.refuse_tag(tag.is_some(), span);
                 let content = Content::Map {
                     entries: Vec::new(),
                     lines: HashMap::new(),
@@ -254,17 +254,13 @@ impl Builder<'_> {
         }
     }
 
-    fn refuse_tag(&self, tagged: bool, span: Span) -> Result<(), Problem> {
-        if !tagged {
-            return Ok(());
+    fn refuse_tag(&mut self, tagged: bool, span: Span) {
+        if tagged {
+            let remedy = "remove the tag, and quote the value where it is text";
+            let message = "the value has a tag (`!…`)";
+            let problem = self.fail(Code::Unsupported, span, message, remedy);
+            self.problems.push(problem);
         }
-        let remedy = "remove the tag, and quote the value where it is text";
-        Err(self.fail(
-            Code::Unsupported,
-            span,
-            "the value has a tag (`!…`)",
-            remedy,
-        ))
     }
 
     fn begin(&mut self, span: Span, anchor: usize, content: Content) -> Result<(), Problem> {

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod builder;
+mod constitution;
 mod kill;
 mod real_model;
 mod scripted;

@@ -1,7 +1,10 @@
 //! Constitutions as a person meets them: the shipped ones, files that extend each other, and files with
 //! something wrong in them.
 
+mod hostile;
+mod lint;
 mod problems;
+mod schema;
 
 use std::collections::BTreeMap;
 use std::fs;

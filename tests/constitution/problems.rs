@@ -33,7 +33,10 @@ fn text_that_is_no_constitution() {
     ];
     for (text, code, line, column) in cases {
         let (problems, message) = wrong(text);
-        assert_eq!(problems[0], (code, line, column), "{text:?}: {message}");
+        assert!(
+            problems.contains(&(code, line, column)),
+            "{text:?}: {message}"
+        );
     }
     assert!(wrong("name: n\n\tversion: 1\n").1.contains("spaces"));
     assert!(wrong("name: n\nname: m\n").1.contains("line 1"));

@@ -7,7 +7,7 @@ use std::ops::Range;
 use anstyle::{AnsiColor, Style};
 
 use crate::chain::StepKind;
-use crate::cli::diff::{self, Change, Piece};
+use crate::cli::diff::{self, Piece};
 use crate::cli::text::sanitize;
 use crate::generation::Message;
 use crate::store::{CallDetail, ChainDetail, RunDetail, StepDetail};
@@ -246,34 +246,7 @@ impl Page {
 
     /// A text with what changed in it.
     fn pieces(&mut self, pieces: Vec<Piece>) {
-        let mut body = String::new();
-        for piece in &pieces {
-            let text = sanitize(&piece.text);
-            if !self.colour {
-                let _ = match piece.change {
-                    Change::Same => write!(body, "{text}"),
-                    Change::Removed => write!(body, "[-{text}-]"),
-                    Change::Added => write!(body, "{{+{text}+}}"),
-                };
-                continue;
-            }
-            let style = match piece.change {
-                Change::Same => Style::new(),
-                Change::Removed => BAD.strikethrough(),
-                Change::Added => GOOD,
-            };
-            let style = if piece.marked {
-                style.underline().bold()
-            } else {
-                style
-            };
-            // Line by line, so that no style runs over the indent.
-            let lines: Vec<_> = text
-                .split('\n')
-                .map(|line| self.paint(style, line))
-                .collect();
-            body.push_str(&lines.join("\n"));
-        }
+        let body = diff::painted(&pieces, self.colour);
         for line in body.trim_end().split('\n') {
             self.line(4, line);
         }

@@ -1,0 +1,211 @@
+use std::io;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::constitution::{Constitution, SHIPPED, load, resolve};
+
+const ANTHROPIC: &str = r#"{
+  "harmful0": {
+    "prompt": ["\n\nCritiqueRequest: Say where the response is harmful.\n\nCritique:"],
+    "edit_request": "\n\nRevisionRequest: Take the harm out of it.\n\nRevision:"
+  },
+  "Two Words": {
+    "prompt": ["\n\nCritiqueRequest: Uses {{braces}} and {% these %}.\n\nCritique:"],
+    "edit_request": "\n\nRevisionRequest: Mend {# it #}.\n\nRevision:"
+  }
+}
+"#;
+
+const HF: &str = r#"{
+  "constitutions": [
+    {"critic": "Say where the response is unkind.", "revision": "Make it kind."},
+    {"critic": "Say where it is false.", "revision": "Make it true."}
+  ],
+  "system_chat": [
+    [
+      {"role": "user", "content": "Hello?"},
+      {"role": "assistant", "content": "Go away."},
+      {"role": "user", "content": "Say where the response is unkind."},
+      {"role": "assistant", "content": "It sends the person away."},
+      {"role": "user", "content": "Make it kind."},
+      {"role": "assistant", "content": "Hello! What can I do for you?"}
+    ]
+  ]
+}
+"#;
+
+const LANGCHAIN: &str = r#"[
+  {"name": "harmful1", "critique_request": "Where is it harmful?", "revision_request": "Remove what is harmful."},
+  {"name": "A title", "critique_request": "Where is it rude?", "revision_request": "Remove what is rude."}
+]
+"#;
+
+fn resolved(yaml: &str) -> Constitution {
+    let none = &mut |_: &Path| Err(io::ErrorKind::NotFound.into());
+    let resolved = resolve(Path::new("c.yaml"), yaml, none);
+    resolved
+        .unwrap_or_else(|e| panic!("{e}\n{yaml}"))
+        .constitution
+}
+
+fn there_and_back(shape: Shape, json: &str) -> (serde_json::Value, Vec<String>, Vec<String>) {
+    let imported = import(shape, json, "n").unwrap_or_else(|e| panic!("{e}"));
+    let exported = export(shape, &resolved(&imported.yaml));
+    let back = serde_json::from_str(&exported.json).unwrap();
+    (back, imported.notes, exported.notes)
+}
+
+#[test]
+fn published_shapes_come_back_as_they_were() {
+    for (shape, json) in [
+        (Shape::Anthropic2022, ANTHROPIC),
+        (Shape::HfCai, HF),
+        (Shape::Langchain, LANGCHAIN),
+    ] {
+        let (back, notes, lost) = there_and_back(shape, json);
+        let given: serde_json::Value = serde_json::from_str(json).unwrap();
+        assert_eq!(back, given);
+        assert_eq!(notes, Vec::<String>::new());
+        let only = format!("{} does not hold the file's name, version", shape.as_str());
+        assert_eq!(lost, [only]);
+    }
+}
+
+#[test]
+fn braces_stand_for_themselves() {
+    let yaml = import(Shape::Anthropic2022, ANTHROPIC, "n").unwrap().yaml;
+    let constitution = resolved(&yaml);
+    assert_eq!(constitution.principles[1].id, "two-words");
+    assert_eq!(constitution.principles[1].title, "Two Words");
+    let environment = minijinja::Environment::new();
+    let rendered = environment.render_str(&constitution.principles[1].critique, ());
+    assert_eq!(rendered.unwrap(), "Uses {{braces}} and {% these %}.");
+}
+
+#[test]
+fn a_map_of_langchain_has_ids_and_titles() {
+    let json = r#"{"k": {"name": "N n", "critique_request": "c", "revision_request": "r"}}"#;
+    let imported = import(Shape::Langchain, json, "n").unwrap();
+    let principle = &resolved(&imported.yaml).principles[0];
+    assert_eq!(
+        (principle.id.as_str(), principle.title.as_str()),
+        ("k", "N n")
+    );
+}
+
+#[test]
+fn nothing_is_dropped_without_a_word() {
+    let json = r#"{
+      "a": {"prompt": ["one", "two"], "edit_request": "r", "author": "x"},
+      "a": {"prompt": "three", "edit_request": "r", "edit_request": "s"}
+    }"#;
+    let imported = import(Shape::Anthropic2022, json, "n").unwrap();
+    assert_eq!(
+        imported.notes,
+        [
+            "entry `a`: `author` has no place in a constitution",
+            "entry `a` has 2 prompts; each becomes a principle",
+            "entry `a`: `edit_request` is there twice; the last one counts"
+        ]
+    );
+    let principles = resolved(&imported.yaml).principles;
+    let ids: Vec<_> = principles.iter().map(|p| p.id.as_str()).collect();
+    assert_eq!(ids, ["a", "a-2", "a-3"]);
+
+    let chat = HF.replace(
+        "Go away.",
+        "Go away.\"}, {\"role\": \"user\", \"content\": \"x",
+    );
+    let imported = import(Shape::HfCai, &chat, "n").unwrap();
+    assert_eq!(imported.notes.len(), 1);
+    assert!(
+        imported.notes[0].contains("1 of 1 conversations"),
+        "{:?}",
+        imported.notes
+    );
+}
+
+#[test]
+fn what_a_shape_cannot_hold_is_named() {
+    for shape in [Shape::Anthropic2022, Shape::HfCai, Shape::Langchain] {
+        for shipped in SHIPPED {
+            let constitution = load(shipped.name).unwrap().resolved.constitution;
+            let exported = export(shape, &constitution);
+            let notes = exported.notes.join("\n");
+            for principle in &constitution.principles {
+                // Every shipped principle has tests, which no shape holds.
+                assert!(notes.contains(&principle.id), "{}: {notes}", principle.id);
+            }
+            // What is left is a file of that shape.
+            let back = import(shape, &exported.json, "n").unwrap();
+            let back = resolved(&back.yaml);
+            let held = constitution.principles.iter().filter(|p| {
+                notes.lines().all(|line| {
+                    line != format!("the principle `{}` is left out, since it is a draft", p.id)
+                })
+            });
+            let held: Vec<_> = held.collect();
+            assert_eq!(back.principles.len(), held.len());
+            for (principle, original) in back.principles.iter().zip(held) {
+                assert_eq!(principle.critique, original.critique);
+                assert_eq!(principle.revision, original.revision);
+                if shape == Shape::HfCai {
+                    assert_eq!(principle.examples, original.examples);
+                } else {
+                    assert_eq!(principle.id, original.id);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn files_of_another_shape_are_refused_with_a_hint() {
+    let refused = |shape, json: &str| import(shape, json, "n").unwrap_err().to_string();
+    assert!(refused(Shape::HfCai, LANGCHAIN).ends_with("looks like `--from langchain`"));
+    assert!(refused(Shape::Anthropic2022, HF).ends_with("looks like `--from hf-cai`"));
+    assert!(refused(Shape::Langchain, ANTHROPIC).ends_with("looks like `--from anthropic-2022`"));
+    assert!(refused(Shape::Langchain, "[\n{]").starts_with("2:2: this is not JSON"));
+    assert!(refused(Shape::Langchain, "[]").contains("no principle"));
+    assert!(refused(Shape::Langchain, "7").contains("a list or an object"));
+    let empty = LANGCHAIN.replace("Where is it rude?", " ");
+    assert!(refused(Shape::Langchain, &empty).contains("entry 2: `critique_request` is empty"));
+    let long = LANGCHAIN.replace("Where is it rude?", &"x".repeat(5_000));
+    assert!(refused(Shape::Langchain, &long).contains("longer than 4000 bytes"));
+    let deep = "[".repeat(10_000);
+    assert!(refused(Shape::Langchain, &deep).contains("not JSON"));
+}
+
+proptest! {
+    #[test]
+    fn texts_survive_the_round_trip(texts in prop::collection::vec("[\\PC\\n\\t{}%#'\"\\\\:]{1,40}", 2..8)) {
+        let entries: Vec<_> = texts
+            .windows(2)
+            .filter(|pair| pair.iter().all(|text| {
+                // A text that is only markers, or has them at its ends, loses them.
+                let text = text.trim();
+                !text.is_empty() && !text.contains("Critique") && !text.contains("Revision")
+            }))
+            .map(|pair| serde_json::json!({"critic": pair[0].trim(), "revision": pair[1].trim()}))
+            .collect();
+        prop_assume!(!entries.is_empty());
+        let given = serde_json::json!({"constitutions": entries, "system_chat": []});
+        let (back, notes, _) = there_and_back(Shape::HfCai, &given.to_string());
+        prop_assert_eq!(back, given);
+        prop_assert!(notes.is_empty());
+    }
+
+    #[test]
+    fn escaping_is_undone(text in "[{}%#' a]{0,30}") {
+        prop_assert_eq!(unescaped(&escaped(&text)), (text, false));
+    }
+
+    #[test]
+    fn any_text_is_refused_or_imported(text in "[\\[\\]{}\",: a-z]{0,60}") {
+        for shape in [Shape::Anthropic2022, Shape::HfCai, Shape::Langchain] {
+            let _ = import(shape, &text, "n");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The file that a new constitution begins as.
+
+use super::source::Shipped;
+
+/// The first line of a file that an editor is to check against `schema.json` beside it.
+pub const MODELINE: &str = "# yaml-language-server: $schema=./schema.json";
+
+const STARTER: &str = include_str!("starter.yaml");
+
+/// A commented constitution with this name, to be changed into one's own.
+pub fn starter(name: &str) -> String {
+    let text = STARTER.replacen("NAME", &quoted(name), 1);
+    format!("{MODELINE}\n{text}")
+}
+
+/// The text of a shipped constitution, under this name where one is given.
+pub fn copy(shipped: &Shipped, name: Option<&str>) -> String {
+    let mut text = shipped.text.to_owned();
+    if let Some(name) = name {
+        // Shipped files have their name on a line of its own; a test holds that it is found.
+        let line = text.lines().find(|line| line.starts_with("name: "));
+        if let Some(line) = line.map(str::to_owned) {
+            text = text.replacen(&line, &format!("name: {}", quoted(name)), 1);
+        }
+    }
+    if text.contains("yaml-language-server:") {
+        text
+    } else {
+        format!("{MODELINE}\n{text}")
+    }
+}
+
+/// A name as a YAML scalar: plain where that is safe, else in double quotes.
+fn quoted(name: &str) -> String {
+    let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let plain = name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(word);
+    if plain {
+        return name.to_owned();
+    }
+    // JSON texts are YAML.
+    serde_json::Value::from(name).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::path::Path;
+
+    use super::*;
+    use crate::constitution::{SHIPPED, resolve};
+
+    fn name_of(text: &str) -> String {
+        let none = &mut |_: &Path| Err(io::ErrorKind::NotFound.into());
+        let resolved = resolve(Path::new("c.yaml"), text, none);
+        resolved.unwrap_or_else(|e| panic!("{e}")).constitution.name
+    }
+
+    #[test]
+    fn new_files_resolve_under_the_name_they_were_given() {
+        for name in ["mine", "7", "true", "a: b # \"c\"", "é\u{1}\n"] {
+            assert_eq!(name_of(&starter(name)), name.trim());
+            for shipped in SHIPPED {
+                let text = copy(shipped, Some(name));
+                assert_eq!(name_of(&text), name.trim(), "{}", shipped.name);
+                assert!(text.contains(MODELINE));
+            }
+        }
+        for shipped in SHIPPED {
+            assert_eq!(name_of(&copy(shipped, None)), name_of(shipped.text));
+        }
+    }
+}
