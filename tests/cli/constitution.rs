@@ -254,6 +254,9 @@ fn new_writes_a_file_that_lints_clean_and_replaces_none() {
         .code(2)
         .complains(&["no shipped constitution `hh`", "minimal"]);
     constitution(&place, &["new", ""]).code(2);
+    constitution(&place, &["new", "no/where"])
+        .code(2)
+        .complains(&["no/where.yaml", "folder does not exist"]);
     let stdout = constitution(&place, &["new", "house-style", "-o", "-"])
         .success()
         .stdout;

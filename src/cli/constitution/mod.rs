@@ -112,6 +112,9 @@ fn write(path: &Path, text: &str, force: bool) -> anyhow::Result<()> {
             io::ErrorKind::AlreadyExists => usage(anyhow!(
                 "{path} exists already; give another name, or --force to replace it"
             )),
+            io::ErrorKind::NotFound => usage(anyhow!(
+                "{path} cannot be written: its folder does not exist; make the folder first"
+            )),
             _ => anyhow::Error::new(error).context(format!("{path} cannot be written")),
         }
     };
