@@ -118,17 +118,19 @@ fn looks_like_code(word: &str) -> bool {
     !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
 }
 
+/// Whether a line holds more than a comment.
+fn is_content(line: &str) -> bool {
+    let text = line.trim();
+    !text.is_empty() && !text.starts_with('#')
+}
+
 /// The lines that a comment is about.
 fn scope(comment: &Comment, lines: &[&str]) -> (usize, usize) {
-    let content = |line: &&str| {
-        let text = line.trim();
-        !text.is_empty() && !text.starts_with('#')
-    };
     let last = lines.len();
     if !lines
         .iter()
         .take(comment.line - 1)
-        .any(|line| content(line))
+        .any(|line| is_content(line))
         && comment.own_line
     {
         return (1, last);
@@ -138,12 +140,12 @@ fn scope(comment: &Comment, lines: &[&str]) -> (usize, usize) {
         let next = lines
             .iter()
             .skip(comment.line)
-            .position(|line| content(line));
+            .position(|line| is_content(line));
         first = next.map_or(last, |next| comment.line + 1 + next);
     }
     let indent = |line: &str| line.len() - line.trim_start_matches(' ').len();
     let own = lines.get(first - 1).map_or(0, |line| indent(line));
-    let deeper = |line: &&str| !content(line) || indent(line) > own;
+    let deeper = |line: &&str| !is_content(line) || indent(line) > own;
     let below = lines.iter().skip(first).take_while(|line| deeper(line));
     (first, first + below.count())
 }
