@@ -178,5 +178,9 @@ fn the_engine_knows_no_backend_but_the_trait() {
             !code(text).any(|line| line.contains("backend::scripted")),
             "{file}"
         );
+        assert!(
+            !code(text).any(|line| line.contains("backend::http")),
+            "{file}"
+        );
     }
 }

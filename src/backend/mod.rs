@@ -1,5 +1,6 @@
 //! Backends: the seam between chains and a model.
 
+pub mod http;
 pub mod llama;
 pub mod scripted;
 
@@ -29,6 +30,9 @@ pub enum BackendError {
     /// Inference failed.
     #[error("inference failed: {0}")]
     Inference(String),
+    /// Nobody answers any more, so that every further request would fail as well.
+    #[error("{0}")]
+    Unreachable(String),
     /// The backend has stopped.
     #[error("the backend has stopped")]
     Stopped,
@@ -50,6 +54,11 @@ pub trait Backend: Send + Sync {
 
     /// How many tokens the conversation has once rendered.
     fn count_tokens(&self, messages: &[Message]) -> Result<u32, BackendError>;
+
+    /// Whether [`count_tokens`](Self::count_tokens) counts. It estimates where a server cannot be asked.
+    fn counts_exactly(&self) -> bool {
+        true
+    }
 
     /// Takes a request. Exactly one reply is sent for every ticket, also when the backend fails; a
     /// receiver that has gone away is no error.

@@ -62,6 +62,54 @@ pub struct ModelArgs {
     #[command(flatten)]
     #[serde(flatten)]
     pub template: TemplateArgs,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub endpoint: EndpointArgs,
+}
+
+/// A server in place of a model in this process.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+#[command(next_help_heading = "Endpoint")]
+#[serde(default)]
+pub struct EndpointArgs {
+    /// An OpenAI-compatible server that answers, such as http://127.0.0.1:8080; --model then names one
+    /// of its models. An access token is taken from AMEND_API_KEY
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// How to speak to it: llama-server's own protocol, or /v1/chat/completions; `auto` finds out
+    #[arg(long, value_enum, default_value_t = EndpointApi::Auto, value_name = "API")]
+    pub endpoint_api: EndpointApi,
+    /// Seconds that one request may take
+    #[arg(long, default_value_t = 600, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86400))]
+    pub endpoint_timeout: u32,
+    /// How often a request is tried again after 429, 5xx or a lost connection
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub endpoint_retries: u32,
+}
+
+impl Default for EndpointArgs {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            endpoint_api: EndpointApi::Auto,
+            endpoint_timeout: 600,
+            endpoint_retries: 5,
+        }
+    }
+}
+
+/// How a server is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EndpointApi {
+    /// llama-server's own protocol where the server is one.
+    Auto,
+    /// /v1/chat/completions.
+    #[value(name = "openai")]
+    #[serde(rename = "openai")]
+    OpenAi,
+    /// /tokenize and /completion.
+    LlamaServer,
 }
 
 /// Which chat template.

@@ -7,12 +7,14 @@ use anyhow::{Context, anyhow, bail};
 use serde_json::{Map, Value};
 
 use crate::backend::Backend;
+use crate::backend::http::HttpBackend;
 use crate::backend::llama::gguf::{self, GgufInfo};
 use crate::backend::llama::{CacheType, LlamaBackend, LlamaOptions, TemplateChoice, WorkerStats};
 use crate::backend::scripted::ScriptedBackend;
 use crate::chat_template::ChatTemplate;
 
 use super::args::{self, BackendKind, ModelArgs, TemplateArgs};
+use super::endpoint;
 use super::exit::usage;
 use super::model::{self, resolve_with_bar};
 
@@ -22,6 +24,8 @@ pub enum Loaded {
     Llama(Box<LlamaBackend>),
     /// A script.
     Scripted(Box<ScriptedBackend>),
+    /// A server.
+    Http(Box<HttpBackend>),
 }
 
 impl Loaded {
@@ -30,6 +34,7 @@ impl Loaded {
         match self {
             Loaded::Llama(backend) => backend.as_ref(),
             Loaded::Scripted(backend) => backend.as_ref(),
+            Loaded::Http(backend) => backend.as_ref(),
         }
     }
 
@@ -37,13 +42,16 @@ impl Loaded {
     pub fn stats(&self) -> Option<WorkerStats> {
         match self {
             Loaded::Llama(backend) => Some(backend.stats()),
-            Loaded::Scripted(_) => None,
+            Loaded::Scripted(_) | Loaded::Http(_) => None,
         }
     }
 }
 
 /// Loads what the options name.
 pub fn load(args: &ModelArgs, deterministic: bool) -> anyhow::Result<Loaded> {
+    if let Some(url) = &args.endpoint.endpoint {
+        return endpoint::connect(url, args, deterministic).map(Loaded::Http);
+    }
     match args.backend {
         BackendKind::Scripted => scripted(args, deterministic),
         BackendKind::Llama => llama(args, deterministic),

@@ -36,7 +36,10 @@ struct Forecast {
     calls: (u64, u64),
     /// The longest request for a draft, in tokens, and whose it is.
     longest: (u32, String),
-    context: u32,
+    /// Whether tokens were counted, and not estimated.
+    exact: bool,
+    /// `None` where a server does not say.
+    context: Option<u32>,
     too_long: u64,
     /// Seconds, at least and at most, with the calibration's speed.
     seconds: (f64, f64),
@@ -84,6 +87,7 @@ fn forecast(job: &Job, backend: &dyn Backend) -> anyhow::Result<Forecast> {
         per_chain.texts.1 + per_chain.verdicts.1,
     );
     let (tokens_per_second, per_token) = calibrate(job, backend, first)?;
+    let (exact, known) = (backend.counts_exactly(), context < u32::MAX);
     // Replies seldom reach their limit: half of it is taken for the length of one.
     let text = f64::from(job.plan.sampling.max_tokens.min(context)) / 2.0;
     Ok(Forecast {
@@ -92,7 +96,8 @@ fn forecast(job: &Job, backend: &dyn Backend) -> anyhow::Result<Forecast> {
         chains,
         calls: (chains * calls.0, chains * calls.1),
         longest,
-        context,
+        exact,
+        context: known.then_some(context),
         too_long,
         seconds: (
             chains as f64
@@ -195,12 +200,20 @@ fn calibrate(
         backend.submit(ticket, Request::Generate(request), sender.clone());
     }
     drop(sender);
-    let mut written = 0;
+    let (mut written, mut answered, mut failure) = (0, 0, None);
     for (_, reply) in replies {
         // A prompt that fails here fails alone in the run, too.
-        if let Ok(Reply::Generated(generation)) = reply {
-            written += generation.usage.completion_tokens;
+        match reply {
+            Ok(Reply::Generated(generation)) => {
+                answered += 1;
+                written += generation.usage.completion_tokens;
+            }
+            Ok(Reply::Chosen(_)) => {}
+            Err(error) => failure = Some(error),
         }
+    }
+    if let Some(error) = failure.filter(|_| answered == 0) {
+        return Err(error).context("no request of the calibration was answered");
     }
     let seconds = begun.elapsed().as_secs_f64();
     let per_token = seconds / f64::from(written.max(1));
@@ -220,8 +233,14 @@ impl Forecast {
         writeln!(out, "model calls      {} to {}", self.calls.0, self.calls.1)?;
         writeln!(
             out,
-            "longest prompt   {} tokens ({}); the context holds {}",
-            self.longest.0, self.longest.1, self.context
+            "longest prompt   {}{} tokens ({}); {}",
+            if self.exact { "" } else { "about " },
+            self.longest.0,
+            self.longest.1,
+            match self.context {
+                Some(context) => format!("the context holds {context}"),
+                None => "what the context holds is not known".to_owned(),
+            }
         )?;
         if self.too_long > 0 {
             writeln!(out, "too long         {} prompts will fail", self.too_long)?;
@@ -249,6 +268,7 @@ impl Forecast {
             "calls_max": self.calls.1,
             "longest_prompt_tokens": self.longest.0,
             "longest_prompt_id": self.longest.1,
+            "tokens_estimated": !self.exact,
             "context_length": self.context,
             "too_long": self.too_long,
             "tokens_per_second": self.tokens_per_second,

@@ -175,7 +175,10 @@ fn absolute(mut args: JobArgs) -> JobArgs {
     let pack = &args.chain.pack;
     args.chain.pack = file(pack, Pack::builtin_names().any(|name| name == pack));
     let model = &args.model.model;
-    args.model.model = file(model, model == "default" || model.starts_with("hf:"));
+    // The model of a server is a name there.
+    let name =
+        model == "default" || model.starts_with("hf:") || args.model.endpoint.endpoint.is_some();
+    args.model.model = file(model, name);
     args.model.script = args.model.script.as_deref().map(full);
     if args.chain.deterministic && args.model.threads.is_none() {
         // Kept with the run, so that it is continued with as many on another machine.

@@ -5,6 +5,7 @@ mod backend;
 mod constitution;
 mod diff;
 mod dry_run;
+mod endpoint;
 mod exit;
 mod export;
 mod job;
@@ -59,7 +60,7 @@ pub struct DbArg {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run prompts through draft, critique and revision
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     /// Continue an interrupted run
     Resume(run::ResumeArgs),
     /// List the runs in a store
@@ -100,7 +101,7 @@ impl Cli {
     fn dispatch(self) -> anyhow::Result<Exit> {
         self.global.apply();
         match self.command {
-            Command::Run(args) => run::run(args),
+            Command::Run(args) => run::run(*args),
             Command::Resume(args) => run::resume(args),
             Command::Runs(args) => runs::run(args),
             Command::Ls(args) => ls::run(args),

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::backend::BackendError;
 use crate::engine::config::{RunConfig, differences};
 use crate::engine::{self, EngineOptions, Summary};
 use crate::store::{RunDetail, RunLock, RunRow, RunState, Store, Writer};
@@ -32,6 +33,7 @@ Examples:
   amend run prompts.csv --prompt-field question -m hf:bartowski/Qwen2.5-7B-Instruct-GGUF:Q4_K_M
   amend run prompts.jsonl --pack paper --samples 2 --limit 100
   amend run prompts.jsonl --select say-what-is-true,admit-uncertainty --recheck --dry-run
+  amend run prompts.jsonl --endpoint http://127.0.0.1:8080 --parallel 16
 
 The same command again, or `amend resume`, continues an interrupted run.")]
 pub struct RunArgs {
@@ -74,6 +76,9 @@ pub struct ResumeArgs {
     /// The model file, where it has moved
     #[arg(short, long, value_name = "MODEL")]
     model: Option<String>,
+    /// The server, where it has moved
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<String>,
     /// Write one JSON line per step and chain to stdout
     #[arg(long)]
     json: bool,
@@ -140,6 +145,9 @@ pub fn resume(args: ResumeArgs) -> anyhow::Result<Exit> {
     if let Some(model) = &args.model {
         job_args.model.model.clone_from(model);
         job_args.model.hf_repo = None;
+    }
+    if args.endpoint.is_some() {
+        job_args.model.endpoint.endpoint.clone_from(&args.endpoint);
     }
     let job = Job::prepare(job_args)
         .with_context(|| format!("run {} cannot be continued", row.run_id))?;
@@ -307,7 +315,7 @@ fn execute(
     drop(chains);
     let (figures, elapsed) = progress.figures();
     drop(progress);
-    let summary = outcome.map_err(engine_error)?;
+    let summary = outcome.map_err(|error| engine_error(error, &resume))?;
     closed?;
     let report = Report {
         id: &id,
@@ -327,8 +335,11 @@ fn execute(
 }
 
 /// An error of the engine; one of the prompt file keeps its exit code.
-fn engine_error(error: engine::EngineError) -> anyhow::Error {
+fn engine_error(error: engine::EngineError, resume: &str) -> anyhow::Error {
     match error {
+        engine::EngineError::Backend(error @ BackendError::Unreachable(_)) => {
+            anyhow!("{error}; what was done is kept, continue with: {resume}")
+        }
         engine::EngineError::Prompts(error) => usage(anyhow!("{error}; what was done is kept")),
         error => error.into(),
     }

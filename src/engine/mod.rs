@@ -82,7 +82,7 @@ pub enum EngineError {
     /// The prompt file failed.
     #[error(transparent)]
     Prompts(RecordError),
-    /// The backend has stopped.
+    /// The backend has stopped, or nobody answers any more.
     #[error(transparent)]
     Backend(BackendError),
 }
@@ -362,8 +362,9 @@ impl Engine<'_> {
             Ok(Reply::Chosen(_)) => Err(BackendError::Inference(
                 "the backend scored where it was to write".to_owned(),
             )),
-            Err(BackendError::Stopped) => {
-                return Err(EngineError::Backend(BackendError::Stopped));
+            // Every chain would fail in the same way, and none of them through its own fault.
+            Err(error @ (BackendError::Stopped | BackendError::Unreachable(_))) => {
+                return Err(EngineError::Backend(error));
             }
             Err(error) => Err(error),
         };

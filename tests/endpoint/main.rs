@@ -1,0 +1,9 @@
+//! Servers that answer over HTTP, against one in the test that also misbehaves.
+
+#[path = "../cli/builder.rs"]
+#[allow(dead_code)]
+mod builder;
+mod llama_server;
+mod program;
+mod requests;
+mod server;
