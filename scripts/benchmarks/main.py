@@ -14,7 +14,7 @@ from . import machine, report
 from .frame import AMEND, ROOT, WORKLOADS, BenchError, Outcome, Unavailable, Workload
 
 # The modules that hold workloads, in the order of the table.
-FAMILIES = ["store", "memory"]
+FAMILIES = ["server", "store", "memory"]
 
 DOCS = ROOT / "docs"
 RESULTS = "benchmarks.json"

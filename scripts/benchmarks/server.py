@@ -1,0 +1,293 @@
+"""The same work in this process and over a llama-server, in turn."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Iterator
+
+from .frame import ROOT, Bench, BenchError, Measure, Outcome, Target, Unavailable, alternate, environment, finish
+from .frame import ratios, workload
+
+PROMPTS = ROOT / "datasets" / "bench.jsonl"
+PACKS = ROOT / "scripts" / "benchmarks" / "packs"
+THREADS = len(os.sched_getaffinity(0))
+# Eight principles of the constitution `hhh` that a model decides.
+EIGHT = (
+    "answer-the-question,plain-words,keep-people-safe,lawful-and-fair-means,equal-respect,"
+    "protect-privacy,kind-tone,say-what-is-true"
+)
+# Two runs do the same work when their steps are as many and their tokens differ by no more than this:
+# greedy replies change a little with the batch they are in.
+SAME_TOKENS = 0.05
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is run."""
+
+    prompts: int
+    context: int
+    options: tuple[object, ...]
+    # Options of a run before it, whose drafts the measured run finds in the store.
+    before: tuple[object, ...] = ()
+
+    def command(self, parallel: int, options: tuple[object, ...]) -> list[object]:
+        common = ["-c", "hhh", "--limit", self.prompts, "--temp", 0, "--seed", 1, "--parallel", parallel]
+        return ["run", PROMPTS, *common, *options, "--json"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a llama-server is started: slots, and one KV cache for all of them or one for each."""
+
+    slots: int
+    unified: bool
+
+    def __str__(self) -> str:
+        return f"-np {self.slots} {'-kvu' if self.unified else '-no-kvu'}"
+
+
+# What was best of -np 8, 16, 32, each with and without -kvu, on the machine named in the page; the
+# workload `settings` measures them all.
+BEST = {
+    "paper": Setting(16, False),
+    "verdict": Setting(16, False),
+    "plain": Setting(16, False),
+    "samples": Setting(16, False),
+}
+
+
+def works(bench: Bench) -> dict[str, Work]:
+    """The workloads, smaller ones with --quick."""
+    size = bench.size
+    return {
+        "paper": Work(
+            size(32, 4), 3072, ("--pack", PACKS / "paper-2k", "--rounds", 1, "--max-tokens", size(64, 16))
+        ),
+        "verdict": Work(
+            size(32, 4),
+            1024,
+            ("--rounds", 1, "--select", EIGHT, "--max-tokens", 96),
+            before=("--rounds", 0, "--max-tokens", 96),
+        ),
+        "plain": Work(
+            size(48, 8), 1024, ("--pack", PACKS / "plain", "--rounds", 1, "--max-tokens", size(64, 16))
+        ),
+        "samples": Work(
+            size(8, 2), 1024, ("--rounds", 0, "--samples", size(8, 4), "--max-tokens", size(96, 16))
+        ),
+    }
+
+
+@workload("paper", "draft, critique and revision behind about 2,000 tokens of worked examples, 32 prompts")
+def paper(bench: Bench) -> Outcome:
+    return compare(bench, "paper", Target(">=", 3.0))
+
+
+@workload("verdict", "32 responses under 8 principles each, verdicts only")
+def verdict(bench: Bench) -> Outcome:
+    return compare(bench, "verdict", Target(">=", 3.0))
+
+
+@workload("plain", "draft, critique and revision without anything shared, 48 prompts")
+def plain(bench: Bench) -> Outcome:
+    outcome = compare(bench, "plain", Target(">=", 1.1))
+    return outcome
+
+
+@workload("samples", "8 drafts of each of 8 prompts")
+def samples(bench: Bench) -> Outcome:
+    return compare(bench, "samples", Target(">=", 1.2))
+
+
+@workload("settings", "each workload over a llama-server under six settings, half of it each")
+def settings(bench: Bench) -> Outcome:
+    measures = []
+    for name, work in works(bench).items():
+        for slots in (8, 16, 32):
+            for unified in (False, True):
+                setting = Setting(slots, unified)
+                with server(bench, work, setting) as url:
+                    done = Run(bench, work, setting.slots, url)
+                measures.append(Measure(f"{name}, {setting}", "chains/min", [done.speed]))
+    return Outcome(measures, {"server": command(bench, works(bench)["plain"], BEST["plain"], 8080)})
+
+
+class Run:
+    """One run of amend: its speed and what it did."""
+
+    def __init__(self, bench: Bench, work: Work, parallel: int, url: str | None):
+        db = bench.folder / f"{time.monotonic_ns()}.db"
+        # A model in this process is told what the server was told when it was started.
+        place = ["--endpoint", url] if url else ["--ctx-size", work.context, "--threads", THREADS]
+        if work.before:
+            bench.run(*work.command(parallel, work.before), *place, "--db", db)
+        # Chains that fail for one reason fail for it on both sides, and are counted.
+        done = bench.run(*work.command(parallel, work.options), *place, "--db", db, codes=(0, 3))
+        summary = json.loads(done.stdout.splitlines()[-1])
+        for file in bench.folder.glob(db.name + "*"):
+            file.unlink()
+        self.seconds = summary["seconds"]
+        self.speed = 60 * summary["chains"] / self.seconds
+        self.chains = summary["chains"]
+        self.failed = summary["failed"]
+        self.steps = summary["steps"]
+        self.written = summary["completion_tokens"]
+        self.read = summary["prompt_tokens"]
+        self.cached = summary["cached_tokens"]
+        self.decode = summary.get("decode_seconds")
+
+    def __str__(self) -> str:
+        return f"{self.steps} steps, {self.read} tokens read ({self.cached} cached), {self.written} written"
+
+
+def compare(bench: Bench, name: str, target: Target) -> Outcome:
+    """Chains per minute in this process over those of a llama-server, pair by pair. The server is started
+    afresh for every run, as the program is, so that neither begins with what the last run left behind."""
+    work, setting = works(bench)[name], BEST[name]
+    ours: list[Run] = []
+    theirs: list[Run] = []
+
+    def here() -> float:
+        ours.append(Run(bench, work, setting.slots, None))
+        return ours[-1].speed
+
+    def there() -> float:
+        with server(bench, work, setting) as url:
+            theirs.append(Run(bench, work, setting.slots, url))
+        return theirs[-1].speed
+
+    pairs = alternate(bench.pairs, here, there)
+    same_work(name, ours, theirs)
+    measures = [
+        Measure("amend over llama-server", "×", ratios(pairs), target),
+        Measure("amend", "chains/min", [run.speed for run in ours]),
+        Measure("llama-server", "chains/min", [run.speed for run in theirs]),
+        Measure("in decode", "%", [100 * (run.decode or 0) / run.seconds for run in ours]),
+    ]
+    if name == "plain":
+        measures.insert(1, ceiling(bench, work, setting.slots, ours))
+    notes = [f"amend: {run}" for run in ours] + [f"llama-server: {run}" for run in theirs]
+    return Outcome(
+        measures,
+        {
+            "run": " ".join(map(str, shown(work.command(setting.slots, work.options)))),
+            "in this process": f"--ctx-size {work.context} --threads {THREADS}",
+            "server": command(bench, work, setting, 8080),
+        },
+        notes,
+    )
+
+
+def same_work(name: str, ours: list[Run], theirs: list[Run]) -> None:
+    """Refuses a comparison of different work."""
+    for mine, other in zip(ours, theirs):
+        if mine.failed or other.failed:
+            raise BenchError(f"{name}: chains failed ({mine.failed} here, {other.failed} over the server)")
+        if mine.steps != other.steps:
+            raise BenchError(f"{name}: {mine.steps} steps here, {other.steps} over the server")
+        if abs(mine.written - other.written) > SAME_TOKENS * other.written:
+            raise BenchError(f"{name}: {mine.written} tokens written here, {other.written} over the server")
+
+
+def ceiling(bench: Bench, work: Work, parallel: int, runs: list[Run]) -> Measure:
+    """The time that llama-batched-bench takes for as many tokens, over the time that the runs took."""
+    values = []
+    for run in runs:
+        prompt = max(1, round(run.read / run.steps))
+        reply = max(1, round(run.written / run.steps))
+        reading, writing = batched(bench, prompt, reply, parallel)
+        values.append(100 * ((run.read - run.cached) / reading + run.written / writing) / run.seconds)
+    return Measure("of what llama-batched-bench takes", "%", values, Target(">=", 90))
+
+
+def batched(bench: Bench, prompt: int, reply: int, parallel: int) -> tuple[float, float]:
+    """Tokens per second of llama-batched-bench, read and written, for requests of this size."""
+    program = Path(os.environ.get("LLAMA_BATCHED_BENCH") or bench.server.with_name("llama-batched-bench"))
+    if not os.access(program, os.X_OK):
+        raise Unavailable("there is no llama-batched-bench beside the server; LLAMA_BATCHED_BENCH may name one")
+    sizes = ["-npp", prompt, "-ntg", reply, "-npl", parallel, "-c", parallel * (prompt + reply + 8)]
+    rest = ["-b", 512, "-ub", 512, "-t", THREADS, "-tb", THREADS, "--output-format", "jsonl"]
+    done = finish([str(program), "-m", str(model()), *map(str, sizes), *map(str, rest)], bench.folder)
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if not lines:
+        raise BenchError("llama-batched-bench printed no result")
+    found = json.loads(lines[-1])
+    return found["speed_pp"], found["speed_tg"]
+
+
+def model() -> Path:
+    """The default model's file."""
+    cache = os.environ.get("AMEND_CACHE")
+    folder = Path(cache) if cache else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "amend"
+    path = folder / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    if not path.exists():
+        raise Unavailable("the default model is not there; run `make model`")
+    return path
+
+
+def command(bench: Bench, work: Work, setting: Setting, port: int) -> str:
+    """How the server is started, as a person would type it."""
+    return " ".join(shown([bench.server.name, *arguments(work, setting, port)]))
+
+
+def arguments(work: Work, setting: Setting, port: int) -> list[object]:
+    return [
+        *("-m", model(), "-c", work.context * setting.slots, *str(setting).split()),
+        *("-t", THREADS, "-tb", THREADS, "--host", "127.0.0.1", "--port", port),
+    ]
+
+
+def shown(parts: list[object]) -> list[str]:
+    """A command line without the places of this machine's files."""
+    texts = [str(part) for part in parts]
+    return [re.sub(r"^/.*/", "", text) if text.endswith(".gguf") else text.replace(f"{ROOT}/", "") for text in texts]
+
+
+@contextmanager
+def server(bench: Bench, work: Work, setting: Setting) -> Iterator[str]:
+    """A llama-server with the default model, ready to answer; ended afterwards."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = (bench.folder / "server.log").open("w")
+    parts = [bench.server, *arguments(work, setting, port)]
+    child = subprocess.Popen(
+        [str(part) for part in parts], env=environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+    )
+    try:
+        wait(child, port, Path(log.name))
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        child.terminate()
+        try:
+            child.wait(20)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        log.close()
+
+
+def wait(child: subprocess.Popen, port: int, log: Path) -> None:
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        if child.poll() is not None:
+            raise BenchError(f"llama-server ended with {child.returncode}: {log.read_text()[-500:]}")
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            pass
+        time.sleep(0.1)
+    raise BenchError("llama-server is not ready after two minutes")
