@@ -57,22 +57,33 @@ class Setting:
         return f"-np {self.slots} {'-kvu' if self.unified else '-no-kvu'}"
 
 
-# What was best of -np 8, 16, 32, each with and without -kvu, on the machine named in the page; the
-# workload `settings` measures them all.
-BEST = {
-    "paper": Setting(16, False),
-    "verdict": Setting(16, False),
-    "plain": Setting(16, False),
-    "samples": Setting(16, False),
-}
+SETTINGS = [Setting(slots, unified) for slots in (8, 16, 32) for unified in (False, True)]
+# Taken where the workload `settings-…` has not been measured.
+USUAL = Setting(16, False)
 
 
-def works(bench: Bench) -> dict[str, Work]:
-    """The workloads, smaller ones with --quick."""
-    size = bench.size
+def best(name: str) -> Setting:
+    """The setting that was best when the workload's settings were measured."""
+    results = ROOT / "docs" / "benchmarks.json"
+    if not results.exists():
+        return USUAL
+    found = json.loads(results.read_text())["workloads"].get(f"settings-{name}", {"measures": []})
+    speeds = {measure["name"]: measure["median"] for measure in found["measures"]}
+    return max(SETTINGS, key=lambda setting: speeds.get(str(setting), 1.0 if setting == USUAL else 0.0))
+
+
+def works(bench: Bench, part: int = 1) -> dict[str, Work]:
+    """The workloads, smaller ones with --quick; or one part in so many of each."""
+
+    def size(whole: int, quick: int) -> int:
+        return max(1, bench.size(whole, quick) // part)
+
+    def tokens(whole: int, quick: int) -> int:
+        return bench.size(whole, quick)
+
     return {
         "paper": Work(
-            size(32, 4), 3072, ("--pack", PACKS / "paper-2k", "--rounds", 1, "--max-tokens", size(64, 16))
+            size(32, 4), 3072, ("--pack", PACKS / "paper-2k", "--rounds", 1, "--max-tokens", tokens(64, 16))
         ),
         "verdict": Work(
             size(32, 4),
@@ -81,12 +92,29 @@ def works(bench: Bench) -> dict[str, Work]:
             before=("--rounds", 0, "--max-tokens", 96),
         ),
         "plain": Work(
-            size(48, 8), 1024, ("--pack", PACKS / "plain", "--rounds", 1, "--max-tokens", size(64, 16))
+            size(48, 8), 1024, ("--pack", PACKS / "plain", "--rounds", 1, "--max-tokens", tokens(64, 16))
         ),
         "samples": Work(
-            size(8, 2), 1024, ("--rounds", 0, "--samples", size(8, 4), "--max-tokens", size(96, 16))
+            size(8, 2), 1024, ("--rounds", 0, "--samples", tokens(8, 4), "--max-tokens", tokens(96, 16))
         ),
     }
+
+
+def settings(name: str) -> None:
+    """Makes the workload that finds the best setting of a llama-server for another one."""
+
+    @workload(f"settings-{name}", f"half of `{name}` over a llama-server under six settings")
+    def measure(bench: Bench) -> Outcome:
+        work, measures = works(bench, 2)[name], []
+        for setting in SETTINGS:
+            with server(bench, work, setting) as url:
+                speed = Run(bench, work, setting.slots, url).speed
+            measures.append(Measure(str(setting), "chains/min", [speed]))
+        return Outcome(measures, {"server": command(bench, work, USUAL, 8080)})
+
+
+for _name in ("paper", "verdict", "plain", "samples"):
+    settings(_name)
 
 
 @workload("paper", "draft, critique and revision behind about 2,000 tokens of worked examples, 32 prompts")
@@ -101,8 +129,7 @@ def verdict(bench: Bench) -> Outcome:
 
 @workload("plain", "draft, critique and revision without anything shared, 48 prompts")
 def plain(bench: Bench) -> Outcome:
-    outcome = compare(bench, "plain", Target(">=", 1.1))
-    return outcome
+    return compare(bench, "plain", Target(">=", 1.1))
 
 
 @workload("samples", "8 drafts of each of 8 prompts")
@@ -110,26 +137,15 @@ def samples(bench: Bench) -> Outcome:
     return compare(bench, "samples", Target(">=", 1.2))
 
 
-@workload("settings", "each workload over a llama-server under six settings, half of it each")
-def settings(bench: Bench) -> Outcome:
-    measures = []
-    for name, work in works(bench).items():
-        for slots in (8, 16, 32):
-            for unified in (False, True):
-                setting = Setting(slots, unified)
-                with server(bench, work, setting) as url:
-                    done = Run(bench, work, setting.slots, url)
-                measures.append(Measure(f"{name}, {setting}", "chains/min", [done.speed]))
-    return Outcome(measures, {"server": command(bench, works(bench)["plain"], BEST["plain"], 8080)})
-
-
 class Run:
     """One run of amend: its speed and what it did."""
 
-    def __init__(self, bench: Bench, work: Work, parallel: int, url: str | None):
+    def __init__(self, bench: Bench, work: Work, parallel: int, url: str | None, api: str = "auto"):
         db = bench.folder / f"{time.monotonic_ns()}.db"
         # A model in this process is told what the server was told when it was started.
-        place = ["--endpoint", url] if url else ["--ctx-size", work.context, "--threads", THREADS]
+        place = ["--ctx-size", work.context, "--threads", THREADS]
+        if url:
+            place = ["--endpoint", url, "--endpoint-api", api]
         if work.before:
             bench.run(*work.command(parallel, work.before), *place, "--db", db)
         # Chains that fail for one reason fail for it on both sides, and are counted.
@@ -154,7 +170,7 @@ class Run:
 def compare(bench: Bench, name: str, target: Target) -> Outcome:
     """Chains per minute in this process over those of a llama-server, pair by pair. The server is started
     afresh for every run, as the program is, so that neither begins with what the last run left behind."""
-    work, setting = works(bench)[name], BEST[name]
+    work, setting = works(bench)[name], best(name)
     ours: list[Run] = []
     theirs: list[Run] = []
 
@@ -175,9 +191,19 @@ def compare(bench: Bench, name: str, target: Target) -> Outcome:
         Measure("llama-server", "chains/min", [run.speed for run in theirs]),
         Measure("in decode", "%", [100 * (run.decode or 0) / run.seconds for run in ours]),
     ]
+    notes = [f"amend: {run}" for run in ours] + [f"llama-server: {run}" for run in theirs]
     if name == "plain":
         measures.insert(1, ceiling(bench, work, setting.slots, ours))
-    notes = [f"amend: {run}" for run in ours] + [f"llama-server: {run}" for run in theirs]
+    if name == "verdict":
+        with server(bench, work, setting) as url:
+            chat = Run(bench, work, setting.slots, url, "openai")
+        values = [run.speed / chat.speed for run in ours]
+        measures.insert(1, Measure("amend over the same server by chat completions", "×", values))
+        notes += [
+            f"by chat completions: {chat}",
+            "The server's own protocol reads a verdict from one token. By chat completions, with a JSON schema and "
+            "logprobs, it writes the object up to the boolean.",
+        ]
     return Outcome(
         measures,
         {
