@@ -26,6 +26,9 @@ EIGHT = (
     "answer-the-question,plain-words,keep-people-safe,lawful-and-fair-means,equal-respect,"
     "protect-privacy,kind-tone,say-what-is-true"
 )
+# So small a model gives most violations about even odds. Above this threshold its verdicts are clean, so that
+# what is measured is verdicts, and the same ones on both sides.
+CLEAN = 0.9
 # Two runs do the same work when their steps are as many and their tokens differ by no more than this:
 # greedy replies change a little with the batch they are in.
 SAME_TOKENS = 0.05
@@ -88,7 +91,7 @@ def works(bench: Bench, part: int = 1) -> dict[str, Work]:
         "verdict": Work(
             size(32, 4),
             1024,
-            ("--rounds", 1, "--select", EIGHT, "--max-tokens", 96),
+            ("--rounds", 1, "--select", EIGHT, "--max-tokens", 96, "--threshold", CLEAN),
             before=("--rounds", 0, "--max-tokens", 96),
         ),
         "plain": Work(
