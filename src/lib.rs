@@ -14,9 +14,10 @@
 //! ```
 //!
 //! The modules in reading order: the domain ([`prompt`], [`constitution`], [`generation`],
-//! [`verdict`], [`chain`], [`digest`]) is plain data and rules, without input or output. The adapters
+//! [`verdict`], [`chain`], [`digest`], [`statistics`]) is plain data and rules, without input or output. The adapters
 //! ([`dataset`], [`template`], [`chat_template`], [`backend`]) bring prompts, templates and models in.
-//! The [`engine`] runs chains, the [`store`] keeps them, [`export`] writes datasets, and [`cli`] is
+//! The [`engine`] runs chains, the [`store`] keeps them, [`evaluation`] tests
+//! principles, [`export`] writes datasets, and [`cli`] is
 //! the only module that prints.
 
 pub mod backend;
@@ -27,9 +28,11 @@ pub mod constitution;
 pub mod dataset;
 pub mod digest;
 pub mod engine;
+pub mod evaluation;
 pub mod export;
 pub mod generation;
 pub mod prompt;
+pub mod statistics;
 pub mod store;
 pub mod template;
 pub mod verdict;

@@ -16,8 +16,9 @@ use crate::template::{CritiqueStyle, Vars};
 
 use super::Exit;
 use super::backend::Loaded;
-use super::job::{Job, NextPrompt};
+use super::job::{Input, Job};
 use super::progress::duration;
+use super::tasks::NextPrompt;
 
 /// Tokens that each request of the calibration writes.
 const CALIBRATION_TOKENS: u32 = 32;
@@ -81,7 +82,12 @@ fn forecast(job: &Job, backend: &dyn Backend) -> anyhow::Result<Forecast> {
         }
     }
     let chains = prompts * u64::from(job.args.chain.samples);
-    let per_chain = calls_per_chain(job);
+    let mut per_chain = calls_per_chain(job);
+    if let Input::Drafts(_) = job.input {
+        // A draft, which may be asked for twice.
+        per_chain.texts.0 -= 1;
+        per_chain.texts.1 -= 2;
+    }
     let calls = (
         per_chain.texts.0 + per_chain.verdicts.0,
         per_chain.texts.1 + per_chain.verdicts.1,
@@ -143,9 +149,11 @@ fn calls_per_chain(job: &Job) -> Calls {
     let all = asked.len() as u64;
     let rounds = u64::from(plan.rounds);
     let always = plan.revise == Revise::Always;
+    let never = plan.revise == Revise::Never;
     // Rounds over a list end with the first that changes nothing, so one round is the least there is.
     let (turns, sure) = match plan.select {
         Select::Sample => (rounds, rounds),
+        _ if never => (all * rounds.min(1), all * rounds.min(1)),
         _ => (rounds * all, all * rounds.min(1)),
     };
     let least_asked = if model == all {
@@ -156,12 +164,19 @@ fn calls_per_chain(job: &Job) -> Calls {
         model * rounds.min(1)
     };
     let most_asked = if model > 0 { turns } else { 0 };
-    let rechecks = if plan.recheck { turns.min(all) } else { 0 };
+    let rechecks = if plan.recheck && !never {
+        turns.min(all)
+    } else {
+        0
+    };
     let prose = plan.pack.critique == CritiqueStyle::Prose;
     let asks = if prose { 1 } else { 2 };
     // A verdict without a verified quote, and a draft without text, are asked for twice.
     Calls {
-        texts: (1 + if always { sure } else { 0 }, 2 + turns),
+        texts: (
+            1 + if always { sure } else { 0 },
+            2 + if never { 0 } else { turns },
+        ),
         verdicts: (least_asked, asks * most_asked + 2 * rechecks),
     }
 }

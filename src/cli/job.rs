@@ -2,6 +2,7 @@
 //! backend, prompts, and the configuration that tells the run apart.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 use clap::Args;
@@ -9,21 +10,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::backend::ModelIdentity;
-use crate::chain::{ChainId, ChainStart};
 use crate::constitution::{self, Constitution, Revise};
-use crate::dataset::{self, PromptReader, ReadOptions, Row, Skipped};
+use crate::dataset::{self, ReadOptions, Skipped};
 use crate::digest::Digest;
-use crate::engine::RecordError;
 use crate::engine::config::RunConfig;
 use crate::engine::machine::Plan;
 use crate::engine::policy::Select;
 use crate::generation::SamplingParams;
-use crate::prompt::Prompt;
 use crate::store::NewRun;
 use crate::template::{CritiqueStyle, Pack};
 
 use super::args::{ChainArgs, ModelArgs, PromptArgs, SamplingArgs, parse_limit};
+use super::drafts::{self, DraftInput, DraftTasks};
 use super::exit::usage;
+use super::tasks::{Chains, NextPrompt, Prompts, Tasks};
 
 /// Rounds, where neither command line nor pack nor constitution says how many.
 const DEFAULT_ROUNDS: u32 = 2;
@@ -32,7 +32,15 @@ const DEFAULT_ROUNDS: u32 = 2;
 #[derive(Clone, Debug, Args, Serialize, Deserialize)]
 pub struct JobArgs {
     /// The prompt file: .jsonl, .csv, .txt or .parquet
-    pub prompts: PathBuf,
+    pub prompts: Option<PathBuf>,
+    /// Take prompts and drafts from this run, and write no drafts: its id, or the beginning of it
+    #[arg(
+        long,
+        value_name = "RUN",
+        conflicts_with_all = ["prompts", "samples", "prompt_field", "limit", "keep_duplicates", "strict"]
+    )]
+    #[serde(default)]
+    pub drafts_from: Option<String>,
     #[command(flatten)]
     #[serde(flatten)]
     pub chain: ChainArgs,
@@ -53,37 +61,96 @@ pub struct Job {
     pub args: JobArgs,
     /// What every chain follows.
     pub plan: Plan,
-    /// Digest of the prompt file.
-    pub prompts_digest: Digest,
+    /// Where prompts come from.
+    pub input: Input,
+}
+
+/// Where prompts come from.
+pub enum Input {
+    /// A prompt file.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// Its digest.
+        digest: Digest,
+    },
+    /// The drafts of a stored run.
+    Drafts(Box<DraftInput>),
 }
 
 impl Job {
     /// Reads and checks everything that needs no model. Every error is one of usage or input.
-    pub fn prepare(args: JobArgs) -> anyhow::Result<Self> {
-        if args.prompts.to_str().is_none() {
+    pub fn prepare(args: JobArgs, db: &Path) -> anyhow::Result<Self> {
+        if let Some(path) = args.prompts.as_ref().filter(|path| path.to_str().is_none()) {
             bail!(usage(anyhow!(
                 "{}: the path is not UTF-8; rename the file",
-                args.prompts.display()
+                path.display()
             )));
         }
-        let args = absolute(args);
-        let prompts_digest = dataset::digest(&args.prompts).map_err(usage)?;
+        let mut args = absolute(args);
+        let input = match (&args.drafts_from, &args.prompts) {
+            (Some(run), _) => {
+                let input = DraftInput::open(db, run)?;
+                // The whole id: another run may begin alike by the time that this one is resumed.
+                args.drafts_from = Some(input.drafts.run_id.clone());
+                Input::Drafts(Box::new(input))
+            }
+            (None, Some(path)) => Input::File {
+                digest: dataset::digest(path).map_err(usage)?,
+                path: path.clone(),
+            },
+            (None, None) => bail!(usage(anyhow!(
+                "there is nothing to respond to; name a prompt file, or a run with --drafts-from"
+            ))),
+        };
         let constitution = constitution::load(&args.chain.constitution)
             .map_err(usage)?
             .resolved
             .constitution;
         let pack = Pack::load(&args.chain.pack).map_err(usage)?;
         let plan = plan(&args, constitution, pack).map_err(usage)?;
-        Ok(Self {
-            args,
-            plan,
-            prompts_digest,
+        Ok(Self { args, plan, input })
+    }
+
+    /// Every prompt that the run takes, rows that cannot be used among them; those of drafts once a draft.
+    pub fn prompts(
+        &self,
+    ) -> anyhow::Result<Box<dyn Iterator<Item = anyhow::Result<NextPrompt>> + Send>> {
+        match &self.input {
+            Input::File { path, .. } => Ok(Box::new(self.read(path)?)),
+            Input::Drafts(input) => {
+                let prompts = (0..).zip(drafts::prompts(input)?);
+                Ok(Box::new(prompts.map(|(number, prompt)| {
+                    Ok(NextPrompt::Prompt(number, prompt?))
+                })))
+            }
+        }
+    }
+
+    /// The chains of the run. `report` hears of rows that cannot be used.
+    pub fn tasks<'a>(
+        &self,
+        run_id: &str,
+        report: impl FnMut(&Skipped) + 'a,
+    ) -> anyhow::Result<Tasks<'a>> {
+        let plan = Arc::new(self.plan.clone());
+        let samples = self.args.chain.samples;
+        Ok(match &self.input {
+            Input::File { path, .. } => {
+                let chains = Chains::new(self.read(path)?, run_id, samples, plan, report);
+                Tasks::File(Box::new(chains))
+            }
+            Input::Drafts(input) => Tasks::Drafts(DraftTasks {
+                drafts: input.iter()?,
+                run_id: run_id.to_owned(),
+                plan,
+            }),
         })
     }
 
-    /// The prompts that the run takes, from the start of the file.
-    pub fn prompts(&self) -> anyhow::Result<Prompts> {
-        let reader = dataset::open(&self.args.prompts, &self.read_options()).map_err(usage)?;
+    /// The prompt file, from its start.
+    fn read(&self, path: &Path) -> anyhow::Result<Prompts> {
+        let reader = dataset::open(path, &self.read_options()).map_err(usage)?;
         // The limit was parsed when the options were.
         let range = self
             .args
@@ -91,11 +158,15 @@ impl Job {
             .limit
             .as_deref()
             .and_then(|l| parse_limit(l).ok());
-        Ok(Prompts {
-            reader,
-            range: range.unwrap_or(0..u64::MAX),
-            index: 0,
-        })
+        Ok(Prompts::new(reader, range.unwrap_or(0..u64::MAX)))
+    }
+
+    /// The prompt file as it was named, also where only its drafts are taken.
+    pub fn prompts_path(&self) -> String {
+        match &self.input {
+            Input::File { path, .. } => path.display().to_string(),
+            Input::Drafts(input) => input.prompts_path.clone(),
+        }
     }
 
     fn read_options(&self) -> ReadOptions {
@@ -110,12 +181,13 @@ impl Job {
     /// The configuration that decides the results, with the given model.
     pub fn config(&self, model: &ModelIdentity) -> RunConfig {
         let plan = &self.plan;
-        RunConfig {
-            prompts: self.prompts_digest.clone(),
-            prompts_kind: extension(&self.args.prompts),
-            prompt_field: self.args.reading.prompt_field.clone(),
-            limit: self.args.reading.limit.clone(),
-            keep_duplicates: self.args.reading.keep_duplicates,
+        let reading = &self.args.reading;
+        let from_file = RunConfig {
+            prompts: self.prompts_digest(),
+            prompts_kind: extension(Path::new(&self.prompts_path())),
+            prompt_field: reading.prompt_field.clone(),
+            limit: reading.limit.clone(),
+            keep_duplicates: reading.keep_duplicates,
             constitution: plan.constitution.digest(),
             pack: plan.pack.digest(),
             model: model.digest.clone(),
@@ -129,6 +201,26 @@ impl Job {
             threshold: plan.threshold,
             sampling: plan.sampling.clone(),
             deterministic: self.args.chain.deterministic,
+            drafts: None,
+        };
+        match &self.input {
+            Input::File { .. } => from_file,
+            // Which prompts there are was decided by the run that wrote the drafts.
+            Input::Drafts(input) => RunConfig {
+                prompt_field: input.config.prompt_field.clone(),
+                limit: input.config.limit.clone(),
+                keep_duplicates: input.config.keep_duplicates,
+                samples: input.config.samples,
+                drafts: Some(input.identity()),
+                ..from_file
+            },
+        }
+    }
+
+    fn prompts_digest(&self) -> Digest {
+        match &self.input {
+            Input::File { digest, .. } => digest.clone(),
+            Input::Drafts(input) => input.config.prompts.clone(),
         }
     }
 
@@ -143,8 +235,8 @@ impl Job {
             pack_text: self.plan.pack.text().to_owned(),
             pack_digest: self.plan.pack.digest(),
             model: model.clone(),
-            prompts_path: self.args.prompts.display().to_string(),
-            prompts_digest: self.prompts_digest.clone(),
+            prompts_path: self.prompts_path(),
+            prompts_digest: self.prompts_digest(),
             versions: versions(),
             execution: serde_json::to_value(&self.args)?,
         })
@@ -158,7 +250,8 @@ fn extension(path: &Path) -> String {
         .unwrap_or_default()
 }
 
-fn versions() -> Value {
+/// Versions of this program and of what it runs models with.
+pub fn versions() -> Value {
     json!({ "amend": env!("CARGO_PKG_VERSION"), "llama-cpp-2": "0.1.160" })
 }
 
@@ -170,7 +263,7 @@ fn absolute(mut args: JobArgs) -> JobArgs {
         true => full(Path::new(text)).display().to_string(),
         false => text.to_owned(),
     };
-    args.prompts = full(&args.prompts);
+    args.prompts = args.prompts.as_deref().map(full);
     args.chain.constitution = file(&args.chain.constitution, false);
     let pack = &args.chain.pack;
     args.chain.pack = file(pack, Pack::builtin_names().any(|name| name == pack));
@@ -213,7 +306,10 @@ fn plan(args: &JobArgs, constitution: Constitution, pack: Pack) -> anyhow::Resul
         pack,
     };
     if let Select::Ids(ids) = &plan.select {
-        check_ids(ids, &plan.constitution)?;
+        if ids.is_empty() {
+            bail!("--select names no principle; use `sample`, `all`, or ids separated by commas");
+        }
+        check_ids("--select", ids, &plan.constitution)?;
     }
     let drawable = plan.constitution.active().iter().any(|p| p.weight > 0.0);
     if plan.select == Select::Sample && plan.rounds > 0 && !drawable {
@@ -231,7 +327,8 @@ fn plan(args: &JobArgs, constitution: Constitution, pack: Pack) -> anyhow::Resul
     Ok(plan)
 }
 
-fn sampling(args: &SamplingArgs, pack: &Pack) -> SamplingParams {
+/// Sampling settings: command line before pack before program.
+pub fn sampling(args: &SamplingArgs, pack: &Pack) -> SamplingParams {
     let (base, pack) = (SamplingParams::default(), &pack.defaults.sampling);
     SamplingParams {
         temperature: args.temp.or(pack.temperature).unwrap_or(base.temperature),
@@ -245,10 +342,8 @@ fn sampling(args: &SamplingArgs, pack: &Pack) -> SamplingParams {
     }
 }
 
-fn check_ids(ids: &[String], constitution: &Constitution) -> anyhow::Result<()> {
-    if ids.is_empty() {
-        bail!("--select names no principle; use `sample`, `all`, or ids separated by commas");
-    }
+/// Refuses ids that the constitution does not have. `option` is what named them.
+pub fn check_ids(option: &str, ids: &[String], constitution: &Constitution) -> anyhow::Result<()> {
     for id in ids {
         if constitution.principle(id).is_none() {
             let near = constitution
@@ -258,127 +353,13 @@ fn check_ids(ids: &[String], constitution: &Constitution) -> anyhow::Result<()> 
                 .max_by(|a, b| a.0.total_cmp(&b.0))
                 .map(|(_, id)| format!("; did you mean `{id}`?"));
             bail!(
-                "--select: the constitution `{}` has no principle `{id}`{}",
+                "{option}: the constitution `{}` has no principle `{id}`{}",
                 constitution.name,
                 near.unwrap_or_default()
             );
         }
     }
     Ok(())
-}
-
-/// The prompts of a run, in the order of the file, rows that cannot be used among them.
-pub struct Prompts {
-    reader: PromptReader,
-    range: std::ops::Range<u64>,
-    index: u64,
-}
-
-/// A prompt with its number, or a row that cannot be used.
-pub enum NextPrompt {
-    /// The number counts usable prompts of the file from 0.
-    Prompt(u64, Prompt),
-    /// Reported, counted, and left out.
-    Skipped(Skipped),
-}
-
-impl Prompts {
-    /// The counts of the file so far.
-    pub fn counts(&self) -> dataset::Counts {
-        self.reader.counts()
-    }
-}
-
-impl Iterator for Prompts {
-    type Item = anyhow::Result<NextPrompt>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if self.index >= self.range.end {
-                return None;
-            }
-            return Some(match self.reader.next() {
-                Some(Ok(Row::Prompt(prompt))) => {
-                    let number = self.index;
-                    self.index += 1;
-                    if number < self.range.start {
-                        continue;
-                    }
-                    Ok(NextPrompt::Prompt(number, prompt))
-                }
-                Some(Ok(Row::Skipped(row))) => Ok(NextPrompt::Skipped(row)),
-                Some(Err(error)) => Err(usage(error)),
-                // What the reader knows of its rows decides whether the end is an error.
-                None => match self.reader.require_rows() {
-                    Ok(()) => return None,
-                    Err(error) => {
-                        self.range.end = 0;
-                        Err(usage(error))
-                    }
-                },
-            });
-        }
-    }
-}
-
-/// The chains of a run: every prompt, `samples` times.
-pub struct Chains<'a> {
-    prompts: Prompts,
-    run_id: String,
-    samples: u32,
-    current: Option<(u64, Prompt)>,
-    sample: u32,
-    report: Box<dyn FnMut(&Skipped) + 'a>,
-}
-
-impl<'a> Chains<'a> {
-    /// The chains of a run. `report` hears of rows that cannot be used.
-    pub fn new(
-        prompts: Prompts,
-        run_id: &str,
-        samples: u32,
-        report: impl FnMut(&Skipped) + 'a,
-    ) -> Self {
-        Self {
-            prompts,
-            run_id: run_id.to_owned(),
-            samples,
-            current: None,
-            sample: 0,
-            report: Box::new(report),
-        }
-    }
-
-    /// The counts of the prompt file so far.
-    pub fn counts(&self) -> dataset::Counts {
-        self.prompts.counts()
-    }
-}
-
-impl Iterator for Chains<'_> {
-    type Item = Result<ChainStart, RecordError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while self.current.is_none() || self.sample >= self.samples {
-            match self.prompts.next()? {
-                Ok(NextPrompt::Prompt(number, prompt)) => {
-                    self.current = Some((number, prompt));
-                    self.sample = 0;
-                }
-                Ok(NextPrompt::Skipped(row)) => (self.report)(&row),
-                Err(error) => return Some(Err(error.into())),
-            }
-        }
-        let (number, prompt) = self.current.as_ref()?;
-        let sample = self.sample;
-        self.sample += 1;
-        Some(Ok(ChainStart {
-            id: ChainId::new(&self.run_id, &prompt.id, sample),
-            position: number * u64::from(self.samples) + u64::from(sample),
-            prompt: prompt.clone(),
-            sample,
-        }))
-    }
 }
 
 /// The options of a stored run.

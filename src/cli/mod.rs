@@ -2,8 +2,10 @@
 
 mod args;
 mod backend;
+mod compare;
 mod constitution;
 mod diff;
+mod drafts;
 mod dry_run;
 mod endpoint;
 mod exit;
@@ -17,7 +19,9 @@ mod run;
 mod runs;
 mod shell;
 mod show;
+mod signals;
 mod stats;
+mod tasks;
 mod text;
 
 use std::path::PathBuf;
@@ -71,10 +75,12 @@ enum Command {
     Show(show::Args),
     /// Figures per principle and per run
     Stats(stats::Args),
-    /// Write a fine-tuning dataset
-    Export(export::Args),
+    /// Compare two runs over the same prompts, chain by chain
+    Compare(compare::Args),
     /// Write, check, test and compare constitutions
     Constitution(constitution::Args),
+    /// Write a fine-tuning dataset
+    Export(export::Args),
     /// Inspect and fetch models
     Model(model::Args),
     /// Print the text that a model would see
@@ -107,8 +113,9 @@ impl Cli {
             Command::Ls(args) => ls::run(args),
             Command::Show(args) => show::run(args),
             Command::Stats(args) => stats::run(args),
-            Command::Export(args) => export::run(args),
+            Command::Compare(args) => compare::run(args),
             Command::Constitution(args) => constitution::run(args),
+            Command::Export(args) => export::run(args),
             Command::Model(args) => model::run(args),
             Command::Render(args) => render::run(args),
             Command::Completions(args) => shell::completions(args),

@@ -1,13 +1,10 @@
 //! `amend run` and `amend resume`.
 
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use crate::backend::BackendError;
 use crate::engine::config::{RunConfig, differences};
@@ -18,8 +15,10 @@ use super::args::parse_limit;
 use super::backend::{self, Loaded};
 use super::dry_run;
 use super::exit::{say, usage};
-use super::job::{Chains, Job, JobArgs, NextPrompt, Prompts, stored_args};
+use super::job::{Input, Job, JobArgs, stored_args};
 use super::progress::{Progress, duration};
+use super::signals;
+use super::tasks::NextPrompt;
 use super::{DbArg, Exit};
 
 /// Rows that cannot be used are named one by one up to here, and counted beyond.
@@ -34,6 +33,7 @@ Examples:
   amend run prompts.jsonl --pack paper --samples 2 --limit 100
   amend run prompts.jsonl --select say-what-is-true,admit-uncertainty --recheck --dry-run
   amend run prompts.jsonl --endpoint http://127.0.0.1:8080 --parallel 16
+  amend run --drafts-from 3k9 -c other.yaml    another constitution on the drafts of a run
 
 The same command again, or `amend resume`, continues an interrupted run.")]
 pub struct RunArgs {
@@ -86,7 +86,7 @@ pub struct ResumeArgs {
 
 /// Runs `amend run`.
 pub fn run(args: RunArgs) -> anyhow::Result<Exit> {
-    let job = Job::prepare(args.job)?;
+    let job = Job::prepare(args.job, &args.db.db)?;
     require_prompt(job.prompts()?)?;
     if args.dry_run {
         let loaded = backend::load(&job.args.model, job.args.chain.deterministic)?;
@@ -149,7 +149,7 @@ pub fn resume(args: ResumeArgs) -> anyhow::Result<Exit> {
     if args.endpoint.is_some() {
         job_args.model.endpoint.endpoint.clone_from(&args.endpoint);
     }
-    let job = Job::prepare(job_args)
+    let job = Job::prepare(job_args, &args.db.db)
         .with_context(|| format!("run {} cannot be continued", row.run_id))?;
     let mut writer = open(&args.db)?;
     let loaded = backend::load(&job.args.model, job.args.chain.deterministic)?;
@@ -187,7 +187,7 @@ pub fn store_error(error: crate::store::StoreError) -> anyhow::Error {
 }
 
 /// Reads up to the first usable prompt, so that a file without one is refused before anything is made.
-fn require_prompt(prompts: Prompts) -> anyhow::Result<()> {
+fn require_prompt(prompts: impl Iterator<Item = anyhow::Result<NextPrompt>>) -> anyhow::Result<()> {
     for prompt in prompts {
         if let NextPrompt::Prompt(..) = prompt? {
             return Ok(());
@@ -215,7 +215,11 @@ fn pick(store: &Store, args: &ResumeArgs) -> anyhow::Result<Option<RunRow>> {
 /// person most likely means to continue.
 fn refuse_other(db: &DbArg, job: &Job, config: &RunConfig) -> anyhow::Result<()> {
     let store = Store::open_read(&db.db).map_err(store_error)?;
-    let path = job.args.prompts.display().to_string();
+    let path = job.prompts_path();
+    let source = match &job.input {
+        Input::File { .. } => None,
+        Input::Drafts(input) => Some(&input.drafts.run_id),
+    };
     let (id, now) = (config.run_id(), serde_json::to_value(config)?);
     let runs = store.runs().map_err(store_error)?;
     // The very same run is continued, whatever else there is.
@@ -225,6 +229,8 @@ fn refuse_other(db: &DbArg, job: &Job, config: &RunConfig) -> anyhow::Result<()>
     let other = runs
         .iter()
         .rev()
+        // The run that wrote the drafts may go on later.
+        .filter(|run| Some(&run.run_id) != source)
         .find(|run| run.state != RunState::Done && run.prompts_path == path);
     let Some(other) = other else { return Ok(()) };
     let stored = store.run(&other.run_id).map_err(store_error)?;
@@ -283,15 +289,24 @@ fn execute(
     let progress = Progress::start(json)?;
     count_chains(job, progress.total());
     let resume = resume_command(&id, db, retry_failed);
-    let interrupted = interrupt(&resume)?;
+    let interrupted = signals::interruption(
+        "finishing the steps in flight; press Ctrl-C again to leave at once",
+        &format!("left at once; continue with: {resume}"),
+    )?;
     let named = AtomicU32::new(0);
-    let mut chains = Chains::new(job.prompts()?, &id, config.samples, |row| {
-        match named.fetch_add(1, Ordering::Relaxed) {
-            n if n < NAMED_ROWS => progress.say(&format!("skipped: {row}")),
-            NAMED_ROWS => progress.say("skipped: more rows, which are only counted from here on"),
-            _ => {}
-        }
-    });
+    if let Input::Drafts(input) = &job.input
+        && input.drafts.without > 0
+    {
+        progress.say(&format!(
+            "left out: {} chains of run {} have no draft",
+            input.drafts.without, input.drafts.run_id
+        ));
+    }
+    let mut chains = job.tasks(&id, |row| match named.fetch_add(1, Ordering::Relaxed) {
+        n if n < NAMED_ROWS => progress.say(&format!("skipped: {row}")),
+        NAMED_ROWS => progress.say("skipped: more rows, which are only counted from here on"),
+        _ => {}
+    })?;
     let options = EngineOptions {
         parallel: loaded.backend().parallelism(),
         retry_failed,
@@ -299,7 +314,6 @@ fn execute(
     let outcome = engine::run(
         loaded.backend(),
         writer,
-        &Arc::new(job.plan.clone()),
         &mut chains,
         options,
         &interrupted,
@@ -362,26 +376,6 @@ fn count_chains(job: &Job, total: impl Fn(u64) + Send + 'static) {
             .count() as u64;
         total(count.min(limit.map_or(u64::MAX, |range| range.end - range.start)) * samples);
     });
-}
-
-/// Sets the returned flag at the first Ctrl-C or SIGTERM, and leaves at the second.
-fn interrupt(resume: &str) -> anyhow::Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    let (theirs, resume) = (Arc::clone(&flag), resume.to_owned());
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            for _ in signals.forever() {
-                if theirs.swap(true, Ordering::Relaxed) {
-                    say(&format!("\nleft at once; continue with: {resume}"));
-                    // Without destructors: the inference thread is inside llama.cpp.
-                    signal_hook::low_level::exit(i32::from(Exit::Interrupted.code()));
-                }
-                say("\nfinishing the steps in flight; press Ctrl-C again to leave at once");
-            }
-        })?;
-    Ok(flag)
 }
 
 /// The command that continues a run, ready to be pasted into a shell.

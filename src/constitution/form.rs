@@ -106,7 +106,7 @@ const DEFAULTS: &[Key] = &[
     ),
     may(
         "revise",
-        Kind::OneOf(&["when-violated", "always"]),
+        Kind::OneOf(&["when-violated", "always", "never"]),
         "When a critique is followed by a revision.",
     ),
 ];

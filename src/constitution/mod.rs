@@ -107,6 +107,8 @@ pub enum Revise {
     WhenViolated,
     /// After every critique.
     Always,
+    /// Not at all: responses are only judged.
+    Never,
 }
 
 /// One principle.

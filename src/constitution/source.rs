@@ -26,9 +26,19 @@ pub struct Shipped {
 /// The constitutions that travel inside the program.
 pub const SHIPPED: &[Shipped] = &[
     Shipped {
+        name: "children",
+        path: "constitutions/children.yaml",
+        text: include_str!("../../constitutions/children.yaml"),
+    },
+    Shipped {
         name: "hhh",
         path: "constitutions/hhh.yaml",
         text: include_str!("../../constitutions/hhh.yaml"),
+    },
+    Shipped {
+        name: "honesty",
+        path: "constitutions/honesty.yaml",
+        text: include_str!("../../constitutions/honesty.yaml"),
     },
     Shipped {
         name: "minimal",
@@ -39,6 +49,11 @@ pub const SHIPPED: &[Shipped] = &[
         name: "plain-style",
         path: "constitutions/plain-style.yaml",
         text: include_str!("../../constitutions/plain-style.yaml"),
+    },
+    Shipped {
+        name: "support-desk",
+        path: "constitutions/support-desk.yaml",
+        text: include_str!("../../constitutions/support-desk.yaml"),
     },
 ];
 

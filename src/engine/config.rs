@@ -50,6 +50,18 @@ pub struct RunConfig {
     pub sampling: SamplingParams,
     /// Whether results are independent of batch size, order and interruption.
     pub deterministic: bool,
+    /// The drafts that stand in for the model's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drafts: Option<DraftsConfig>,
+}
+
+/// Drafts of another run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DraftsConfig {
+    /// The run that wrote them.
+    pub run: String,
+    /// Digest of all prompts and drafts, in order.
+    pub digest: Digest,
 }
 
 impl RunConfig {

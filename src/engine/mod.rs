@@ -8,6 +8,7 @@ pub mod config;
 pub mod event;
 mod faults;
 pub mod machine;
+pub mod memory;
 pub mod policy;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -111,13 +112,23 @@ pub struct EngineOptions {
     pub retry_failed: bool,
 }
 
-/// Runs every chain of `chains` to its end, or until `interrupted` is set: then nothing new is asked,
-/// and what is in flight is recorded when it comes.
+/// A chain to run.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// What it follows.
+    pub plan: Arc<Plan>,
+    /// What it is about.
+    pub start: ChainStart,
+    /// Its draft, where that was written before; else the model writes it.
+    pub draft: Option<Step>,
+}
+
+/// Runs every task to its end, or until `interrupted` is set: then nothing new is asked, and what is in
+/// flight is recorded when it comes.
 pub fn run(
     backend: &dyn Backend,
     recorder: &mut dyn Recorder,
-    plan: &Arc<Plan>,
-    chains: &mut dyn Iterator<Item = Result<ChainStart, RecordError>>,
+    tasks: &mut dyn Iterator<Item = Result<Task, RecordError>>,
     options: EngineOptions,
     interrupted: &AtomicBool,
     watch: &mut dyn FnMut(Event<'_>),
@@ -126,7 +137,6 @@ pub fn run(
     let mut engine = Engine {
         backend,
         recorder,
-        plan,
         options,
         interrupted,
         watch,
@@ -137,7 +147,7 @@ pub fn run(
         interrupted_at: None,
         summary: Summary::default(),
     };
-    engine.run(chains, &replies)
+    engine.run(tasks, &replies)
 }
 
 /// How often the engine looks whether it was interrupted while it waits for a reply.
@@ -157,7 +167,6 @@ struct Flight {
 struct Engine<'a> {
     backend: &'a dyn Backend,
     recorder: &'a mut dyn Recorder,
-    plan: &'a Arc<Plan>,
     options: EngineOptions,
     interrupted: &'a AtomicBool,
     watch: &'a mut dyn FnMut(Event<'_>),
@@ -173,11 +182,11 @@ struct Engine<'a> {
 impl Engine<'_> {
     fn run(
         &mut self,
-        chains: &mut dyn Iterator<Item = Result<ChainStart, RecordError>>,
+        tasks: &mut dyn Iterator<Item = Result<Task, RecordError>>,
         replies: &Receiver<TicketReply>,
     ) -> Result<Summary, EngineError> {
         loop {
-            self.admit(chains)?;
+            self.admit(tasks)?;
             self.submit()?;
             if self.flights.is_empty() {
                 break;
@@ -217,20 +226,21 @@ impl Engine<'_> {
     /// Begins chains until enough are in flight.
     fn admit(
         &mut self,
-        chains: &mut dyn Iterator<Item = Result<ChainStart, RecordError>>,
+        tasks: &mut dyn Iterator<Item = Result<Task, RecordError>>,
     ) -> Result<(), EngineError> {
         while self.flights.len() + self.ready.len() < self.options.parallel.max(1)
             && !self.interrupted()
         {
-            let Some(chain) = chains.next() else {
+            let Some(task) = tasks.next() else {
                 return Ok(());
             };
-            self.begin(chain.map_err(EngineError::Prompts)?)?;
+            self.begin(task.map_err(EngineError::Prompts)?)?;
         }
         Ok(())
     }
 
-    fn begin(&mut self, start: ChainStart) -> Result<(), EngineError> {
+    fn begin(&mut self, task: Task) -> Result<(), EngineError> {
+        let Task { plan, start, draft } = task;
         let status = self
             .recorder
             .status(&start.id)
@@ -252,10 +262,11 @@ impl Engine<'_> {
             .begin_chain(&start)
             .map_err(EngineError::Store)?;
         (self.watch)(Event::ChainBegun(&start));
-        self.drive(
-            ChainMachine::new(Arc::clone(self.plan), start),
-            status.is_some(),
-        )
+        let machine = match draft {
+            Some(draft) => ChainMachine::with_draft(plan, start, draft),
+            None => ChainMachine::new(plan, start),
+        };
+        self.drive(machine, status.is_some())
     }
 
     /// Takes a chain as far as it goes without asking the model.

@@ -6,16 +6,20 @@
 
 mod content;
 mod detail;
+mod drafts;
 mod error;
 mod filter;
 mod filter_key;
 mod filter_sql;
 mod lock;
 mod open;
+mod pairs;
 mod query;
 mod read;
 mod rows;
 mod stats;
+mod test_runs;
+mod traces;
 mod writer;
 
 #[cfg(test)]
@@ -24,6 +28,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use drafts::{Draft, Drafts};
 pub use error::StoreError;
 pub use filter::{Filter, FilterError};
 pub use lock::RunLock;
@@ -32,6 +37,7 @@ pub use rows::{
     CallDetail, ChainDetail, ChainRow, ChainState, NameCount, PrincipleStats, RunDetail, RunRow,
     RunStats, StepDetail,
 };
+pub use test_runs::{NewTestRun, TestHistory};
 pub use writer::Writer;
 
 use crate::constitution::Constitution;

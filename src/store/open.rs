@@ -17,7 +17,10 @@ const APPLICATION_ID: i64 = 0x616d_6e64;
 const BUSY: Duration = Duration::from_secs(20);
 
 /// The migrations in the order in which they are applied; `user_version` counts them.
-const SCHEMA: &[M<'static>] = &[M::up(include_str!("schema/0001_store.sql"))];
+const SCHEMA: &[M<'static>] = &[
+    M::up(include_str!("schema/0001_store.sql")),
+    M::up(include_str!("schema/0002_test_runs.sql")),
+];
 
 /// What a database file holds.
 #[derive(Debug, PartialEq)]

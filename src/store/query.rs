@@ -91,7 +91,12 @@ impl Store {
         Err(self.unknown(what, prefix, hint))
     }
 
-    fn unknown(&self, what: &'static str, id: &str, hint: impl Into<String>) -> StoreError {
+    pub(super) fn unknown(
+        &self,
+        what: &'static str,
+        id: &str,
+        hint: impl Into<String>,
+    ) -> StoreError {
         StoreError::Unknown {
             what,
             id: id.to_owned(),
@@ -192,7 +197,7 @@ impl Store {
         })
     }
 
-    fn read<T>(
+    pub(super) fn read<T>(
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
@@ -200,7 +205,7 @@ impl Store {
     }
 
     /// Several reads that see the store at one moment. Nested calls see the outermost one's.
-    fn snapshot<T>(
+    pub(super) fn snapshot<T>(
         &self,
         read: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
@@ -255,7 +260,7 @@ const CHAIN_BY_ID: &str =
     violated_principles, flags, steps, prompt_tokens, cached_tokens, tokens, error
     FROM v_chains WHERE chain_id = ?1";
 
-fn chain_by_id(conn: &Connection, id: &str) -> rusqlite::Result<ChainRow> {
+pub(super) fn chain_by_id(conn: &Connection, id: &str) -> rusqlite::Result<ChainRow> {
     conn.prepare_cached(CHAIN_BY_ID)?.query_row([id], |row| {
         Ok(ChainRow {
             chain_id: row.get(0)?,

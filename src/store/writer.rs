@@ -21,7 +21,7 @@ pub struct Writer {
     pub(super) conn: Connection,
     path: PathBuf,
     run: Option<i64>,
-    prefixes: RefCell<Prefixes>,
+    pub(super) prefixes: RefCell<Prefixes>,
     /// Up to when the run's active time has been counted.
     counted: Instant,
 }
@@ -107,7 +107,7 @@ impl Writer {
     }
 
     /// Writes inside the open transaction, and opens one when there is none.
-    fn write<T>(
+    pub(super) fn write<T>(
         &self,
         write: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
@@ -122,7 +122,7 @@ impl Writer {
         .inspect_err(|_| self.prefixes.borrow_mut().clear())
     }
 
-    fn flush(&mut self) -> Result<(), StoreError> {
+    pub(super) fn flush(&mut self) -> Result<(), StoreError> {
         if self.conn.is_autocommit() {
             return Ok(());
         }
@@ -198,7 +198,7 @@ impl Recorder for Writer {
     }
 }
 
-fn timestamp() -> String {
+pub(super) fn timestamp() -> String {
     jiff::Timestamp::now()
         .strftime("%Y-%m-%dT%H:%M:%SZ")
         .to_string()

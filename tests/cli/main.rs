@@ -3,7 +3,9 @@
 
 mod bad_input;
 mod builder;
+mod comparing;
 mod constitution;
 mod kill;
+mod principle_tests;
 mod real_model;
 mod scripted;

@@ -241,3 +241,79 @@ fn model_info_tells_what_the_model_is() {
         assert!(info.contains(text), "no {text} in\n{info}");
     }
 }
+
+#[test]
+fn principles_are_tested_and_tried() {
+    let place = place();
+    let test = || {
+        let args = ["constitution", "test", "minimal", "--format", "json"];
+        let args = [&args[..], &["--max-tokens", "32"]].concat();
+        let out = place.amend(&args).success().stdout;
+        serde_json::from_str::<serde_json::Value>(&out).unwrap()
+    };
+    let report = test();
+    let overall = &report["overall"];
+    assert_eq!(
+        (&overall["tests"], &overall["errors"]),
+        (&12.into(), &0.into())
+    );
+    let results: Vec<_> = report["principles"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|p| p["results"].as_array().unwrap())
+        .collect();
+    assert_eq!(results.len(), 12);
+    let mut correct = 0;
+    for result in &results {
+        let p = result["verdict"]["probability"].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&p));
+        let violated = result["verdict"]["violated"].as_bool().unwrap();
+        assert_eq!(violated, p >= 0.5, "read, not drawn");
+        correct += u64::from(violated == (result["expected"] == "violation"));
+    }
+    assert_eq!(overall["correct"], correct);
+    let low = overall["interval"]["low"].as_f64().unwrap();
+    assert_eq!(
+        overall["better_than_chance"],
+        low > 0.5,
+        "half of the tests violate"
+    );
+    let calls = &report["calls"];
+    assert!(calls["made"].as_u64().unwrap() >= 12, "{calls}");
+    assert!(calls["cached_tokens"].as_u64().unwrap() > 0, "{calls}");
+    // The store has the replies, so nothing is asked again, and nothing comes out otherwise.
+    let again = test();
+    assert_eq!(again["calls"]["made"], 0);
+    assert_eq!(again["principles"], report["principles"]);
+
+    let args = ["constitution", "try", "minimal", "--principle", "helpful"];
+    let mut child = place
+        .command([&args[..], &["--max-tokens", "24"]].concat())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut stdin, b"What is rain?\nWhat is snow?\n").unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{shown}");
+    assert_eq!(
+        shown
+            .lines()
+            .filter(|line| line.starts_with("draft"))
+            .count(),
+        2,
+        "{shown}"
+    );
+    assert_eq!(
+        shown
+            .lines()
+            .filter(|line| line.starts_with("critique"))
+            .count(),
+        2,
+        "{shown}"
+    );
+}

@@ -1,5 +1,6 @@
 //! `amend constitution`: writing, checking and comparing constitutions.
 
+mod coverage;
 mod diff;
 mod export;
 mod fmt;
@@ -8,6 +9,10 @@ mod lint;
 mod new;
 mod schema;
 mod show;
+mod stress;
+mod test;
+mod trial;
+mod try_out;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -26,6 +31,7 @@ use crate::constitution::MAX_BYTES;
 Examples:
   amend constitution new house-style      write a commented starter file
   amend constitution lint house-style.yaml
+  amend constitution test house-style.yaml
   amend constitution schema > schema.json for editors that check YAML")]
 pub struct Args {
     #[command(subcommand)]
@@ -50,6 +56,14 @@ enum Command {
     Export(export::Args),
     /// Print the JSON Schema of constitution files
     Schema(schema::Args),
+    /// Run the tests of principles and report how well the model judges
+    Test(Box<test::Args>),
+    /// Try one principle on a prompt: verdict, critique, revision
+    Try(Box<try_out::Args>),
+    /// Look for principles that pull apart
+    Stress(Box<stress::Args>),
+    /// What the principles did in runs: which fire, which never do, which undo each other
+    Coverage(coverage::Args),
 }
 
 /// Runs the command.
@@ -63,6 +77,10 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         Command::Import(args) => import::run(args),
         Command::Export(args) => export::run(args),
         Command::Schema(args) => schema::run(args),
+        Command::Test(args) => test::run(*args),
+        Command::Try(args) => try_out::run(*args),
+        Command::Stress(args) => stress::run(*args),
+        Command::Coverage(args) => coverage::run(args),
     }
 }
 

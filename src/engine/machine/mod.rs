@@ -82,6 +82,8 @@ pub struct ChainMachine {
     /// Calls of the step in progress, and the verdict of the first.
     calls: Vec<Call>,
     first_verdict: Option<Verdict>,
+    /// A draft that was written before, until it is taken.
+    given: Option<Box<Step>>,
     draft: Option<String>,
     current: Option<String>,
     revised: bool,
@@ -110,6 +112,7 @@ impl ChainMachine {
             ordinal: 0,
             calls: Vec::new(),
             first_verdict: None,
+            given: None,
             draft: None,
             current: None,
             revised: false,
@@ -125,6 +128,14 @@ impl ChainMachine {
         }
     }
 
+    /// A chain whose draft was written before: by another run, or by a person.
+    pub fn with_draft(plan: Arc<Plan>, start: ChainStart, draft: Step) -> Self {
+        Self {
+            given: Some(Box::new(draft)),
+            ..Self::new(plan, start)
+        }
+    }
+
     /// The chain as it began.
     pub fn start(&self) -> &ChainStart {
         &self.start
@@ -134,6 +145,9 @@ impl ChainMachine {
     // The machine is no iterator: what it wants next depends on the reply to what it wanted before.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Action {
+        if let Some(draft) = self.given.take() {
+            return Action::Record(Box::new(self.take_draft(*draft)));
+        }
         if let State::Critique | State::Recheck(_) = self.state
             && let Some(step) = self.check()
         {
@@ -264,6 +278,20 @@ impl ChainMachine {
         self.plan.pack.render(kind, &vars)
     }
 
+    /// A given draft enters the chain as it is: what it was made with stays with it.
+    fn take_draft(&mut self, draft: Step) -> Step {
+        let text = draft.output;
+        self.calls = draft.calls;
+        for call in &mut self.calls {
+            call.reused = true;
+        }
+        let step = self.step(text.clone(), draft.flags, None, true);
+        self.draft = Some(text.clone());
+        self.current = Some(text);
+        self.begin_round();
+        step
+    }
+
     /// A draft without text is asked for once more, with another seed.
     fn accept_draft(&mut self) -> Option<Step> {
         let flags = self.text_flags(None);
@@ -293,10 +321,14 @@ impl ChainMachine {
         // Prose holds no verdict, so nothing was found clean.
         self.disturbed = true;
         self.untouched = false;
-        self.state = State::Revision {
-            critique,
-            quote: None,
-        };
+        if self.plan.revise == Revise::Never {
+            self.next_principle();
+        } else {
+            self.state = State::Revision {
+                critique,
+                quote: None,
+            };
+        }
         step
     }
 
@@ -351,7 +383,12 @@ impl ChainMachine {
         }
         self.disturbed |= !clean;
         self.untouched &= clean;
-        if violated || self.plan.revise == Revise::Always {
+        let revise = match self.plan.revise {
+            Revise::WhenViolated => violated,
+            Revise::Always => true,
+            Revise::Never => false,
+        };
+        if revise {
             self.state = State::Revision {
                 critique: output,
                 quote,
@@ -397,7 +434,10 @@ impl ChainMachine {
         if whole_round && !self.disturbed {
             self.stop = StopReason::Clean;
             self.recheck(0);
-        } else if self.round >= self.plan.rounds {
+        } else if self.round >= self.plan.rounds
+            || (whole_round && self.plan.revise == Revise::Never)
+        {
+            // A response that stays as it is need not be asked about twice.
             self.stop = if self.untouched && !self.revised {
                 StopReason::Clean
             } else {

@@ -309,6 +309,91 @@ fn prose_critiques_are_always_answered() {
     assert_eq!((end.stop, end.rounds), (StopReason::RoundsDone, 4));
 }
 
+fn given(text: &str) -> Step {
+    Step {
+        ordinal: 7,
+        round: 3,
+        kind: Draft,
+        principle: None,
+        calls: Vec::new(),
+        output: text.to_owned(),
+        flags: vec![Flag::Preamble],
+        verdict: None,
+        adopted: true,
+    }
+}
+
+#[test]
+fn a_given_draft_is_taken_and_not_asked_for() {
+    let plan = Arc::new(plan("a,b", 1));
+    let machine = ChainMachine::with_draft(
+        Arc::clone(&plan),
+        machine((*plan).clone()).start().clone(),
+        given("Paris."),
+    );
+    let (steps, end) = finish(machine, |request, _| {
+        assert!(is_verdict(request));
+        assert!(request.messages()[0].content.contains("Paris."));
+        Answer::Clean
+    });
+    assert_eq!(kinds(&steps), [Draft, Critique, Critique]);
+    let draft = &steps[0];
+    assert_eq!((draft.ordinal, draft.round, draft.adopted), (0, 0, true));
+    assert_eq!(draft.flags, [Flag::Preamble]);
+    assert_eq!(
+        (end.draft.as_deref(), end.last.as_deref()),
+        (Some("Paris."), Some("Paris."))
+    );
+    assert_eq!(end.stop, StopReason::Clean);
+}
+
+#[test]
+fn a_given_draft_is_judged_with_the_seeds_of_one_that_was_written() {
+    let seeds = |machine: ChainMachine| {
+        let mut seeds = Vec::new();
+        finish(machine, |request, _| {
+            let Request::Generate(ask) = request else {
+                panic!("nothing is chosen here")
+            };
+            match ask.shape.is_some() {
+                false => Answer::Text("Paris.".into()),
+                true => {
+                    seeds.push(ask.seed);
+                    Answer::Violated("Lyon".into())
+                }
+            }
+        });
+        seeds
+    };
+    let mut plan = plan("b", 1);
+    plan.revise = Revise::Never;
+    let written = machine(plan.clone());
+    let start = written.start().clone();
+    let taken = ChainMachine::with_draft(Arc::new(plan), start, given("Paris."));
+    assert_eq!(seeds(written).len(), 2);
+    assert_eq!(seeds(taken.clone()), seeds(machine((*taken.plan).clone())));
+}
+
+#[test]
+fn never_revising_asks_about_each_principle_once() {
+    for select in ["all", "a,b,c"] {
+        let mut plan = plan(select, 3);
+        plan.revise = Revise::Never;
+        plan.recheck = true;
+        let (steps, end) = finish(machine(plan), |request, _| match is_verdict(request) {
+            false => Answer::Text("Paris.".into()),
+            true => Answer::Violated("Paris".into()),
+        });
+        assert_eq!(kinds(&steps), [Draft, Critique, Critique, Critique]);
+        assert_eq!((end.stop, end.revised), (StopReason::RoundsDone, false));
+    }
+    let mut plan = plan("sample", 2);
+    plan.pack = Pack::load("paper").unwrap();
+    plan.revise = Revise::Never;
+    let (steps, _) = finish(machine(plan), |_, n| Answer::Text(format!("Text {n}.")));
+    assert_eq!(kinds(&steps), [Draft, Critique, Critique]);
+}
+
 fn answers() -> impl Strategy<Value = Answer> {
     prop_oneof![
         4 => "[a-z ]{0,30}".prop_map(Answer::Text),
@@ -327,12 +412,20 @@ proptest! {
         select in prop_oneof![Just("sample"), Just("all"), Just("c,a")],
         rounds in 0u32..4,
         recheck: bool,
-        always: bool,
+        revise in prop_oneof![Just(Revise::WhenViolated), Just(Revise::Always), Just(Revise::Never)],
+        taken: bool,
     ) {
         let mut plan = plan(select, rounds);
         plan.recheck = recheck;
-        if always { plan.revise = Revise::Always; }
-        let run = || finish(machine(plan.clone()), |_, n| script[n % script.len()].clone());
+        plan.revise = revise;
+        let run = || {
+            let mut machine = machine(plan.clone());
+            if taken {
+                machine = ChainMachine::with_draft(
+                    Arc::new(plan.clone()), machine.start().clone(), given("a draft"));
+            }
+            finish(machine, |_, n| script[n % script.len()].clone())
+        };
         let (steps, end) = run();
         prop_assert_eq!(&run(), &(steps.clone(), end.clone()), "a replay differs");
         for (n, step) in steps.iter().enumerate() {
@@ -343,7 +436,8 @@ proptest! {
                 let before = &steps[n - 1];
                 prop_assert_eq!(before.kind, Critique);
                 prop_assert_eq!(&before.principle, &step.principle);
-                prop_assert!(always || before.verdict.as_ref().unwrap().violated);
+                prop_assert!(revise != Revise::Never);
+                prop_assert!(revise == Revise::Always || before.verdict.as_ref().unwrap().violated);
             }
         }
         let adopted = steps.iter().rev().find(|s| s.adopted).map(|s| s.output.clone());

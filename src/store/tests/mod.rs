@@ -5,6 +5,7 @@ mod filters;
 mod language;
 mod reading;
 mod recording;
+mod test_runs;
 
 use std::path::{Path, PathBuf};
 

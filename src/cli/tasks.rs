@@ -1,0 +1,173 @@
+//! The chains of a run: from the rows of a prompt file, or from the drafts of another run, to tasks for
+//! the engine.
+
+use std::sync::Arc;
+
+use crate::chain::{ChainId, ChainStart};
+use crate::dataset::{self, PromptReader, Row, Skipped};
+use crate::engine::machine::Plan;
+use crate::engine::{RecordError, Task};
+use crate::prompt::Prompt;
+
+use super::drafts::DraftTasks;
+use super::exit::usage;
+
+/// The prompts of a run, in the order of the file, rows that cannot be used among them.
+pub struct Prompts {
+    reader: PromptReader,
+    range: std::ops::Range<u64>,
+    index: u64,
+}
+
+/// A prompt with its number, or a row that cannot be used.
+pub enum NextPrompt {
+    /// The number counts usable prompts of the file from 0.
+    Prompt(u64, Prompt),
+    /// Reported, counted, and left out.
+    Skipped(Skipped),
+}
+
+impl Prompts {
+    /// The prompts of a file in the given range, which counts usable prompts from 0.
+    pub fn new(reader: PromptReader, range: std::ops::Range<u64>) -> Self {
+        Self {
+            reader,
+            range,
+            index: 0,
+        }
+    }
+
+    /// The counts of the file so far.
+    pub fn counts(&self) -> dataset::Counts {
+        self.reader.counts()
+    }
+}
+
+impl Iterator for Prompts {
+    type Item = anyhow::Result<NextPrompt>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if self.index >= self.range.end {
+                return None;
+            }
+            return Some(match self.reader.next() {
+                Some(Ok(Row::Prompt(prompt))) => {
+                    let number = self.index;
+                    self.index += 1;
+                    if number < self.range.start {
+                        continue;
+                    }
+                    Ok(NextPrompt::Prompt(number, prompt))
+                }
+                Some(Ok(Row::Skipped(row))) => Ok(NextPrompt::Skipped(row)),
+                Some(Err(error)) => Err(usage(error)),
+                // What the reader knows of its rows decides whether the end is an error.
+                None => match self.reader.require_rows() {
+                    Ok(()) => return None,
+                    Err(error) => {
+                        self.range.end = 0;
+                        Err(usage(error))
+                    }
+                },
+            });
+        }
+    }
+}
+
+/// The chains of a run: every prompt, `samples` times.
+pub struct Chains<'a> {
+    prompts: Prompts,
+    run_id: String,
+    samples: u32,
+    plan: Arc<Plan>,
+    current: Option<(u64, Prompt)>,
+    sample: u32,
+    report: Box<dyn FnMut(&Skipped) + 'a>,
+}
+
+impl<'a> Chains<'a> {
+    /// The chains of a run. `report` hears of rows that cannot be used.
+    pub fn new(
+        prompts: Prompts,
+        run_id: &str,
+        samples: u32,
+        plan: Arc<Plan>,
+        report: impl FnMut(&Skipped) + 'a,
+    ) -> Self {
+        Self {
+            prompts,
+            run_id: run_id.to_owned(),
+            samples,
+            plan,
+            current: None,
+            sample: 0,
+            report: Box::new(report),
+        }
+    }
+
+    /// The counts of the prompt file so far.
+    pub fn counts(&self) -> dataset::Counts {
+        self.prompts.counts()
+    }
+}
+
+impl Iterator for Chains<'_> {
+    type Item = Result<Task, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.current.is_none() || self.sample >= self.samples {
+            match self.prompts.next()? {
+                Ok(NextPrompt::Prompt(number, prompt)) => {
+                    self.current = Some((number, prompt));
+                    self.sample = 0;
+                }
+                Ok(NextPrompt::Skipped(row)) => (self.report)(&row),
+                Err(error) => return Some(Err(error.into())),
+            }
+        }
+        let (number, prompt) = self.current.as_ref()?;
+        let sample = self.sample;
+        self.sample += 1;
+        let start = ChainStart {
+            id: ChainId::new(&self.run_id, &prompt.id, sample),
+            position: number * u64::from(self.samples) + u64::from(sample),
+            prompt: prompt.clone(),
+            sample,
+        };
+        Some(Ok(Task {
+            plan: Arc::clone(&self.plan),
+            start,
+            draft: None,
+        }))
+    }
+}
+
+/// The chains of a run, wherever its prompts come from.
+pub enum Tasks<'a> {
+    /// From a prompt file.
+    File(Box<Chains<'a>>),
+    /// From the drafts of a run.
+    Drafts(DraftTasks),
+}
+
+impl Tasks<'_> {
+    /// The counts of the prompt file so far.
+    pub fn counts(&self) -> dataset::Counts {
+        match self {
+            Tasks::File(chains) => chains.counts(),
+            Tasks::Drafts(_) => dataset::Counts::default(),
+        }
+    }
+}
+
+impl Iterator for Tasks<'_> {
+    type Item = Result<Task, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Tasks::File(chains) => chains.next(),
+            Tasks::Drafts(drafts) => drafts.next(),
+        }
+    }
+}
