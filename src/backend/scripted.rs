@@ -14,12 +14,16 @@
 //!     reply: '{"violated": true, "quote": "Paris", "critique": "…", "severity": "minor"}'
 //!   - contains: [crash]
 //!     error: the script says so
+//!   - contains: [late]
+//!     until: go                     # the reply waits until this file exists
 //! ```
 //!
 //! What no rule matches is answered from the content of the request: equal requests get equal replies.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use serde::Deserialize;
@@ -60,7 +64,12 @@ pub struct Rule {
     pub finish: Option<FinishReason>,
     /// Fail with this message instead of replying.
     pub error: Option<String>,
+    /// Keep the reply back until this file exists.
+    pub until: Option<PathBuf>,
 }
+
+/// How often a reply that is kept back looks for its file.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A backend that answers from a [`Script`].
 #[derive(Debug)]
@@ -98,69 +107,39 @@ impl ScriptedBackend {
         })
     }
 
-    fn answer(&self, request: &Request) -> Result<Reply, BackendError> {
-        let prompt_tokens = self.count_tokens(request.messages())?;
+    /// The answer to a request, and the file that it waits for.
+    fn answer(&self, request: &Request) -> (Result<Reply, BackendError>, Option<PathBuf>) {
+        let prompt_tokens = count(request.messages());
         let context = self.identity.context_length;
         if prompt_tokens > context {
-            return Err(BackendError::ContextExceeded {
+            let error = BackendError::ContextExceeded {
                 tokens: prompt_tokens,
                 context,
-            });
+            };
+            return (Err(error), None);
         }
         match request {
-            Request::Generate(generate) => self.generate(generate, prompt_tokens),
+            Request::Generate(generate) => {
+                let rule = self.rule(generate);
+                let until = rule.and_then(|rule| rule.until.clone());
+                (generate_reply(generate, rule, prompt_tokens), until)
+            }
             Request::Choose(choose) => {
                 let even = -(choose.options.len() as f64).ln();
                 let usage = Usage {
                     prompt_tokens,
                     ..Usage::default()
                 };
-                Ok(Reply::Chosen(Choice {
+                let choice = Choice {
                     logprobs: vec![even; choose.options.len()],
                     usage,
-                }))
+                };
+                (Ok(Reply::Chosen(choice)), None)
             }
         }
     }
 
-    fn generate(&self, request: &Generate, prompt_tokens: u32) -> Result<Reply, BackendError> {
-        let rule = self.rule(request);
-        if let Some(error) = rule.and_then(|rule| rule.error.clone()) {
-            return Err(BackendError::Inference(error));
-        }
-        let (raw, probability) = match rule.and_then(|rule| rule.reply.clone()) {
-            Some(reply) => (reply, rule.and_then(|rule| rule.probability)),
-            None => default_reply(request),
-        };
-        let decisions = probability
-            .filter(|_| request.shape.is_some())
-            .map(|probability| Decision {
-                field: "violated".to_owned(),
-                probability,
-            })
-            .into_iter()
-            .collect();
-        let split = split_thinking(&raw, None);
-        let completion_tokens = words(&raw);
-        Ok(Reply::Generated(Generation {
-            text: split.answer,
-            raw,
-            thinking: split.thinking,
-            thinking_unclosed: split.unclosed,
-            finish: rule
-                .and_then(|rule| rule.finish)
-                .unwrap_or(FinishReason::Stop),
-            decisions,
-            invalid_utf8: false,
-            usage: Usage {
-                prompt_tokens,
-                cached_tokens: 0,
-                completion_tokens,
-                duration_ms: 0.0,
-            },
-        }))
-    }
-
+    /// The rule that answers a request, which counts as applied.
     fn rule(&self, request: &Generate) -> Option<&Rule> {
         let last = request
             .messages
@@ -179,6 +158,47 @@ impl ScriptedBackend {
         applied[index] += 1;
         Some(rule)
     }
+}
+
+fn generate_reply(
+    request: &Generate,
+    rule: Option<&Rule>,
+    prompt_tokens: u32,
+) -> Result<Reply, BackendError> {
+    if let Some(error) = rule.and_then(|rule| rule.error.clone()) {
+        return Err(BackendError::Inference(error));
+    }
+    let (raw, probability) = match rule.and_then(|rule| rule.reply.clone()) {
+        Some(reply) => (reply, rule.and_then(|rule| rule.probability)),
+        None => default_reply(request),
+    };
+    let decisions = probability
+        .filter(|_| request.shape.is_some())
+        .map(|probability| Decision {
+            field: "violated".to_owned(),
+            probability,
+        })
+        .into_iter()
+        .collect();
+    let split = split_thinking(&raw, None);
+    let completion_tokens = words(&raw);
+    Ok(Reply::Generated(Generation {
+        text: split.answer,
+        raw,
+        thinking: split.thinking,
+        thinking_unclosed: split.unclosed,
+        finish: rule
+            .and_then(|rule| rule.finish)
+            .unwrap_or(FinishReason::Stop),
+        decisions,
+        invalid_utf8: false,
+        usage: Usage {
+            prompt_tokens,
+            cached_tokens: 0,
+            completion_tokens,
+            duration_ms: 0.0,
+        },
+    }))
 }
 
 /// A reply that depends on the request alone: about half of the verdicts are clean.
@@ -202,6 +222,16 @@ fn default_reply(request: &Generate) -> (String, Option<f64>) {
     (text, Some(probability))
 }
 
+fn wait_for(file: &Path) {
+    while !file.exists() {
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+fn count(messages: &[Message]) -> u32 {
+    messages.iter().map(|message| words(&message.content)).sum()
+}
+
 fn words(text: &str) -> u32 {
     u32::try_from(text.split_whitespace().count()).unwrap_or(u32::MAX)
 }
@@ -216,10 +246,17 @@ impl Backend for ScriptedBackend {
     }
 
     fn count_tokens(&self, messages: &[Message]) -> Result<u32, BackendError> {
-        Ok(messages.iter().map(|message| words(&message.content)).sum())
+        Ok(count(messages))
     }
 
     fn submit(&self, ticket: Ticket, request: Request, reply: Sender<TicketReply>) {
-        let _ = reply.send((ticket, self.answer(&request)));
+        let (answer, until) = self.answer(&request);
+        match until {
+            None => drop(reply.send((ticket, answer))),
+            Some(file) => drop(std::thread::spawn(move || {
+                wait_for(&file);
+                let _ = reply.send((ticket, answer));
+            })),
+        }
     }
 }

@@ -23,7 +23,8 @@ for table in ('generations', 'prompts', 'chains', 'steps', 'step_calls', 'verdic
 print(c.execute('PRAGMA integrity_check').fetchone(), c.execute('PRAGMA foreign_key_check').fetchall())
 ";
 
-fn dump(db: &Path) -> String {
+/// What a store holds, without times.
+pub fn dump(db: &Path) -> String {
     let output = Command::new("python3")
         .args(["-c", DUMP])
         .arg(db)
