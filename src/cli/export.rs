@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use anyhow::{Context, anyhow};
 use serde_json::json;
 
-use super::{DbArg, Exit, exit};
+use super::chains::{ChainsArgs, Chosen};
+use super::text::plural;
+use super::{Exit, exit};
 use crate::export::{self, ExportError, ExportOptions, Format, Manifest};
-use crate::store::{Filter, Store, StoreError};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -27,17 +28,6 @@ pub struct Args {
     /// The folder to write to; made when it is not there
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Only the chains that match, as in `amend ls --where`
-    #[arg(
-        long = "where",
-        value_name = "EXPR",
-        default_value = "",
-        hide_default_value = true
-    )]
-    filter: String,
-    /// Only the chains of this run, by its id or the beginning of it
-    #[arg(long, value_name = "RUN")]
-    run: Option<String>,
     /// One row for every adopted revision, not only for the last (trl-sft)
     #[arg(long)]
     all_rounds: bool,
@@ -48,7 +38,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    db: DbArg,
+    chains: ChainsArgs,
 }
 
 /// Runs the command.
@@ -58,16 +48,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
             "--all-rounds is for --format trl-sft; a preference pair has one final text"
         )));
     }
-    let filter = Filter::parse(&args.filter).map_err(exit::usage)?;
-    let store = Store::open_read(&args.db.db).map_err(exit::usage)?;
-    let run = args
-        .run
-        .map(|prefix| store.resolve_run(&prefix))
-        .transpose()
-        .map_err(|error| match error {
-            StoreError::Unknown { .. } | StoreError::Ambiguous { .. } => exit::usage(error),
-            error => error.into(),
-        })?;
+    let Chosen { store, filter, run } = args.chains.open()?;
     let options = ExportOptions {
         format: args.format,
         filter,
@@ -118,11 +99,4 @@ fn print_summary(
         writeln!(out, "{} flagged {flag}", plural(*count, "row"))?;
     }
     Ok(())
-}
-
-fn plural(count: u64, thing: &str) -> String {
-    match count {
-        1 => format!("1 {thing}"),
-        count => format!("{count} {thing}s"),
-    }
 }

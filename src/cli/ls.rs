@@ -6,10 +6,11 @@ use std::ops::ControlFlow;
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
 
+use super::chains::{ChainsArgs, Chosen};
 use super::text::{excerpt, fit, pad, terminal_width};
-use super::{DbArg, Exit, exit, runs};
+use super::{Exit, runs};
 use crate::chain::Flag;
-use crate::store::{ChainRow, ChainState, Filter};
+use crate::store::{ChainRow, ChainState};
 
 /// Columns of the prompt's excerpt where stdout is not a terminal.
 const PROMPT_COLUMNS: usize = 48;
@@ -23,17 +24,6 @@ pub struct Args {
     /// Conditions that chains must meet, joined by spaces; see below
     #[arg(value_name = "FILTER")]
     filter: Vec<String>,
-    /// Only chains of this run: its id, or the beginning of it
-    #[arg(long, value_name = "RUN")]
-    run: Option<String>,
-    /// A filter, as one argument
-    #[arg(
-        long = "where",
-        value_name = "EXPR",
-        default_value = "",
-        hide_default_value = true
-    )]
-    condition: String,
     /// Print at most N chains; the total is still counted
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
@@ -41,7 +31,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    db: DbArg,
+    chains: ChainsArgs,
 }
 
 const FILTER_HELP: &str = "\
@@ -65,11 +55,7 @@ Examples:
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<Exit> {
-    let filter = parse(&args.filter.join(" "))?.and(parse(&args.condition)?);
-    let store = runs::open(&args.db)?;
-    let run = args.run.as_deref().map(|run| store.resolve_run(run));
-    let run = run.transpose().map_err(runs::failed)?;
-
+    let Chosen { store, filter, run } = args.chains.open_with(&args.filter.join(" "))?;
     let mut out = anstream::stdout().lock();
     let width = terminal_width();
     let limit = args.limit.unwrap_or(u64::MAX);
@@ -100,11 +86,6 @@ pub fn run(args: Args) -> Result<Exit> {
     // Nobody may be reading stderr; the list is complete without it.
     let _ = writeln!(io::stderr(), "{}", summary(printed, total));
     Ok(Exit::Done)
-}
-
-/// Reads a filter; a mistake in it is one of usage.
-pub fn parse(source: &str) -> Result<Filter> {
-    Filter::parse(source).map_err(exit::usage)
 }
 
 fn summary(printed: u64, total: u64) -> String {

@@ -2,6 +2,7 @@
 
 mod args;
 mod backend;
+mod chains;
 mod compare;
 mod constitution;
 mod diff;

@@ -19,6 +19,7 @@ use super::job::{Input, Job, JobArgs, stored_args};
 use super::progress::{Progress, duration};
 use super::signals;
 use super::tasks::NextPrompt;
+use super::text::plural;
 use super::{DbArg, Exit};
 
 /// Rows that cannot be used are named one by one up to here, and counted beyond.
@@ -451,15 +452,15 @@ impl Report<'_> {
                 self.id, self.resume
             )?;
         } else if s.ended == 0 && s.skipped > 0 {
-            writeln!(out, "run {} was complete: {} chains", self.id, s.skipped)?;
+            writeln!(out, "run {} was complete: {}", self.id, plural(s.skipped, "chain"))?;
         } else {
             writeln!(out, "run {} done", self.id)?;
         }
         if s.ended > 0 {
             writeln!(
                 out,
-                "  {} chains in {}: {} revised, {} failed{}",
-                s.ended,
+                "  {} in {}: {} revised, {} failed{}",
+                plural(s.ended, "chain"),
                 duration(self.elapsed),
                 f.revised,
                 s.failed,
@@ -471,8 +472,8 @@ impl Report<'_> {
             )?;
             writeln!(
                 out,
-                "  {} steps, {} tokens written ({:.1} tok/s), {:.1} chains/min, {} of {} prompt tokens from the cache",
-                f.steps,
+                "  {}, {} tokens written ({:.1} tok/s), {:.1} chains/min, {} of {} prompt tokens from the cache",
+                plural(f.steps, "step"),
                 f.written,
                 f.written as f64 / seconds,
                 60.0 * s.ended as f64 / seconds,
@@ -495,15 +496,16 @@ impl Report<'_> {
         if self.counts.skipped + self.counts.duplicates > 0 {
             writeln!(
                 out,
-                "  prompt file: {} rows skipped, {} duplicates left out",
-                self.counts.skipped, self.counts.duplicates
+                "  prompt file: {} skipped, {} left out",
+                plural(self.counts.skipped, "row"),
+                plural(self.counts.duplicates, "duplicate")
             )?;
         }
         if s.failed + s.skipped_failed > 0 && !s.interrupted {
             writeln!(
                 out,
-                "  {} chains failed; `amend ls status:failed` lists them; try again with: {}{}",
-                s.failed + s.skipped_failed,
+                "  {} failed; `amend ls status:failed` lists them; try again with: {}{}",
+                plural(s.failed + s.skipped_failed, "chain"),
                 self.resume,
                 if self.resume.ends_with("--retry-errors") {
                     ""

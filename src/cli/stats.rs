@@ -6,8 +6,9 @@ use anstyle::Style;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::text::{Table, sanitize, terminal_width};
-use super::{DbArg, Exit, ls, runs};
+use super::chains::{ChainsArgs, Chosen};
+use super::text::{Table, plural, sanitize, terminal_width};
+use super::{Exit, runs};
 use crate::store::{NameCount, PrincipleStats, RunStats};
 
 /// Arguments.
@@ -20,22 +21,11 @@ Examples:
 
 Filters are those of `amend ls`; `amend ls --help` explains them.")]
 pub struct Args {
-    /// Only this run: its id, or the beginning of it
-    #[arg(long, value_name = "RUN")]
-    run: Option<String>,
-    /// Only chains that match this filter
-    #[arg(
-        long = "where",
-        value_name = "EXPR",
-        default_value = "",
-        hide_default_value = true
-    )]
-    condition: String,
     /// Print one JSON object a line: first the runs, then the principles
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    db: DbArg,
+    chains: ChainsArgs,
 }
 
 /// One line of `--json`.
@@ -48,10 +38,7 @@ enum Line<'a> {
 
 /// Runs the command.
 pub fn run(args: Args) -> Result<Exit> {
-    let filter = ls::parse(&args.condition)?;
-    let store = runs::open(&args.db)?;
-    let run = args.run.as_deref().map(|run| store.resolve_run(run));
-    let run = run.transpose().map_err(runs::failed)?;
+    let Chosen { store, filter, run } = args.chains.open()?;
     let per_run = store
         .run_stats(&filter, run.as_deref())
         .map_err(runs::failed)?;
@@ -94,8 +81,8 @@ fn write_run(out: &mut impl Write, stats: &RunStats) -> io::Result<()> {
     line(
         "revised",
         format!(
-            "{} chains{changed}; {} regressed",
-            stats.revised, stats.regressed
+            "{}{changed}; {} regressed",
+            plural(stats.revised, "chain"), stats.regressed
         ),
     )?;
     line(

@@ -32,6 +32,14 @@ fn stand_in(c: char) -> Option<char> {
     }
 }
 
+/// A count with what is counted: `1 row`, `2 rows`.
+pub fn plural(count: u64, thing: &str) -> String {
+    match count {
+        1 => format!("1 {thing}"),
+        count => format!("{count} {thing}s"),
+    }
+}
+
 /// The text on one line, white space squeezed, at most `width` columns wide; `…` ends what was cut.
 pub fn excerpt(text: &str, width: usize) -> String {
     let mut line = String::new();
