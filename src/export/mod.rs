@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use crate::chain::{ChainId, Flag};
+use crate::chain::Flag;
 use crate::generation::Message;
-use crate::store::{ChainDetail, ChainRow, Filter, Store, StoreError};
+use crate::store::{ChainDetail, ChainRow, Depth, Filter, Store, StoreError};
 
 use folder::{Folder, Output};
 pub use manifest::{FileEntry, Manifest, RunEntry};
@@ -119,11 +119,12 @@ pub fn export(store: &Store, out: &Path, options: &ExportOptions) -> Result<Mani
         dropped: folder.create(DROPPED_FILE)?,
         manifest: Manifest::new(options),
     };
-    let flow = store.for_each_chain(&options.filter, options.run.as_deref(), |row| match export
-        .chain(store, row)
-    {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => ControlFlow::Break(error),
+    let (run, depth) = (options.run.as_deref(), export.rows.depth());
+    let flow = store.for_each_whole_chain(&options.filter, run, depth, |chain| {
+        match export.chain(store, &chain) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
     })?;
     if let ControlFlow::Break(error) = flow {
         return Err(error);
@@ -135,6 +136,11 @@ pub fn export(store: &Store, out: &Path, options: &ExportOptions) -> Result<Mani
 trait Rows {
     /// What a chain gives. A chain that is not done gives one reason.
     fn rows(&self, chain: &ChainDetail) -> Vec<Outcome>;
+
+    /// How much of a chain it needs.
+    fn depth(&self) -> Depth {
+        Depth::Texts
+    }
 }
 
 /// What became of a text.
@@ -155,14 +161,13 @@ struct Export {
 }
 
 impl Export {
-    fn chain(&mut self, store: &Store, row: ChainRow) -> Result<(), ExportError> {
-        let chain = store.chain(&ChainId(row.chain_id))?;
+    fn chain(&mut self, store: &Store, chain: &ChainDetail) -> Result<(), ExportError> {
         self.manifest.chains += 1;
         if !self.manifest.has_run(&chain.row.run_id) {
             let run = store.run(&chain.row.run_id)?;
             self.manifest.runs.push(RunEntry::of(&run));
         }
-        for outcome in self.rows.rows(&chain) {
+        for outcome in self.rows.rows(chain) {
             match outcome {
                 Outcome::Row { row, flags } => {
                     self.manifest.rows += 1;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::backend::ModelIdentity;
-use crate::chain::{ChainEnd, ChainStart, Step, StepKind, StopReason};
+use crate::chain::{ChainEnd, ChainId, ChainStart, Step, StepKind, StopReason};
 use crate::constitution::{Constitution, Defaults};
 use crate::digest::Digest;
 use crate::engine::Recorder;

@@ -4,6 +4,7 @@ use rusqlite::{Connection, Row};
 
 use super::rows::{CallDetail, ChainDetail, ChainRow, RunDetail, RunRow, StepDetail};
 use super::{content, read};
+use crate::chain::{Flag, StepKind};
 use crate::digest::Digest;
 use crate::generation::Usage;
 use crate::verdict::Verdict;
@@ -29,35 +30,94 @@ pub(super) fn run(conn: &Connection, row: RunRow) -> rusqlite::Result<RunDetail>
     })
 }
 
-/// The rest of a chain.
-pub(super) fn chain(conn: &Connection, row: ChainRow) -> rusqlite::Result<ChainDetail> {
-    let (chain, conversation, prompt_metadata) = conn
-        .prepare_cached(
-            "SELECT c.id, p.conversation, p.metadata FROM chains c JOIN prompts p ON p.id = c.prompt
-             WHERE c.chain_id = ?1",
-        )?
-        .query_row([&row.chain_id], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get(1)?, read::json(row, 2)?))
-        })?;
+/// How much of a chain is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Its texts, verdicts and flags; [`StepDetail::calls`] stays empty.
+    Texts,
+    /// Everything, the model calls of its steps included.
+    Calls,
+}
+
+/// A chain by its key.
+pub(super) fn chain(conn: &Connection, key: i64, depth: Depth) -> rusqlite::Result<ChainDetail> {
+    let steps = steps(conn, key, depth)?;
+    let mut violated: Vec<String> = Vec::new();
+    let mut flags: Vec<Flag> = Vec::new();
+    for step in &steps {
+        let found = step.kind == StepKind::Critique
+            && step
+                .verdict
+                .as_ref()
+                .is_some_and(|verdict| verdict.violated);
+        let principle = step.principle_id.iter().filter(|_| found);
+        violated.extend(
+            principle
+                .filter(|id| !violated.contains(id))
+                .cloned()
+                .collect::<Vec<_>>(),
+        );
+        flags.extend(&step.flags);
+    }
+    // As the view orders them.
+    flags.sort_unstable_by_key(|flag| flag.as_str());
+    flags.dedup();
+    let mut statement = conn.prepare_cached(
+        "SELECT c.chain_id, r.run_id, p.prompt_id, t.body, c.sample, c.position, c.status,
+             c.stop_reason, c.rounds, d.body, f.body, c.revised, c.changed, c.length_ratio,
+             c.regressed, c.steps, c.prompt_tokens, c.cached_tokens, c.tokens, c.error,
+             p.conversation, p.metadata
+         FROM chains c JOIN runs r ON r.id = c.run JOIN prompts p ON p.id = c.prompt
+         JOIN texts t ON t.id = p.text LEFT JOIN texts d ON d.id = c.draft
+         LEFT JOIN texts f ON f.id = c.final WHERE c.id = ?1",
+    )?;
+    let (row, conversation, prompt_metadata) = statement.query_row([key], |row| {
+        let regressed: Vec<String> = read::json(row, 14)?;
+        let chain = ChainRow {
+            chain_id: row.get(0)?,
+            run_id: row.get(1)?,
+            prompt_id: row.get(2)?,
+            prompt: row.get(3)?,
+            sample: row.get(4)?,
+            position: read::count(row, 5)?,
+            status: read::name(row, 6)?,
+            stop_reason: read::maybe_name(row, 7)?,
+            rounds: row.get(8)?,
+            draft: row.get(9)?,
+            last: row.get(10)?,
+            revised: row.get(11)?,
+            changed: row.get(12)?,
+            length_ratio: row.get(13)?,
+            regressions: u32::try_from(regressed.len()).unwrap_or(u32::MAX),
+            regressed,
+            violated,
+            flags,
+            steps: row.get(15)?,
+            prompt_tokens: read::count(row, 16)?,
+            cached_tokens: read::count(row, 17)?,
+            tokens: read::count(row, 18)?,
+            error: row.get(19)?,
+        };
+        Ok((chain, row.get(20)?, read::json(row, 21)?))
+    })?;
     Ok(ChainDetail {
         row,
         prompt_messages: content::messages(conn, conversation)?,
         prompt_metadata,
-        steps: steps(conn, chain)?,
+        steps,
     })
 }
 
-fn steps(conn: &Connection, chain: i64) -> rusqlite::Result<Vec<StepDetail>> {
+fn steps(conn: &Connection, chain: i64, depth: Depth) -> rusqlite::Result<Vec<StepDetail>> {
     let mut statement = conn.prepare_cached(
         "SELECT s.id, s.ordinal, s.round, s.kind, s.principle, t.body, s.adopted,
-             v.violated, v.probability, v.severity, v.quote, v.quote_verified, w.body, v.source,
-             (SELECT ifnull(group_concat(flag, ','), '') FROM (
-                 SELECT flag FROM step_flags WHERE step = s.id ORDER BY ordinal))
+             v.violated, v.probability, v.severity, v.quote, v.quote_verified, w.body, v.source
          FROM steps s JOIN texts t ON t.id = s.output
          LEFT JOIN verdicts v ON v.step = s.id LEFT JOIN texts w ON w.id = v.critique
          WHERE s.chain = ?1 ORDER BY s.ordinal",
     )?;
     let rows = statement.query_map([chain], |row| {
+        let key = row.get(0)?;
         Ok(StepDetail {
             ordinal: row.get(1)?,
             round: row.get(2)?,
@@ -66,10 +126,20 @@ fn steps(conn: &Connection, chain: i64) -> rusqlite::Result<Vec<StepDetail>> {
             output: row.get(5)?,
             adopted: row.get(6)?,
             verdict: verdict(row)?,
-            flags: read::names(row, 14)?,
-            calls: calls(conn, row.get(0)?)?,
+            flags: flags(conn, key)?,
+            calls: match depth {
+                Depth::Texts => Vec::new(),
+                Depth::Calls => calls(conn, key)?,
+            },
         })
     })?;
+    rows.collect()
+}
+
+fn flags(conn: &Connection, step: i64) -> rusqlite::Result<Vec<Flag>> {
+    let mut statement =
+        conn.prepare_cached("SELECT flag FROM step_flags WHERE step = ?1 ORDER BY ordinal")?;
+    let rows = statement.query_map([step], |row| read::name(row, 0))?;
     rows.collect()
 }
 

@@ -28,6 +28,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use detail::Depth;
 pub use drafts::{Draft, Drafts};
 pub use error::StoreError;
 pub use filter::{Filter, FilterError};

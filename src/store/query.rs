@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
+use super::detail::{self, Depth};
 use super::filter_sql::{self, FROM};
 use super::rows::{ChainDetail, ChainRow, PrincipleStats, RunDetail, RunRow, RunStats};
-use super::{Filter, StoreError, detail, open, read, stats};
+use super::{Filter, StoreError, open, read, stats};
 use crate::chain::ChainId;
 
 /// The most candidates that an error lists.
@@ -121,8 +122,12 @@ impl Store {
     /// A whole chain.
     pub fn chain(&self, id: &ChainId) -> Result<ChainDetail, StoreError> {
         self.snapshot(|conn| {
-            let row = chain_by_id(conn, &id.0).optional()?;
-            row.map(|row| detail::chain(conn, row)).transpose()
+            let key = conn
+                .prepare_cached("SELECT id FROM chains WHERE chain_id = ?1")?
+                .query_row([&id.0], |row| row.get(0))
+                .optional()?;
+            key.map(|key| detail::chain(conn, key, Depth::Calls))
+                .transpose()
         })?
         .ok_or_else(|| self.unknown("chain", &id.0, "; `amend ls` lists them"))
     }
@@ -136,18 +141,40 @@ impl Store {
         run: Option<&str>,
         mut each: impl FnMut(ChainRow) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, StoreError> {
+        self.for_each_key(filter, run, |conn, key| Ok(each(chain_row(conn, key)?)))
+    }
+
+    /// The same with whole chains. Where no format or page needs the model calls, `Depth::Texts` is
+    /// several times faster.
+    pub fn for_each_whole_chain<B>(
+        &self,
+        filter: &Filter,
+        run: Option<&str>,
+        depth: Depth,
+        mut each: impl FnMut(ChainDetail) -> ControlFlow<B>,
+    ) -> Result<ControlFlow<B>, StoreError> {
+        self.for_each_key(filter, run, |conn, key| {
+            Ok(each(detail::chain(conn, key, depth)?))
+        })
+    }
+
+    fn for_each_key<B>(
+        &self,
+        filter: &Filter,
+        run: Option<&str>,
+        mut each: impl FnMut(&Connection, i64) -> rusqlite::Result<ControlFlow<B>>,
+    ) -> Result<ControlFlow<B>, StoreError> {
         let condition = filter_sql::condition(filter, run);
         self.snapshot(|conn| {
-            // Names first and rows after: what SQLite may have to sort stays small.
+            // Keys first and rows after: what SQLite may have to sort stays small.
             let sql = format!(
-                "SELECT c.chain_id FROM {FROM} WHERE {} ORDER BY r.run_id, c.position, c.sample, c.id",
+                "SELECT c.id FROM {FROM} WHERE {} ORDER BY r.run_id, c.position, c.sample, c.id",
                 condition.sql
             );
             let mut statement = conn.prepare(&sql)?;
-            let mut names = statement.query(params_from_iter(&condition.params))?;
-            while let Some(name) = names.next()? {
-                let chain = chain_by_id(conn, name.get_ref(0)?.as_str()?)?;
-                if let ControlFlow::Break(value) = each(chain) {
+            let mut keys = statement.query(params_from_iter(&condition.params))?;
+            while let Some(key) = keys.next()? {
+                if let ControlFlow::Break(value) = each(conn, key.get(0)?)? {
                     return Ok(ControlFlow::Break(value));
                 }
             }
@@ -259,6 +286,14 @@ const CHAIN_BY_ID: &str =
     rounds, draft, final, revised, changed, length_ratio, regressions, regressed_principles,
     violated_principles, flags, steps, prompt_tokens, cached_tokens, tokens, error
     FROM v_chains WHERE chain_id = ?1";
+
+/// A row of `v_chains` by the chain's key.
+fn chain_row(conn: &Connection, key: i64) -> rusqlite::Result<ChainRow> {
+    let id: String = conn
+        .prepare_cached("SELECT chain_id FROM chains WHERE id = ?1")?
+        .query_row([key], |row| row.get(0))?;
+    chain_by_id(conn, &id)
+}
 
 pub(super) fn chain_by_id(conn: &Connection, id: &str) -> rusqlite::Result<ChainRow> {
     conn.prepare_cached(CHAIN_BY_ID)?.query_row([id], |row| {

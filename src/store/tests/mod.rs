@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{Filter, NewRun, RunState, Store, StoreError, Writer};
+use super::{Depth, Filter, NewRun, RunState, Store, StoreError, Writer};
 use crate::chain::{Call, ChainEnd, ChainId, ChainStart, Flag, Step, StepKind, StopReason};
 use crate::constitution::{Constitution, Defaults, Severity};
 use crate::digest::Digest;

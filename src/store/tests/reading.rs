@@ -170,6 +170,28 @@ fn chains_come_in_the_order_of_the_prompts_whenever_they_were_written() {
 }
 
 #[test]
+fn whole_chains_differ_by_their_calls_alone() {
+    let place = filled();
+    let store = place.store();
+    for depth in [Depth::Texts, Depth::Calls] {
+        let mut seen = 0;
+        let _ = store
+            .for_each_whole_chain(&Filter::all(), None, depth, |chain| {
+                let id = ChainId(chain.row.chain_id.clone());
+                let mut expected = store.chain(&id).unwrap();
+                if depth == Depth::Texts {
+                    expected.steps.iter_mut().for_each(|s| s.calls.clear());
+                }
+                assert_eq!(chain, expected);
+                seen += 1;
+                ControlFlow::<()>::Continue(())
+            })
+            .unwrap();
+        assert_eq!(seen, 5);
+    }
+}
+
+#[test]
 fn figures_per_principle() {
     let place = filled();
     let store = place.store();
