@@ -87,7 +87,7 @@ pub fn canonical<T: Serialize + ?Sized>(value: &T) -> String {
     // Serialising plain data to `Value` fails only for maps with non-string keys, which no domain type has.
     let mut value = serde_json::to_value(value).unwrap_or(Value::Null);
     sort_keys(&mut value);
-    value.to_string()
+    serde_json::to_string(&value).unwrap_or_default()
 }
 
 fn sort_keys(value: &mut Value) {

@@ -2,7 +2,6 @@
 //!
 //! Every function finds what is there or adds it, and gives back its key.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -30,65 +29,91 @@ pub(super) fn bytes(digest: &Digest) -> [u8; 32] {
         .into()
 }
 
-/// A text.
-pub(super) fn text(conn: &Connection, body: &str) -> rusqlite::Result<i64> {
-    let digest = blake3::hash(body.as_bytes());
-    let known = conn
-        .prepare_cached("SELECT id FROM texts WHERE digest = ?1")?
-        .query_row([digest.as_bytes()], |row| row.get(0))
-        .optional()?;
-    if let Some(id) = known {
-        return Ok(id);
-    }
-    conn.prepare_cached("INSERT INTO texts (digest, body) VALUES (?1, ?2)")?
-        .execute(params![digest.as_bytes(), body])?;
-    Ok(conn.last_insert_rowid())
-}
-
-fn json_text<T: Serialize>(conn: &Connection, value: Option<&T>) -> rusqlite::Result<Option<i64>> {
-    value.map(|value| text(conn, &json(value))).transpose()
-}
-
-/// Beginnings of conversations that were seen lately, so that a few-shot prefix costs one look-up and
-/// not two a message. Must be forgotten when a transaction is undone.
+/// Keys of content that was written or met lately, so that what repeats costs no look-up. Must be forgotten
+/// when a transaction is undone.
 #[derive(Debug, Default)]
-pub(super) struct Prefixes(HashMap<[u8; 32], i64>);
+pub(super) struct Known {
+    texts: Recent,
+    /// Beginnings of conversations.
+    prefixes: Recent,
+    /// Model calls by their content keys.
+    generations: Recent,
+}
 
-impl Prefixes {
-    const MOST: usize = 4096;
-
+impl Known {
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.0.clear();
+        *self = Self::default();
+    }
+}
+
+/// A bounded map from a hash to the key of a row.
+#[derive(Debug, Default)]
+struct Recent(HashMap<[u8; 32], i64>);
+
+impl Recent {
+    const MOST: usize = 8192;
+
+    fn get(&self, hash: &[u8; 32]) -> Option<i64> {
+        self.0.get(hash).copied()
     }
 
-    fn remember(&mut self, key: [u8; 32], id: i64) {
+    fn remember(&mut self, hash: [u8; 32], id: i64) {
         if self.0.len() >= Self::MOST {
             self.0.clear();
         }
-        self.0.insert(key, id);
+        self.0.insert(hash, id);
     }
+}
+
+/// A text.
+pub(super) fn text(conn: &Connection, known: &mut Known, body: &str) -> rusqlite::Result<i64> {
+    let digest: [u8; 32] = blake3::hash(body.as_bytes()).into();
+    if let Some(id) = known.texts.get(&digest) {
+        return Ok(id);
+    }
+    // What is not known is mostly new, so it is written first and looked for after.
+    let new = conn
+        .prepare_cached("INSERT INTO texts (digest, body) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
+        .execute(params![digest, body])?;
+    let id = match new {
+        0 => conn
+            .prepare_cached("SELECT id FROM texts WHERE digest = ?1")?
+            .query_row([digest], |row| row.get(0))?,
+        _ => conn.last_insert_rowid(),
+    };
+    known.texts.remember(digest, id);
+    Ok(id)
+}
+
+fn json_text<T: Serialize>(
+    conn: &Connection,
+    known: &mut Known,
+    value: Option<&T>,
+) -> rusqlite::Result<Option<i64>> {
+    value
+        .map(|value| text(conn, known, &json(value)))
+        .transpose()
 }
 
 /// A conversation; `None` when it is empty.
 fn conversation(
     conn: &Connection,
-    prefixes: &RefCell<Prefixes>,
+    known: &mut Known,
     messages: &[Message],
 ) -> rusqlite::Result<Option<i64>> {
-    let mut prefixes = prefixes.borrow_mut();
     let keys = prefix_keys(messages);
     // The last message is rarely met again, and is never remembered.
     let shared = messages.len().saturating_sub(1);
-    let known = (0..shared).rev().find_map(|index| {
-        let id = prefixes.0.get(keys.get(index)?)?;
-        Some((index + 1, *id))
+    let met = (0..shared).rev().find_map(|index| {
+        let id = known.prefixes.get(keys.get(index)?)?;
+        Some((index + 1, id))
     });
-    let (from, mut parent) = known.map_or((0, None), |(from, id)| (from, Some(id)));
+    let (from, mut parent) = met.map_or((0, None), |(from, id)| (from, Some(id)));
     for (index, (message, key)) in messages.iter().zip(keys).enumerate().skip(from) {
-        let id = turn(conn, parent, message)?;
+        let id = turn(conn, known, parent, message)?;
         if index < shared {
-            prefixes.remember(key, id);
+            known.prefixes.remember(key, id);
         }
         parent = Some(id);
     }
@@ -108,63 +133,68 @@ fn prefix_keys(messages: &[Message]) -> Vec<[u8; 32]> {
 }
 
 /// One message after the conversation `parent`.
-fn turn(conn: &Connection, parent: Option<i64>, message: &Message) -> rusqlite::Result<i64> {
-    let content = text(conn, &message.content)?;
+fn turn(
+    conn: &Connection,
+    known: &mut Known,
+    parent: Option<i64>,
+    message: &Message,
+) -> rusqlite::Result<i64> {
+    let content = text(conn, known, &message.content)?;
     let role = message.role.as_str();
-    let known = conn
+    let new = conn
         .prepare_cached(
-            "SELECT id FROM conversations
-             WHERE ifnull(parent, 0) = ?1 AND role = ?2 AND content = ?3",
+            "INSERT INTO conversations (parent, role, content) VALUES (?1, ?2, ?3)
+             ON CONFLICT DO NOTHING",
         )?
-        .query_row(params![parent.unwrap_or(0), role, content], |row| {
-            row.get(0)
-        })
-        .optional()?;
-    if let Some(id) = known {
-        return Ok(id);
-    }
-    conn.prepare_cached("INSERT INTO conversations (parent, role, content) VALUES (?1, ?2, ?3)")?
         .execute(params![parent, role, content])?;
-    Ok(conn.last_insert_rowid())
+    if new > 0 {
+        return Ok(conn.last_insert_rowid());
+    }
+    conn.prepare_cached(
+        "SELECT id FROM conversations WHERE ifnull(parent, 0) = ?1 AND role = ?2 AND content = ?3",
+    )?
+    .query_row(params![parent.unwrap_or(0), role, content], |row| {
+        row.get(0)
+    })
 }
 
-/// The messages of a conversation, first message first. CROSS JOIN keeps the planner from scanning all
-/// texts, which it prefers for some statistics.
+/// The messages of a conversation, first message first.
 pub(super) fn messages(conn: &Connection, id: Option<i64>) -> rusqlite::Result<Vec<Message>> {
-    let Some(id) = id else { return Ok(Vec::new()) };
-    let mut statement = conn.prepare_cached(
-        "WITH RECURSIVE up (parent, role, content, depth) AS (
-             SELECT parent, role, content, 0 FROM conversations WHERE id = ?1
-             UNION ALL
-             SELECT c.parent, c.role, c.content, up.depth + 1
-             FROM up CROSS JOIN conversations c ON c.id = up.parent)
-         SELECT up.role, texts.body FROM up CROSS JOIN texts ON texts.id = up.content
-         ORDER BY up.depth DESC",
-    )?;
-    let rows = statement.query_map([id], |row| {
-        let role: Role = read::name(row, 0)?;
-        Ok(Message::new(role, row.get::<_, String>(1)?))
-    })?;
-    rows.collect()
+    let mut messages = Vec::new();
+    let mut next = id;
+    while let Some(id) = next {
+        next = conn
+            .prepare_cached(
+                "SELECT c.parent, c.role, t.body FROM conversations c JOIN texts t ON t.id = c.content
+                 WHERE c.id = ?1",
+            )?
+            .query_row([id], |row| {
+                let role: Role = read::name(row, 1)?;
+                messages.push(Message::new(role, row.get::<_, String>(2)?));
+                row.get(0)
+            })?;
+    }
+    messages.reverse();
+    Ok(messages)
 }
 
-/// A prompt with its id and metadata.
+/// A prompt with its id and metadata: its key and that of its text.
 pub(super) fn prompt(
     conn: &Connection,
-    prefixes: &RefCell<Prefixes>,
+    known: &mut Known,
     prompt: &Prompt,
-) -> rusqlite::Result<i64> {
+) -> rusqlite::Result<(i64, i64)> {
     // Not in canonical form: metadata keeps the order of its fields.
     let digest = blake3::hash(json(prompt).as_bytes());
-    let known = conn
-        .prepare_cached("SELECT id FROM prompts WHERE digest = ?1")?
-        .query_row([digest.as_bytes()], |row| row.get(0))
+    let there = conn
+        .prepare_cached("SELECT id, text FROM prompts WHERE digest = ?1")?
+        .query_row([digest.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    if let Some(id) = known {
-        return Ok(id);
+    if let Some(keys) = there {
+        return Ok(keys);
     }
-    let conversation = conversation(conn, prefixes, &prompt.messages)?;
-    let text = text(conn, prompt.text())?;
+    let conversation = conversation(conn, known, &prompt.messages)?;
+    let text = text(conn, known, prompt.text())?;
     conn.prepare_cached(
         "INSERT INTO prompts (digest, prompt_id, conversation, text, metadata)
          VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -176,7 +206,7 @@ pub(super) fn prompt(
         text,
         json(&prompt.metadata)
     ])?;
-    Ok(conn.last_insert_rowid())
+    Ok((conn.last_insert_rowid(), text))
 }
 
 /// What a model is.
@@ -201,32 +231,50 @@ pub(super) fn model(conn: &Connection, model: &ModelIdentity) -> rusqlite::Resul
     Ok(conn.last_insert_rowid())
 }
 
-/// A model call. A key that is there keeps its reply.
+/// A model call, and whether it is new. A key that is there keeps its reply.
 pub(super) fn generation(
     conn: &Connection,
-    prefixes: &RefCell<Prefixes>,
+    known: &mut Known,
     call: &Call,
-) -> rusqlite::Result<i64> {
+) -> rusqlite::Result<(i64, bool)> {
     let key = bytes(&call.key);
-    let known = conn
+    if let Some(id) = known.generations.get(&key) {
+        return Ok((id, false));
+    }
+    let there = conn
         .prepare_cached("SELECT id FROM generations WHERE key = ?1")?
         .query_row([&key], |row| row.get(0))
         .optional()?;
-    if let Some(id) = known {
-        return Ok(id);
-    }
-    let conversation = conversation(conn, prefixes, call.request.messages())?;
+    let id = match there {
+        Some(id) => id,
+        None => insert_generation(conn, known, &key, call)?,
+    };
+    known.generations.remember(key, id);
+    Ok((id, there.is_none()))
+}
+
+fn insert_generation(
+    conn: &Connection,
+    known: &mut Known,
+    key: &[u8; 32],
+    call: &Call,
+) -> rusqlite::Result<i64> {
+    let conversation = conversation(conn, known, call.request.messages())?;
     let (sampling, shape, options, seed) = match &call.request {
         Request::Generate(ask) => (
-            json_text(conn, Some(&ask.sampling))?,
-            json_text(conn, ask.shape.as_ref())?,
+            json_text(conn, known, Some(&ask.sampling))?,
+            json_text(conn, known, ask.shape.as_ref())?,
             None,
             Some(ask.seed),
         ),
-        Request::Choose(ask) => (None, None, json_text(conn, Some(&ask.options))?, None),
+        Request::Choose(ask) => {
+            let options = json_text(conn, known, Some(&ask.options))?;
+            (None, None, options, None)
+        }
     };
     let reply = &call.generation;
-    let thinking = reply.thinking.as_deref().map(|body| text(conn, body));
+    let thinking = reply.thinking.as_deref();
+    let thinking = thinking.map(|body| text(conn, known, body)).transpose()?;
     conn.prepare_cached(
         "INSERT INTO generations (key, conversation, sampling, shape, options, seed, text, raw, thinking,
              thinking_unclosed, invalid_utf8, finish, prompt_tokens, cached_tokens, completion_tokens,
@@ -240,9 +288,9 @@ pub(super) fn generation(
         shape,
         options,
         seed,
-        text(conn, &reply.text)?,
-        text(conn, &reply.raw)?,
-        thinking.transpose()?,
+        text(conn, known, &reply.text)?,
+        text(conn, known, &reply.raw)?,
+        thinking,
         reply.thinking_unclosed,
         reply.invalid_utf8,
         reply.finish.as_str(),

@@ -48,6 +48,14 @@ pub enum StoreError {
     /// There is no room left.
     #[error("no room left while writing {}; free some disk space and run `amend resume`: what was committed is kept", .0.display())]
     DiskFull(PathBuf),
+    /// The system could not read or write the file.
+    #[error("cannot read or write {}: {source}; check the disk and its limits, then run `amend resume`: what was committed is kept", path.display())]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: Error,
+    },
     /// Another process held the file for too long.
     #[error("{} is locked by another process; try again when it is done", .0.display())]
     Busy(PathBuf),
@@ -168,6 +176,10 @@ impl StoreError {
             Some(ErrorCode::NotADatabase) => StoreError::NotSqlite(path),
             Some(ErrorCode::ReadOnly) => StoreError::ReadOnly(path),
             Some(ErrorCode::DiskFull) => StoreError::DiskFull(path),
+            Some(ErrorCode::SystemIoFailure) => StoreError::Disk {
+                path,
+                source: error,
+            },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy(path),
             Some(ErrorCode::DatabaseCorrupt) => StoreError::Corrupt {
                 path,

@@ -20,6 +20,7 @@ const BUSY: Duration = Duration::from_secs(20);
 const SCHEMA: &[M<'static>] = &[
     M::up(include_str!("schema/0001_store.sql")),
     M::up(include_str!("schema/0002_test_runs.sql")),
+    M::up(include_str!("schema/0003_search.sql")),
 ];
 
 /// What a database file holds.
@@ -67,7 +68,7 @@ fn with_schema(path: &Path, schema: &[M<'static>]) -> Result<Connection, StoreEr
     conn.pragma_update(None, "cache_size", -32_768)
         .map_err(fail)?;
     // Pages of the log before it is written back: a page that changes often is written back once.
-    conn.pragma_update(None, "wal_autocheckpoint", 4000)
+    conn.pragma_update(None, "wal_autocheckpoint", 16_000)
         .map_err(fail)?;
     conn.set_prepared_statement_cache_capacity(64);
     Ok(conn)
@@ -279,6 +280,41 @@ mod tests {
             assert!(matches!(error, StoreError::NewerSchema { .. }), "{error}");
             assert!(error.to_string().contains("use a newer amend"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_the_first_schema_made_searchable_stays_searchable() {
+        let dir = folder();
+        let path = dir.path().join("first.db");
+        let conn = with_schema(&path, &SCHEMA[..1]).unwrap();
+        conn.execute_batch(
+            "INSERT INTO texts (id, digest, body) VALUES (1, zeroblob(32), 'an early question');
+             INSERT INTO prompts (digest, prompt_id, text, metadata)
+                 VALUES (zeroblob(32), 'p', 1, '{}');",
+        )
+        .unwrap();
+        drop(conn);
+        let conn = for_writing(&path).unwrap();
+        assert_eq!(version(&conn), SCHEMA.len() as i64);
+        let found: i64 = conn
+            .query_row(
+                "SELECT rowid FROM search WHERE search MATCH 'early'",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        assert_eq!(found, 1);
+        // Refused when index and texts do not agree.
+        conn.execute_batch("INSERT INTO search (search, rank) VALUES ('integrity-check', 1)")
+            .unwrap();
+        let triggers: i64 = conn
+            .query_row(
+                "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND name <> 'search_remove'",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        assert_eq!(triggers, 0, "texts would be added twice");
     }
 
     #[test]

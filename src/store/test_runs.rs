@@ -1,13 +1,12 @@
 //! Tests of principles: keeping their results, and how accuracy went from wording to wording.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, params};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::content::{self, Prefixes, json};
+use super::content::{self, Known, json};
 use super::writer::timestamp;
 use super::{Store, StoreError, Writer, read};
 use crate::constitution::{Constitution, Expect};
@@ -74,11 +73,11 @@ impl Writer {
         run: &NewTestRun,
         results: &[TestResult],
     ) -> Result<(), StoreError> {
-        self.write(|conn| {
-            let id = insert_run(conn, run)?;
+        self.write(|conn, known| {
+            let id = insert_run(conn, known, run)?;
             for (ordinal, result) in (0..).zip(results) {
-                insert_result(conn, id, ordinal, result)?;
-                insert_calls(conn, &self.prefixes, (id, ordinal), result)?;
+                insert_result(conn, known, (id, ordinal), result)?;
+                insert_calls(conn, known, (id, ordinal), result)?;
             }
             Ok(())
         })?;
@@ -86,16 +85,20 @@ impl Writer {
     }
 }
 
-fn insert_run(conn: &Connection, run: &NewTestRun) -> rusqlite::Result<i64> {
+fn insert_run(
+    conn: &Connection,
+    known: &mut Known,
+    run: &NewTestRun,
+) -> rusqlite::Result<i64> {
     conn.execute(
         "INSERT INTO test_runs (created_at, constitution, pack_name, pack_digest, pack, model, config,
              versions) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
             timestamp(),
-            content::text(conn, &canonical(&run.constitution))?,
+            content::text(conn, known, &canonical(&run.constitution))?,
             run.pack_name,
             run.pack_digest.as_str(),
-            content::text(conn, &run.pack_text)?,
+            content::text(conn, known, &run.pack_text)?,
             content::model(conn, &run.model)?,
             canonical(&run.config),
             json(&run.versions),
@@ -106,13 +109,13 @@ fn insert_run(conn: &Connection, run: &NewTestRun) -> rusqlite::Result<i64> {
 
 fn insert_result(
     conn: &Connection,
-    run: i64,
-    ordinal: u32,
+    known: &mut Known,
+    (run, ordinal): (i64, u32),
     result: &TestResult,
 ) -> rusqlite::Result<()> {
     let (case, verdict) = (&result.case, result.verdict.as_ref());
     let critique = verdict
-        .map(|v| content::text(conn, &v.critique))
+        .map(|v| content::text(conn, known, &v.critique))
         .transpose()?;
     conn.prepare_cached(
         "INSERT INTO test_results (test_run, ordinal, principle, principle_digest, test, repeat, prompt,
@@ -127,8 +130,8 @@ fn insert_result(
         case.principle_digest.as_str(),
         case.test,
         case.repeat,
-        content::text(conn, &case.prompt)?,
-        content::text(conn, &case.response)?,
+        content::text(conn, known, &case.prompt)?,
+        content::text(conn, known, &case.response)?,
         match case.expect {
             Expect::Violation => "violation",
             Expect::Ok => "ok",
@@ -147,12 +150,12 @@ fn insert_result(
 
 fn insert_calls(
     conn: &Connection,
-    prefixes: &RefCell<Prefixes>,
+    known: &mut Known,
     (run, ordinal): (i64, u32),
     result: &TestResult,
 ) -> rusqlite::Result<()> {
     for (attempt, call) in (1..).zip(&result.calls) {
-        let generation = content::generation(conn, prefixes, call)?;
+        let (generation, _) = content::generation(conn, known, call)?;
         conn.prepare_cached(
             "INSERT INTO test_calls (test_run, ordinal, attempt, generation, reused)
              VALUES (?1, ?2, ?3, ?4, ?5)",

@@ -1,12 +1,12 @@
 //! The single writer of a run.
 
-use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::content::{self, Prefixes, json};
+use super::content::{self, Known, json};
 use super::{NewRun, RunState, StoreError, open};
 use crate::chain::{Call, ChainEnd, ChainId, ChainStart, Step, StepKind, StopReason};
 use crate::digest::{Digest, canonical};
@@ -21,10 +21,17 @@ pub struct Writer {
     pub(super) conn: Connection,
     path: PathBuf,
     run: Option<i64>,
-    pub(super) prefixes: RefCell<Prefixes>,
+    known: Known,
+    /// Keys of chains that were begun and have not ended.
+    chains: HashMap<ChainId, i64>,
+    /// Texts that the full-text search gets with the next commit.
+    unsearchable: Vec<(i64, String)>,
     /// Up to when the run's active time has been counted.
     counted: Instant,
 }
+
+/// How often the run's active time is written down while it goes on.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 impl Writer {
     /// Opens a store for writing; makes it when it does not exist, and brings an older schema up to date.
@@ -33,7 +40,9 @@ impl Writer {
             conn: open::for_writing(path)?,
             path: path.to_owned(),
             run: None,
-            prefixes: RefCell::default(),
+            known: Known::default(),
+            chains: HashMap::new(),
+            unsearchable: Vec::new(),
             counted: Instant::now(),
         })
     }
@@ -44,7 +53,7 @@ impl Writer {
     /// executed last.
     pub fn begin_run(&mut self, run: &NewRun) -> Result<(), StoreError> {
         self.counted = Instant::now();
-        let known = self.write(|conn| {
+        let there = self.write(|conn, _| {
             conn.query_row(
                 "SELECT id, fingerprint FROM runs WHERE run_id = ?1",
                 [&run.run_id],
@@ -52,21 +61,21 @@ impl Writer {
             )
             .optional()
         })?;
-        let id = match known {
+        let id = match there {
             Some((_, fingerprint)) if fingerprint != run.fingerprint.as_str() => {
                 return Err(StoreError::RunDiffers {
                     run_id: run.run_id.clone(),
                     path: self.path.clone(),
                 });
             }
-            Some((id, _)) => self.write(|conn| {
+            Some((id, _)) => self.write(|conn, _| {
                 conn.execute(
                     "UPDATE runs SET execution = ?2 WHERE id = ?1",
                     params![id, json(&run.execution)],
                 )?;
                 Ok(id)
             })?,
-            None => self.write(|conn| insert_run(conn, run))?,
+            None => self.write(|conn, known| insert_run(conn, known, run))?,
         };
         self.run = Some(id);
         self.set_run_state(RunState::Running)
@@ -75,7 +84,8 @@ impl Writer {
     /// Records where the current run stands. Durable at once, with everything recorded before.
     pub fn set_run_state(&mut self, state: RunState) -> Result<(), StoreError> {
         let run = self.current_run()?;
-        self.write(|conn| {
+        self.count_time(Instant::now())?;
+        self.write(|conn, _| {
             conn.prepare_cached("UPDATE runs SET state = ?2 WHERE id = ?1")?
                 .execute(params![run, state.as_str()])
         })?;
@@ -108,39 +118,60 @@ impl Writer {
 
     /// Writes inside the open transaction, and opens one when there is none.
     pub(super) fn write<T>(
-        &self,
-        write: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+        &mut self,
+        write: impl FnOnce(&Connection, &mut Known) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        self.read(|conn| {
-            if conn.is_autocommit() {
-                // Immediate: a lock that is taken later could fail in the middle of a batch.
-                conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-            }
-            write(conn)
+        let (conn, known) = (&self.conn, &mut self.known);
+        let written = begin(conn).and_then(|()| write(conn, known));
+        written.map_err(|error| {
+            self.undo();
+            StoreError::sqlite(&self.path, error)
         })
-        // SQLite may have undone the transaction, and with it what the prefixes stand for.
-        .inspect_err(|_| self.prefixes.borrow_mut().clear())
+    }
+
+    /// Undoes the open transaction, of which a part failed: what is committed is always whole.
+    fn undo(&mut self) {
+        // SQLite may have undone it already.
+        if !self.conn.is_autocommit() {
+            let _ = self.conn.execute_batch("ROLLBACK");
+        }
+        self.known.clear();
+        self.chains.clear();
+        self.unsearchable.clear();
     }
 
     pub(super) fn flush(&mut self) -> Result<(), StoreError> {
         if self.conn.is_autocommit() {
             return Ok(());
         }
+        let texts = std::mem::take(&mut self.unsearchable);
+        self.write(|conn, _| make_searchable(conn, &texts))?;
         let now = Instant::now();
+        if now.duration_since(self.counted) >= COUNT_EVERY {
+            self.count_time(now)?;
+        }
+        self.write(|conn, _| conn.prepare_cached("COMMIT")?.execute([]))?;
+        Ok(())
+    }
+
+    /// Adds what has passed to the run's active time.
+    fn count_time(&mut self, now: Instant) -> Result<(), StoreError> {
         let active = now.duration_since(self.counted).as_secs_f64();
         let run = self.run;
-        self.write(|conn| {
+        self.write(|conn, _| {
             conn.prepare_cached(
                 "UPDATE runs SET updated_at = ?2, active_seconds = active_seconds + ?3 WHERE id = ?1",
             )?
-            .execute(params![run, timestamp(), active])?;
-            conn.prepare_cached("COMMIT")?.execute([])
+            .execute(params![run, timestamp(), active])
         })?;
         self.counted = now;
         Ok(())
     }
 
-    fn chain(&self, id: &ChainId) -> Result<i64, StoreError> {
+    fn chain(&mut self, id: &ChainId) -> Result<i64, StoreError> {
+        if let Some(key) = self.chains.get(id) {
+            return Ok(*key);
+        }
         self.read(|conn| {
             conn.prepare_cached("SELECT id FROM chains WHERE chain_id = ?1")?
                 .query_row([&id.0], |row| row.get(0))
@@ -148,6 +179,32 @@ impl Writer {
         })?
         .ok_or_else(|| self.out_of_order(format!("chain {} was not begun", id.0)))
     }
+}
+
+/// Opens a transaction when there is none.
+fn begin(conn: &Connection) -> rusqlite::Result<()> {
+    if conn.is_autocommit() {
+        // Immediate: a lock that is taken later could fail in the middle of a batch.
+        conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    }
+    Ok(())
+}
+
+/// Adds texts to the full-text search.
+///
+/// At the end of a transaction and one after the other: the index writes out what it has gathered whenever
+/// another statement follows that could be undone by itself.
+fn make_searchable(conn: &Connection, texts: &[(i64, String)]) -> rusqlite::Result<()> {
+    for (id, body) in texts {
+        let new = conn
+            .prepare_cached("INSERT INTO searchable (text) VALUES (?1) ON CONFLICT DO NOTHING")?
+            .execute([id])?;
+        if new > 0 {
+            conn.prepare_cached("INSERT INTO search (rowid, body) VALUES (?1, ?2)")?
+                .execute(params![id, body])?;
+        }
+    }
+    Ok(())
 }
 
 impl Recorder for Writer {
@@ -166,7 +223,13 @@ impl Recorder for Writer {
 
     fn begin_chain(&mut self, chain: &ChainStart) -> Result<(), RecordError> {
         let run = self.current_run()?;
-        Ok(self.write(|conn| begin_chain(conn, &self.prefixes, run, chain))?)
+        let (key, prompt) = self.write(|conn, known| begin_chain(conn, known, run, chain))?;
+        self.chains.insert(chain.id.clone(), key);
+        if let Some(text) = prompt {
+            self.unsearchable
+                .push((text, chain.prompt.text().to_owned()));
+        }
+        Ok(())
     }
 
     fn find_generation(&mut self, key: &Digest) -> Result<Option<Generation>, RecordError> {
@@ -174,23 +237,29 @@ impl Recorder for Writer {
     }
 
     fn record_call(&mut self, call: &mut Call) -> Result<(), RecordError> {
+        let (_, new) = self.write(|conn, known| content::generation(conn, known, call))?;
         // Another process may have stored a reply to the same request meanwhile.
-        if let Some(generation) = self.find_generation(&call.key)? {
+        if !new && let Some(generation) = self.find_generation(&call.key)? {
             call.generation = generation;
-            return Ok(());
         }
-        self.write(|conn| content::generation(conn, &self.prefixes, call))?;
         Ok(())
     }
 
     fn record_step(&mut self, chain: &ChainId, step: &Step) -> Result<bool, RecordError> {
         let chain = self.chain(chain)?;
-        Ok(self.write(|conn| record_step(conn, &self.prefixes, chain, step))?)
+        let output = self.write(|conn, known| record_step(conn, known, chain, step))?;
+        let Some(output) = output else {
+            return Ok(false);
+        };
+        self.unsearchable.push((output, step.output.clone()));
+        Ok(true)
     }
 
     fn end_chain(&mut self, chain: &ChainId, end: &ChainEnd) -> Result<(), RecordError> {
-        let chain = self.chain(chain)?;
-        Ok(self.write(|conn| end_chain(conn, chain, end))?)
+        let key = self.chain(chain)?;
+        self.write(|conn, known| end_chain(conn, known, key, end))?;
+        self.chains.remove(chain);
+        Ok(())
     }
 
     fn commit(&mut self) -> Result<(), RecordError> {
@@ -204,7 +273,7 @@ pub(super) fn timestamp() -> String {
         .to_string()
 }
 
-fn insert_run(conn: &Connection, run: &NewRun) -> rusqlite::Result<i64> {
+fn insert_run(conn: &Connection, known: &mut Known, run: &NewRun) -> rusqlite::Result<i64> {
     let now = timestamp();
     conn.execute(
         "INSERT INTO runs (run_id, created_at, updated_at, state, fingerprint, config, constitution,
@@ -217,10 +286,10 @@ fn insert_run(conn: &Connection, run: &NewRun) -> rusqlite::Result<i64> {
             run.fingerprint.as_str(),
             json(&run.config),
             // In canonical form the text's own digest is the constitution's.
-            content::text(conn, &canonical(&run.constitution))?,
+            content::text(conn, known, &canonical(&run.constitution))?,
             run.pack_name,
             run.pack_digest.as_str(),
-            content::text(conn, &run.pack_text)?,
+            content::text(conn, known, &run.pack_text)?,
             content::model(conn, &run.model)?,
             run.prompts_path,
             run.prompts_digest.as_str(),
@@ -231,30 +300,32 @@ fn insert_run(conn: &Connection, run: &NewRun) -> rusqlite::Result<i64> {
     Ok(conn.last_insert_rowid())
 }
 
+/// The chain's key, and the key of its prompt's text where the prompt may be new.
 fn begin_chain(
     conn: &Connection,
-    prefixes: &RefCell<Prefixes>,
+    known: &mut Known,
     run: i64,
     chain: &ChainStart,
-) -> rusqlite::Result<()> {
-    // A chain that runs or is done stays as it is.
-    let again = conn
-        .prepare_cached(
-            "UPDATE chains SET status = 'running', stop_reason = NULL, rounds = 0, final = NULL,
-                 revised = 0, changed = NULL, length_ratio = NULL, regressed = '[]', error = NULL
-             WHERE chain_id = ?1 AND status = 'failed'",
-        )?
-        .execute([&chain.id.0])?;
-    if again > 0 {
-        return Ok(());
+) -> rusqlite::Result<(i64, Option<i64>)> {
+    let there = conn
+        .prepare_cached("SELECT id, status FROM chains WHERE chain_id = ?1")?
+        .query_row([&chain.id.0], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+        })
+        .optional()?;
+    if let Some((key, status)) = there {
+        // A chain that runs or is done stays as it is.
+        if status == "failed" {
+            conn.prepare_cached(
+                "UPDATE chains SET status = 'running', stop_reason = NULL, rounds = 0, final = NULL,
+                     revised = 0, changed = NULL, length_ratio = NULL, regressed = '[]', error = NULL
+                 WHERE id = ?1",
+            )?
+            .execute([key])?;
+        }
+        return Ok((key, None));
     }
-    let known = conn
-        .prepare_cached("SELECT 1 FROM chains WHERE chain_id = ?1")?
-        .exists([&chain.id.0])?;
-    if known {
-        return Ok(());
-    }
-    let prompt = content::prompt(conn, prefixes, &chain.prompt)?;
+    let (prompt, text) = content::prompt(conn, known, &chain.prompt)?;
     conn.prepare_cached(
         "INSERT INTO chains (chain_id, run, position, prompt, sample, status)
          VALUES (?1, ?2, ?3, ?4, ?5, 'running')",
@@ -267,38 +338,37 @@ fn begin_chain(
         prompt,
         chain.sample
     ])?;
-    Ok(())
+    Ok((conn.last_insert_rowid(), Some(text)))
 }
 
+/// The key of the step's output; `None` when the step is there already.
 fn record_step(
     conn: &Connection,
-    prefixes: &RefCell<Prefixes>,
+    known: &mut Known,
     chain: i64,
     step: &Step,
-) -> rusqlite::Result<bool> {
-    let known = conn
-        .prepare_cached("SELECT 1 FROM steps WHERE chain = ?1 AND ordinal = ?2")?
-        .exists(params![chain, step.ordinal])?;
-    if known {
-        return Ok(false);
+) -> rusqlite::Result<Option<i64>> {
+    let output = content::text(conn, known, &step.output)?;
+    let new = conn
+        .prepare_cached(
+            "INSERT INTO steps (chain, ordinal, round, kind, principle, output, adopted)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING",
+        )?
+        .execute(params![
+            chain,
+            step.ordinal,
+            step.round,
+            step.kind.as_str(),
+            step.principle,
+            output,
+            step.adopted
+        ])?;
+    if new == 0 {
+        return Ok(None);
     }
-    let output = content::text(conn, &step.output)?;
-    conn.prepare_cached(
-        "INSERT INTO steps (chain, ordinal, round, kind, principle, output, adopted)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?
-    .execute(params![
-        chain,
-        step.ordinal,
-        step.round,
-        step.kind.as_str(),
-        step.principle,
-        output,
-        step.adopted
-    ])?;
     let id = conn.last_insert_rowid();
     for (attempt, call) in (1..).zip(&step.calls) {
-        let generation = content::generation(conn, prefixes, call)?;
+        let (generation, _) = content::generation(conn, known, call)?;
         // A reply is reused when another step has it; one that a killed process left behind is not.
         conn.prepare_cached(
             "INSERT INTO step_calls (step, attempt, generation, reused) VALUES (?1, ?2, ?3,
@@ -311,6 +381,7 @@ fn record_step(
             .execute(params![id, ordinal, flag.as_str()])?;
     }
     if let Some(verdict) = &step.verdict {
+        let critique = content::text(conn, known, &verdict.critique)?;
         conn.prepare_cached(
             "INSERT INTO verdicts (step, violated, probability, severity, quote, quote_verified,
                  critique, source) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -322,12 +393,12 @@ fn record_step(
             verdict.severity.map(|severity| severity.as_str()),
             verdict.quote,
             verdict.quote_verified,
-            content::text(conn, &verdict.critique)?,
+            critique,
             verdict.source.as_str()
         ])?;
     }
     add_to_chain(conn, chain, step, output)?;
-    Ok(true)
+    Ok(Some(output))
 }
 
 /// Keeps the chain's sums, and its draft so that a chain that still runs shows it.
@@ -351,10 +422,15 @@ fn add_to_chain(conn: &Connection, chain: i64, step: &Step, output: i64) -> rusq
     Ok(())
 }
 
-fn end_chain(conn: &Connection, chain: i64, end: &ChainEnd) -> rusqlite::Result<()> {
-    let text = |body: &Option<String>| -> rusqlite::Result<Option<i64>> {
+fn end_chain(
+    conn: &Connection,
+    known: &mut Known,
+    chain: i64,
+    end: &ChainEnd,
+) -> rusqlite::Result<()> {
+    let mut text = |body: &Option<String>| -> rusqlite::Result<Option<i64>> {
         body.as_deref()
-            .map(|body| content::text(conn, body))
+            .map(|body| content::text(conn, known, body))
             .transpose()
     };
     let both = end.draft.as_deref().zip(end.last.as_deref());

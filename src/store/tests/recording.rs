@@ -236,6 +236,36 @@ fn two_writers_share_a_file() {
 }
 
 #[test]
+fn what_fails_half_way_is_undone_whole() {
+    let place = place();
+    let scripts = scripts("run1");
+    let mut writer = place.writer("run1");
+    record(&mut writer, &scripts[0]);
+    let before = dump(&place.path);
+    // The search index refuses, as it does when the disk is full, after everything else was written.
+    writer
+        .conn
+        .execute_batch(
+            "CREATE TEMP TRIGGER refuse BEFORE INSERT ON main.searchable
+             BEGIN SELECT raise(FAIL, 'refused'); END",
+        )
+        .unwrap();
+    let (chain, step) = (&scripts[1].start, &scripts[1].steps[0]);
+    writer.begin_chain(chain).unwrap();
+    writer.record_step(&chain.id, step).unwrap();
+    assert!(writer.commit().is_err());
+    writer.conn.execute_batch("DROP TRIGGER refuse").unwrap();
+    // What the run says of itself afterwards must not bring half a step with it.
+    writer.set_run_state(RunState::Interrupted).unwrap();
+    assert_eq!(writer.status(&chain.id).unwrap(), None);
+    writer.set_run_state(RunState::Running).unwrap();
+    assert_eq!(dump(&place.path), before);
+    // And it can be done again.
+    record(&mut writer, &scripts[1]);
+    assert_eq!(place.store().count(&Filter::all(), None).unwrap(), 2);
+}
+
+#[test]
 fn a_full_disk_is_said_and_loses_nothing_that_was_committed() {
     let place = place();
     let scripts = scripts("run1");
