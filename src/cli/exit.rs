@@ -47,7 +47,7 @@ pub struct UsageError(pub anyhow::Error);
 
 impl fmt::Display for UsageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:#}", self.0)
+        f.write_str(&causes(&self.0))
     }
 }
 

@@ -73,7 +73,7 @@ impl fmt::Display for Skipped {
 #[derive(Debug, Error)]
 pub enum DatasetError {
     /// The file cannot be opened.
-    #[error("{}: cannot be opened: {source}", path.display())]
+    #[error("{}: cannot be opened: {source}; check its path and permissions", path.display())]
     Open {
         /// The prompt file.
         path: PathBuf,
@@ -199,8 +199,10 @@ pub fn open(path: &Path, options: &ReadOptions) -> Result<PromptReader, DatasetE
 ///
 /// # Errors
 ///
-/// When the file cannot be read.
+/// When the file cannot be read, or is none that prompts can be read from.
 pub fn digest(path: &Path) -> Result<Digest, DatasetError> {
+    // A device or a pipe may have no end.
+    Kind::of(path)?;
     let mut file = open_file(path)?;
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; 1 << 16];

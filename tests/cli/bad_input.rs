@@ -51,11 +51,23 @@ fn constitutions() {
 #[test]
 fn prompt_files_that_cannot_be_used() {
     let place = Place::new();
-    run(&place, "none.jsonl").code(2).complains(&["none.jsonl"]);
+    let missing = run(&place, "none.jsonl").code(2);
+    let missing = missing.complains(&["none.jsonl", "check its path"]);
+    assert_eq!(missing.stderr.matches("No such file").count(), 1);
     fs::create_dir(place.path("folder.jsonl")).unwrap();
     run(&place, "folder.jsonl")
         .code(2)
-        .complains(&["folder.jsonl"]);
+        .complains(&["folder.jsonl", "is a folder; name one prompt file in it"]);
+    // Reading from either would never end.
+    let made = std::process::Command::new("mkfifo")
+        .arg(place.path("pipe.jsonl"))
+        .status();
+    assert!(made.unwrap().success());
+    for endless in ["/dev/zero", "pipe.jsonl"] {
+        run(&place, endless)
+            .code(2)
+            .complains(&[endless, "is not a regular file"]);
+    }
     place.write("empty.jsonl", "");
     run(&place, "empty.jsonl")
         .code(2)

@@ -5,6 +5,8 @@ mod bad_input;
 mod builder;
 mod comparing;
 mod constitution;
+mod disk;
+mod interrupt;
 mod kill;
 mod principle_tests;
 mod real_model;
