@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::constitution::{Constitution, Principle};
-use crate::digest::Digest;
+use crate::digest::{Digest, canonical};
 use crate::prompt::PromptId;
 
 /// Which principles a chain is held to.
@@ -91,11 +91,15 @@ fn weighted_order<'a>(
     seed: ChainSeed<'_>,
     epoch: usize,
 ) -> Vec<&'a Principle> {
+    // The digest is that of ("principle", seed, epoch, id), whose beginning all principles share.
+    let shared = canonical(&("principle", seed, epoch));
+    let shared = shared.strip_suffix(']').unwrap_or(&shared);
     let mut keyed: Vec<(f64, &Principle)> = active
         .iter()
         .filter(|principle| principle.weight > 0.0)
         .map(|principle| {
-            let hash = Digest::of(&("principle", seed, epoch, &principle.id)).seed();
+            let whole = format!("{shared},{}]", canonical(&principle.id));
+            let hash = Digest::of_bytes(whole.as_bytes()).seed();
             // In (0, 1), never at its ends.
             let u = (f64::from(hash) + 0.5) / (f64::from(u32::MAX) + 1.0);
             (u.ln() / principle.weight, *principle)
@@ -136,6 +140,18 @@ mod tests {
             prompt,
             sample: 0,
         }
+    }
+
+    #[test]
+    fn principles_are_drawn_by_the_digest_of_what_they_are_drawn_for() {
+        let prompt = PromptId("a \"quoted\"] id".to_owned());
+        let principles = ["a", "b", "c", "d"].map(principle);
+        let active: Vec<_> = principles.iter().collect();
+        let order = weighted_order(&active, seed(&prompt), 3);
+        let hash = |p: &Principle| Digest::of(&("principle", seed(&prompt), 3, &p.id)).seed();
+        let mut expected = active.clone();
+        expected.sort_by_key(|p| std::cmp::Reverse(hash(p)));
+        assert_eq!(order, expected);
     }
 
     #[test]
