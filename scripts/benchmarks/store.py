@@ -23,7 +23,7 @@ PHRASE = 'text:"a glacier freeze in silence"'
 def store(bench: Bench) -> Outcome:
     chains = bench.size(100_000, 2_000)
     prompt_file(bench.folder / "prompts.jsonl", chains)
-    prompt_file(bench.folder / "more.jsonl", chains + chains // 20)
+    prompt_file(bench.folder / "more.jsonl", chains + max(chains // 20, 2_000))
 
     written = [write(bench, f"{run}.db") for run in range(bench.pairs)]
     for run in range(bench.pairs - 1):
@@ -102,7 +102,8 @@ def export(bench: Bench, db: str, form: str) -> float:
 def resume(bench: Bench, chains: int) -> list[float]:
     """Seconds from the start of `amend resume` to its first new step, after `chains` chains."""
     db = bench.folder / "interrupted.db"
-    child = bench.start("run", "more.jsonl", *RUN, "--db", db.name, stderr=subprocess.DEVNULL)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    child = bench.start("run", "more.jsonl", *RUN, "--db", db.name, **quiet)
     while ended(db) < chains:
         if child.poll() is not None:
             raise BenchError("the run ended before it was interrupted")

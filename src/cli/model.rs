@@ -41,6 +41,11 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  amend model info
+  amend model info models/my-model.gguf --json
+  amend model info hf:owner/repo-GGUF:Q4_K_M --offline")]
 struct InfoArgs {
     #[arg(help = REFERENCE, default_value = "default", value_name = "REF")]
     reference: String,
@@ -56,6 +61,10 @@ struct InfoArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  amend model fetch hf:owner/repo-GGUF:Q4_K_M
+  amend model fetch hf:owner/repo-GGUF/model-Q8_0.gguf")]
 struct FetchArgs {
     #[arg(help = REFERENCE, value_name = "REF", required_unless_present = "hf_repo")]
     reference: Option<String>,
@@ -68,6 +77,10 @@ struct FetchArgs {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  amend model list
+  amend model list --json")]
 struct ListArgs {
     /// Print one JSON object a line
     #[arg(long)]

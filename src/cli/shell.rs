@@ -2,12 +2,17 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::CommandFactory;
 
 use super::{Cli, Exit};
 
 /// Arguments of `completions`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  amend completions bash > ~/.local/share/bash-completion/completions/amend
+  amend completions zsh > ~/.zfunc/_amend")]
 pub struct CompletionsArgs {
     /// The shell
     shell: clap_complete::Shell,
@@ -15,6 +20,9 @@ pub struct CompletionsArgs {
 
 /// Arguments of `man`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  amend man --out ~/.local/share/man/man1")]
 pub struct ManArgs {
     /// The folder to write the pages to; made when it does not exist
     #[arg(long, default_value = "man", value_name = "DIR")]
@@ -26,13 +34,15 @@ pub fn completions(args: CompletionsArgs) -> anyhow::Result<Exit> {
     // Rendered first, so that a closed stdout is an error here and not a panic inside clap.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "amend", &mut script);
-    std::io::Write::write_all(&mut std::io::stdout().lock(), &script)?;
+    std::io::Write::write_all(&mut std::io::stdout().lock(), &script)
+        .context("cannot print the script")?;
     Ok(Exit::Done)
 }
 
 /// Runs `amend man`.
 pub fn man(args: ManArgs) -> anyhow::Result<Exit> {
-    std::fs::create_dir_all(&args.out)?;
-    clap_mangen::generate_to(Cli::command(), &args.out)?;
+    let failed = || format!("cannot write man pages to {}", args.out.display());
+    std::fs::create_dir_all(&args.out).with_context(failed)?;
+    clap_mangen::generate_to(Cli::command(), &args.out).with_context(failed)?;
     Ok(Exit::Done)
 }

@@ -49,12 +49,12 @@ pub enum StoreError {
     #[error("no room left while writing {}; free some disk space and run `amend resume`: what was committed is kept", .0.display())]
     DiskFull(PathBuf),
     /// The system could not read or write the file.
-    #[error("cannot read or write {}: {source}; check the disk and its limits, then run `amend resume`: what was committed is kept", path.display())]
+    #[error("cannot read or write {}: {reason}; check the disk and its limits, then run `amend resume`: what was committed is kept", path.display())]
     Disk {
         /// The file.
         path: PathBuf,
         /// What SQLite said.
-        source: Error,
+        reason: String,
     },
     /// Another process held the file for too long.
     #[error("{} is locked by another process; try again when it is done", .0.display())]
@@ -178,7 +178,7 @@ impl StoreError {
             Some(ErrorCode::DiskFull) => StoreError::DiskFull(path),
             Some(ErrorCode::SystemIoFailure) => StoreError::Disk {
                 path,
-                source: error,
+                reason: error.to_string(),
             },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy(path),
             Some(ErrorCode::DatabaseCorrupt) => StoreError::Corrupt {

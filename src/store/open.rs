@@ -113,14 +113,19 @@ pub(super) fn for_reading(path: &Path) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
-/// Opens the file, and where its folder cannot be written, as one that nobody changes: SQLite keeps
-/// an index of the write-ahead log beside the file, and without a log there is nothing to index.
+/// Opens the file, and where its folder cannot be written or its disk is full, as one that nobody changes:
+/// SQLite keeps an index of the write-ahead log beside the file, and without a log there is nothing to index.
 fn read_or_frozen(path: &Path) -> Result<(Connection, Content), StoreError> {
     // Writable where that is possible, so that the last reader tidies up the write-ahead log.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = read_with(path, literal(path).into_os_string(), flags);
     match opened {
-        Err(StoreError::CannotOpen { .. } | StoreError::ReadOnly(_)) if !has_log(path) => {
+        Err(
+            StoreError::CannotOpen { .. }
+            | StoreError::ReadOnly(_)
+            | StoreError::Disk { .. }
+            | StoreError::DiskFull(_),
+        ) if !has_log(path) => {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
                 | OpenFlags::SQLITE_OPEN_URI
                 | OpenFlags::SQLITE_OPEN_NO_MUTEX;

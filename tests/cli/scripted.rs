@@ -291,10 +291,29 @@ fn shells_get_completions_and_pages() {
     assert!(script.contains("_amend") && script.contains("--retry-errors"));
     place.amend(&["man", "--out", "pages"]).success();
     assert!(place.read("pages/amend-run.1").contains("deterministic"));
+    place.write("file", "");
+    place
+        .amend(&["man", "--out", "file/pages"])
+        .code(1)
+        .complains(&["file/pages"]);
     for command in [
-        "run", "resume", "ls", "show", "stats", "export", "render", "runs",
+        "run",
+        "resume",
+        "ls",
+        "show",
+        "stats",
+        "export",
+        "render",
+        "runs",
+        "model",
+        "model info",
+        "model fetch",
+        "model list",
+        "completions",
+        "man",
     ] {
-        let help = place.amend(&[command, "--help"]).success().stdout;
+        let args: Vec<_> = command.split(' ').chain(["--help"]).collect();
+        let help = place.amend(&args).success().stdout;
         assert!(
             help.contains("Examples:"),
             "{command} --help has no examples"
