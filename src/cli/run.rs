@@ -452,7 +452,12 @@ impl Report<'_> {
                 self.id, self.resume
             )?;
         } else if s.ended == 0 && s.skipped > 0 {
-            writeln!(out, "run {} was complete: {}", self.id, plural(s.skipped, "chain"))?;
+            writeln!(
+                out,
+                "run {} was complete: {}",
+                self.id,
+                plural(s.skipped, "chain")
+            )?;
         } else {
             writeln!(out, "run {} done", self.id)?;
         }

@@ -82,7 +82,8 @@ fn write_run(out: &mut impl Write, stats: &RunStats) -> io::Result<()> {
         "revised",
         format!(
             "{}{changed}; {} regressed",
-            plural(stats.revised, "chain"), stats.regressed
+            plural(stats.revised, "chain"),
+            stats.regressed
         ),
     )?;
     line(
