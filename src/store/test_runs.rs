@@ -85,11 +85,7 @@ impl Writer {
     }
 }
 
-fn insert_run(
-    conn: &Connection,
-    known: &mut Known,
-    run: &NewTestRun,
-) -> rusqlite::Result<i64> {
+fn insert_run(conn: &Connection, known: &mut Known, run: &NewTestRun) -> rusqlite::Result<i64> {
     conn.execute(
         "INSERT INTO test_runs (created_at, constitution, pack_name, pack_digest, pack, model, config,
              versions) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",

@@ -68,6 +68,20 @@ fn outcome(command: &mut Command) -> Outcome {
     }
 }
 
+/// Runs amend where no file may grow beyond `blocks`, which to whoever writes is like a full disk.
+fn limited(place: &Place, blocks: u32, args: &[&str]) -> Outcome {
+    // Without the signal the system says so instead of ending the process.
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &script, "sh"])
+        .arg(place.command(args).get_program())
+        .args(args)
+        .current_dir(place.root())
+        .stdin(Stdio::null());
+    outcome(&mut command)
+}
+
 #[test]
 fn a_read_only_store_is_read_and_not_written() {
     let place = place(3);
@@ -102,18 +116,8 @@ fn a_read_only_store_is_read_and_not_written() {
 #[test]
 fn a_disk_that_is_full_half_way_loses_nothing() {
     let place = place(300);
-    // The system lets no file grow beyond a limit; without the signal it says so to whoever writes.
-    let script = "trap '' XFSZ; ulimit -f 1500; exec \"$@\"";
-    let run = place.command(RUN);
-    let mut limited = Command::new("sh");
-    limited
-        .args(["-c", script, "sh"])
-        .arg(run.get_program())
-        .args(RUN)
-        .current_dir(place.root())
-        .stdin(Stdio::null());
     let stopped =
-        outcome(&mut limited)
+        limited(&place, 1500, RUN)
             .code(1)
             .complains(&["store/amend.db", "amend resume", "kept"]);
     assert!(!stopped.stderr.contains("300 chains"), "{}", stopped.stderr);
@@ -122,6 +126,8 @@ fn a_disk_that_is_full_half_way_loses_nothing() {
     let done = runs[0]["done"].as_u64().unwrap();
     assert!((1..300).contains(&done), "{done} chains were done");
     place.amend(&["resume", "--db", "store/amend.db"]).success();
+    // Reading a store that is closed needs no room at all.
+    limited(&place, 0, &["ls", "--db", "store/amend.db"]).success();
     place
         .amend(&[&RUN[..RUN.len() - 1], &["whole.db"]].concat())
         .success();

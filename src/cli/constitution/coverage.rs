@@ -9,7 +9,8 @@ use std::io::Write;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use crate::cli::{DbArg, Exit, ls, runs};
+use crate::cli::chains::{ChainsArgs, Chosen};
+use crate::cli::{Exit, runs};
 use crate::constitution::Status;
 use crate::evaluation::{Coverage, Findings};
 use crate::store::{RunRow, Store};
@@ -25,22 +26,11 @@ Examples:
 Which principle makes which other one fire shows in chains that ask about several and look again: runs with
 --select all and two or more rounds, or with --recheck.")]
 pub struct Args {
-    /// Only this run: its id, or the beginning of it
-    #[arg(long, value_name = "RUN")]
-    run: Option<String>,
-    /// Only chains that match this filter
-    #[arg(
-        long = "where",
-        value_name = "EXPR",
-        default_value = "",
-        hide_default_value = true
-    )]
-    condition: String,
     /// What is printed
     #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
     format: Format,
     #[command(flatten)]
-    db: DbArg,
+    chains: ChainsArgs,
 }
 
 /// What is printed.
@@ -56,10 +46,7 @@ enum Format {
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<Exit> {
-    let filter = ls::parse(&args.condition)?;
-    let store = runs::open(&args.db)?;
-    let run = args.run.as_deref().map(|run| store.resolve_run(run));
-    let run = run.transpose().map_err(runs::failed)?;
+    let Chosen { store, filter, run } = args.chains.open()?;
     let coverage = store
         .coverage(&filter, run.as_deref())
         .map_err(runs::failed)?;
