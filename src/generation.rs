@@ -128,6 +128,14 @@ impl Request {
             Request::Choose(request) => &request.messages,
         }
     }
+
+    /// The LoRA adapter that answers it; `None` for what the backend was loaded with.
+    pub fn adapter(&self) -> Option<&str> {
+        match self {
+            Request::Generate(request) => request.adapter.as_deref(),
+            Request::Choose(request) => request.adapter.as_deref(),
+        }
+    }
 }
 
 /// A request to write the next assistant message.
@@ -141,6 +149,13 @@ pub struct Generate {
     pub seed: u32,
     /// The form that the reply must have; `None` for free text.
     pub shape: Option<Shape>,
+    /// A text that the reply is likely to repeat, as a revision repeats what it revises. It makes the
+    /// reply faster and never other, so it is no part of what tells requests apart.
+    #[serde(skip)]
+    pub repeats: Option<String>,
+    /// The LoRA adapter that writes it, by the name that the backend knows it by, which tells its weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<String>,
 }
 
 /// A request to score the given continuations of a conversation.
@@ -150,6 +165,9 @@ pub struct Choose {
     pub messages: Vec<Message>,
     /// The texts that the assistant's reply might begin with; at least two, all different.
     pub options: Vec<String>,
+    /// The LoRA adapter that scores them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<String>,
 }
 
 /// A JSON object with fixed fields in a fixed order: the grammar of a structured reply.
@@ -227,6 +245,12 @@ pub struct Usage {
     pub cached_tokens: u32,
     /// Tokens of the reply, forced ones included.
     pub completion_tokens: u32,
+    /// Tokens that were guessed from a text that the reply repeats.
+    #[serde(default)]
+    pub proposed_tokens: u32,
+    /// How many of them were what the model wrote.
+    #[serde(default)]
+    pub accepted_tokens: u32,
     /// Milliseconds from admission to the last token, time spent waiting for a place excluded.
     pub duration_ms: f64,
 }

@@ -38,7 +38,8 @@ pub enum BackendError {
     Stopped,
 }
 
-/// Tells which request a reply belongs to; chosen by the caller.
+/// Tells which request a reply belongs to; chosen by the caller. Where requests wait, those with lower
+/// tickets go first.
 pub type Ticket = u64;
 
 /// A reply on its way back.

@@ -32,9 +32,9 @@ pub struct ModelArgs {
     /// The script of `--backend scripted`: a YAML file of rules
     #[arg(long, value_name = "FILE")]
     pub script: Option<PathBuf>,
-    /// Chains in flight, decoded together
-    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub parallel: u16,
+    /// Sequences decoded together [default: what suits prompts, memory and device, 16 at most without a GPU]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub parallel: Option<u16>,
     /// Most tokens of one conversation with its reply [default: 4096, less where the model was trained on less]
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(64..=16_777_216))]
     pub ctx_size: Option<u32>,
@@ -59,6 +59,15 @@ pub struct ModelArgs {
     /// Type of the cached values; types below f16 need flash attention
     #[arg(long, value_enum, default_value_t = CacheType::F16, value_name = "TYPE")]
     pub cache_type_v: CacheType,
+    /// One pool of cache cells for all sequences, which can share them, or a stream for each, which is
+    /// faster where they share little
+    #[arg(long, value_enum, default_value_t, value_name = "LAYOUT")]
+    #[serde(default)]
+    pub kv: Kv,
+    /// Guess tokens of a reply from the text that it repeats: changes how fast, never what is written
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    #[serde(default)]
+    pub lookup: Switch,
     #[command(flatten)]
     #[serde(flatten)]
     pub template: TemplateArgs,
@@ -140,11 +149,25 @@ pub enum BackendKind {
     Scripted,
 }
 
-/// On, off, or as llama.cpp sees fit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+/// How the KV cache is laid out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kv {
+    /// Unified where sequences share much, streams elsewhere.
+    #[default]
+    Auto,
+    /// One pool for all sequences.
+    Unified,
+    /// A stream for each sequence.
+    Streams,
+}
+
+/// On, off, or where it helps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Switch {
-    /// On where the model and the device support it.
+    /// Where it is supported and pays.
+    #[default]
     Auto,
     /// On.
     On,

@@ -8,8 +8,11 @@ use serde_json::{Map, Value};
 
 use crate::backend::Backend;
 use crate::backend::http::HttpBackend;
+use crate::backend::llama::context::KvChoice;
 use crate::backend::llama::gguf::{self, GgufInfo};
-use crate::backend::llama::{CacheType, LlamaBackend, LlamaOptions, TemplateChoice, WorkerStats};
+use crate::backend::llama::{
+    CacheType, LlamaBackend, LlamaOptions, LookupChoice, TemplateChoice, WorkerStats,
+};
 use crate::backend::scripted::ScriptedBackend;
 use crate::chat_template::ChatTemplate;
 
@@ -47,6 +50,9 @@ impl Loaded {
     }
 }
 
+/// Chains in flight over a script, where nothing else is said.
+const SCRIPTED_PARALLEL: usize = 8;
+
 /// Loads what the options name.
 pub fn load(args: &ModelArgs, deterministic: bool) -> anyhow::Result<Loaded> {
     if let Some(url) = &args.endpoint.endpoint {
@@ -71,7 +77,7 @@ fn scripted(args: &ModelArgs, deterministic: bool) -> anyhow::Result<Loaded> {
     let parallel = if deterministic {
         1
     } else {
-        usize::from(args.parallel)
+        args.parallel.map_or(SCRIPTED_PARALLEL, usize::from)
     };
     ScriptedBackend::from_yaml(&text, parallel)
         .map(|backend| Loaded::Scripted(Box::new(backend)))
@@ -93,7 +99,7 @@ fn llama(args: &ModelArgs, deterministic: bool) -> anyhow::Result<Loaded> {
         name: format!("{} {}", info.name, info.quantisation),
         metadata: metadata(&info),
         path,
-        parallel: usize::from(args.parallel),
+        parallel: args.parallel.map(usize::from),
         context_per_sequence: args.ctx_size,
         batch: args.batch_size,
         ubatch: args.ubatch_size,
@@ -101,6 +107,19 @@ fn llama(args: &ModelArgs, deterministic: bool) -> anyhow::Result<Loaded> {
         gpu_layers: args.n_gpu_layers,
         flash_attention: args.flash_attn.forced(),
         cache_types: (cache_type(args.cache_type_k), cache_type(args.cache_type_v)),
+        kv: match args.kv {
+            args::Kv::Auto => KvChoice::Auto,
+            args::Kv::Unified => KvChoice::Unified,
+            args::Kv::Streams => KvChoice::Streams,
+        },
+        workload: Default::default(),
+        probes: Vec::new(),
+        lookup: match args.lookup {
+            args::Switch::Auto => LookupChoice::Auto,
+            args::Switch::On => LookupChoice::On,
+            args::Switch::Off => LookupChoice::Off,
+        },
+        adapters: Vec::new(),
         template,
         deterministic,
     };

@@ -211,6 +211,8 @@ fn calibrate(
             sampling,
             seed: 1,
             shape: None,
+            repeats: None,
+            adapter: None,
         };
         backend.submit(ticket, Request::Generate(request), sender.clone());
     }

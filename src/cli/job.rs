@@ -1,6 +1,7 @@
 //! What a run needs, with everything resolved: from the options that the person typed to a plan, a
 //! backend, prompts, and the configuration that tells the run apart.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -302,6 +303,7 @@ fn plan(args: &JobArgs, constitution: Constitution, pack: Pack) -> anyhow::Resul
         threshold: args.chain.threshold,
         sampling: sampling(&args.sampling, &pack),
         seed: args.sampling.seed,
+        adapters: BTreeMap::new(),
         constitution,
         pack,
     };

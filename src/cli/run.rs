@@ -137,8 +137,8 @@ pub fn resume(args: ResumeArgs) -> anyhow::Result<Exit> {
         ));
     }
     let mut job_args = stored_args(&detail.execution)?;
-    if let Some(parallel) = args.parallel {
-        job_args.model.parallel = parallel;
+    if args.parallel.is_some() {
+        job_args.model.parallel = args.parallel;
     }
     if args.threads.is_some() {
         job_args.model.threads = args.threads;

@@ -143,7 +143,7 @@ pub fn run(
         sender,
         flights: HashMap::new(),
         ready: Vec::new(),
-        next_ticket: 0,
+        next_chain: 0,
         interrupted_at: None,
         summary: Summary::default(),
     };
@@ -162,7 +162,12 @@ struct Flight {
     request: Request,
     key: Digest,
     resumed: bool,
+    ticket: Ticket,
 }
+
+/// Tickets of one chain; the next chain's are all higher, so that chains are finished in the order in which
+/// they began.
+const TICKETS_PER_CHAIN: Ticket = 1 << 24;
 
 struct Engine<'a> {
     backend: &'a dyn Backend,
@@ -174,7 +179,7 @@ struct Engine<'a> {
     flights: HashMap<Ticket, Flight>,
     /// Requests that are submitted once everything before them is committed.
     ready: Vec<Flight>,
-    next_ticket: Ticket,
+    next_chain: Ticket,
     interrupted_at: Option<Instant>,
     summary: Summary,
 }
@@ -266,11 +271,17 @@ impl Engine<'_> {
             Some(draft) => ChainMachine::with_draft(plan, start, draft),
             None => ChainMachine::new(plan, start),
         };
-        self.drive(machine, status.is_some())
+        self.next_chain += TICKETS_PER_CHAIN;
+        self.drive(machine, status.is_some(), self.next_chain)
     }
 
-    /// Takes a chain as far as it goes without asking the model.
-    fn drive(&mut self, mut machine: ChainMachine, resumed: bool) -> Result<(), EngineError> {
+    /// Takes a chain as far as it goes without asking the model; then its request gets the ticket.
+    fn drive(
+        &mut self,
+        mut machine: ChainMachine,
+        resumed: bool,
+        ticket: Ticket,
+    ) -> Result<(), EngineError> {
         loop {
             match machine.next() {
                 Action::Ask(request) => {
@@ -285,6 +296,7 @@ impl Engine<'_> {
                             request,
                             key,
                             resumed,
+                            ticket,
                         });
                         return Ok(());
                     };
@@ -340,11 +352,9 @@ impl Engine<'_> {
             return Ok(());
         }
         for flight in ready {
-            let ticket = self.next_ticket;
-            self.next_ticket += 1;
             self.backend
-                .submit(ticket, flight.request.clone(), self.sender.clone());
-            self.flights.insert(ticket, flight);
+                .submit(flight.ticket, flight.request.clone(), self.sender.clone());
+            self.flights.insert(flight.ticket, flight);
         }
         Ok(())
     }
@@ -382,6 +392,6 @@ impl Engine<'_> {
         if let Some(step) = flight.machine.accept(reply) {
             self.record(flight.machine.start(), &step)?;
         }
-        self.drive(flight.machine, flight.resumed)
+        self.drive(flight.machine, flight.resumed, ticket + 1)
     }
 }

@@ -336,6 +336,7 @@ pub(super) fn find_generation(
                     cached_tokens: row.get(8)?,
                     completion_tokens: row.get(9)?,
                     duration_ms: row.get(10)?,
+                    ..Usage::default()
                 },
             };
             Ok((row.get::<_, i64>(0)?, generation))

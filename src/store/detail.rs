@@ -187,6 +187,7 @@ fn calls(conn: &Connection, step: i64) -> rusqlite::Result<Vec<CallDetail>> {
                 cached_tokens: row.get(13)?,
                 completion_tokens: row.get(14)?,
                 duration_ms: row.get(15)?,
+                ..Usage::default()
             },
             decisions: content::decisions(conn, row.get(0)?)?,
             reused: row.get(16)?,

@@ -3,8 +3,12 @@
 //! [`LlamaBackend`] loads a model, turns messages into tokens on the caller's thread, and hands ready
 //! [`sequence::Job`]s to the [`worker`], the one thread that owns the context.
 
+pub mod cache;
+pub mod context;
 pub mod gguf;
+pub mod lookup;
 pub mod model_ref;
+pub mod prefix;
 pub mod sampling;
 pub mod scheduler;
 pub mod sequence;
@@ -32,12 +36,15 @@ use crate::digest::Digest;
 use crate::generation::{Generate, Message, Request, Shape};
 
 use super::{Backend, BackendError, ModelIdentity, Ticket, TicketReply};
+use cache::{CacheConfig, Layout};
+use context::{KvChoice, Sized, Sizing, WorkerConfig, Workload};
+use lookup::Lookup;
 use sampling::Sampler;
 use sequence::{Job, ReplyTo, Task, common_prefix};
 use shape::{CompiledShape, ShapeWriter};
 use tokenizer::Tokenizer;
 use vocab::Vocab;
-use worker::{Counters, WorkerConfig};
+use worker::{Adapter, Counters};
 
 /// The most tokens of one sequence unless the command line says otherwise; less where the model was
 /// trained on less.
@@ -54,8 +61,8 @@ pub struct LlamaOptions {
     pub name: String,
     /// What else is known of the file.
     pub metadata: BTreeMap<String, String>,
-    /// How many sequences are decoded together.
-    pub parallel: usize,
+    /// How many sequences are decoded together; `None` for as many as suit workload and memory.
+    pub parallel: Option<usize>,
     /// The most tokens of one sequence; `None` for a default that the model can hold.
     pub context_per_sequence: Option<u32>,
     /// The most tokens of one step.
@@ -70,10 +77,47 @@ pub struct LlamaOptions {
     pub flash_attention: Option<bool>,
     /// Number formats of the cached keys and values.
     pub cache_types: (CacheType, CacheType),
+    /// How the cache is laid out.
+    pub kv: KvChoice,
+    /// What the run is going to ask for; its shared prefix is measured from `probes`.
+    pub workload: Workload,
+    /// Conversations of two different chains at the same step, for each kind of step: what they begin with
+    /// alike is the prefix that all chains share.
+    pub probes: Vec<[Vec<Message>; 2]>,
+    /// Whether tokens are proposed from text that a reply repeats.
+    pub lookup: LookupChoice,
+    /// LoRA adapters, the one for requests that name none first.
+    pub adapters: Vec<AdapterOptions>,
     /// Which chat template to use.
     pub template: TemplateChoice,
     /// One sequence at a time, every step prefilled afresh, so that results depend on nothing else.
     pub deterministic: bool,
+}
+
+/// Whether tokens are proposed from text that a reply repeats. It changes how fast a reply is written, and
+/// not which reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LookupChoice {
+    /// Where it pays; never in deterministic mode.
+    #[default]
+    Auto,
+    /// The same number of tokens whenever there is something to propose.
+    On,
+    /// Never.
+    Off,
+}
+
+/// A LoRA adapter to load.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdapterOptions {
+    /// What requests call it; `None` for the one that requests without an adapter get.
+    pub name: Option<String>,
+    /// A GGUF file of llama.cpp's adapter format.
+    pub path: PathBuf,
+    /// The digest of the file.
+    pub digest: Digest,
+    /// How strongly it is applied; 1 as it was trained.
+    pub scale: f32,
 }
 
 /// Which chat template to use.
@@ -158,7 +202,11 @@ pub struct LlamaBackend {
     tokenizer: Arc<Tokenizer>,
     vocab: Arc<Vocab>,
     shapes: Mutex<Vec<(Shape, Arc<CompiledShape>)>>,
-    parallel: usize,
+    deterministic: bool,
+    looks_up: bool,
+    /// The adapters that requests may name.
+    domains: BTreeMap<String, usize>,
+    sized: Sized,
     counters: Arc<Counters>,
     jobs: Option<Sender<Job>>,
     worker: Option<JoinHandle<()>>,
@@ -167,29 +215,76 @@ pub struct LlamaBackend {
 /// Tokens of a step in deterministic mode, where chunking must not depend on options.
 const DETERMINISTIC_BATCH: u32 = 512;
 
-fn worker_config(options: &LlamaOptions, context: u32) -> WorkerConfig {
+/// Tokens proposed at a time where lookup is asked for by hand.
+const FIXED_PROPOSALS: usize = 7;
+
+fn worker_config(options: &LlamaOptions, context: u32, reuse: bool, sized: &Sized) -> WorkerConfig {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = options.threads.and_then(|n| i32::try_from(n).ok());
-    let slots = if options.deterministic {
-        1
-    } else {
-        options.parallel.max(1)
-    };
     let (batch, ubatch) = match options.deterministic {
         true => (DETERMINISTIC_BATCH, DETERMINISTIC_BATCH),
         false => (options.batch, options.ubatch.min(options.batch)),
     };
     WorkerConfig {
-        slots,
-        // llama.cpp rounds a context up to a multiple of 256.
-        context_per_sequence: context.next_multiple_of(256),
-        batch: batch.max(u32::try_from(slots).unwrap_or(1) + 1),
+        cache: CacheConfig {
+            layout: match sized.unified {
+                true => Layout::Unified {
+                    cells: sized.cells as usize,
+                },
+                false => Layout::Streams,
+            },
+            running: sized.parallel,
+            domains: options.adapters.len() + 1,
+            reuse,
+        },
+        cells: sized.cells,
+        context_per_sequence: context,
+        batch: batch.max(u32::try_from(sized.parallel).unwrap_or(1) + 1),
         ubatch,
         threads: threads.unwrap_or_else(|| i32::try_from(cores).unwrap_or(1)),
         flash_attention: options.flash_attention,
         cache_types: options.cache_types,
-        reuse_cache: !options.deterministic,
+        lookup: match options.lookup {
+            LookupChoice::Off => Some(0),
+            LookupChoice::On => Some(FIXED_PROPOSALS),
+            LookupChoice::Auto if options.deterministic => Some(0),
+            LookupChoice::Auto => None,
+        },
     }
+}
+
+/// Loads the adapters; domain 0 is the one of requests that name none.
+fn load_adapters(
+    model: &mut Arc<LlamaModel>,
+    options: &[AdapterOptions],
+) -> Result<(Vec<Option<Adapter>>, BTreeMap<String, usize>), BackendError> {
+    let (mut adapters, mut names) = (vec![None], BTreeMap::new());
+    for option in options {
+        let failed = |error: &dyn std::fmt::Display| {
+            BackendError::Load(format!(
+                "{}: llama.cpp cannot load this LoRA adapter ({error}); it must be a GGUF adapter made for this model",
+                option.path.display()
+            ))
+        };
+        if !option.path.is_file() {
+            return Err(failed(&"no such file"));
+        }
+        let Some(model) = Arc::get_mut(model) else {
+            return Err(failed(&"the model is in use"));
+        };
+        let adapter = model
+            .lora_adapter_init(&option.path)
+            .map_err(|error| failed(&error))?;
+        let loaded = Some((adapter, option.scale));
+        match &option.name {
+            None => adapters[0] = loaded,
+            Some(name) => {
+                names.insert(name.clone(), adapters.len());
+                adapters.push(loaded);
+            }
+        }
+    }
+    Ok((adapters, names))
 }
 
 /// Everything besides weights and request that decides a reply, by name.
@@ -220,6 +315,16 @@ fn settings(
     // Only where results must not depend on anything else does this become part of the key.
     if options.deterministic {
         settings.insert("threads".to_owned(), config.threads.to_string());
+        if let Some(proposals) = config.lookup.filter(|&n| n > 0) {
+            settings.insert("lookup".to_owned(), proposals.to_string());
+        }
+    }
+    for adapter in &options.adapters {
+        let name = adapter.name.as_deref().unwrap_or("all steps");
+        settings.insert(
+            format!("lora of {name}"),
+            format!("{} × {}", adapter.digest, adapter.scale),
+        );
     }
     // A template that tells the date renders other text on another day.
     if let Some(date) = options.template.date.filter(|_| template.tells_date()) {
@@ -239,12 +344,15 @@ pub struct WorkerStats {
     pub steps: u64,
     /// Tokens decoded, of prompts and replies.
     pub tokens: u64,
+    /// Sequences that had to give their place in the cache to earlier ones, and began again.
+    pub preempted: u64,
 }
 
 impl LlamaBackend {
     /// Loads the model and starts the worker.
     pub fn load(options: &LlamaOptions) -> Result<Self, BackendError> {
-        let model = load_model(&options.path, options.gpu_layers, false)?;
+        let mut model = load_model(&options.path, options.gpu_layers, false)?;
+        let (adapters, domains) = load_adapters(&mut model, &options.adapters)?;
         let tokenizer = Arc::new(Tokenizer::new(Arc::clone(&model)));
         let template = chat_template(&tokenizer, &options.template)?;
         let vocab = Arc::new(Vocab::new(Arc::clone(&tokenizer)));
@@ -257,8 +365,40 @@ impl LlamaBackend {
                 "a context of {wanted} tokens is longer than the {trained} that the model was trained on"
             );
         }
-        let config = worker_config(options, wanted);
-        let parallel = config.slots;
+        // llama.cpp rounds a context up to a multiple of 256.
+        let context = wanted.next_multiple_of(256);
+        let can_share = !model.is_recurrent() && !model.is_hybrid();
+        let sized = context::size(&Sizing {
+            kv: options.kv,
+            parallel: if options.deterministic {
+                Some(1)
+            } else {
+                options.parallel
+            },
+            context,
+            cell_bytes: context::cell_bytes(&model, options.cache_types),
+            memory: context::free_memory(),
+            gpu: runtime()?.supports_gpu_offload() && options.gpu_layers != Some(0),
+            can_share,
+            workload: Workload {
+                shared_prefix: shared_prefix(&template, &tokenizer, &options.probes),
+                ..options.workload
+            },
+        });
+        let config = worker_config(
+            options,
+            context,
+            can_share && !options.deterministic,
+            &sized,
+        );
+        tracing::info!(
+            "{} sequences of at most {context} tokens at a time; {} KV cache of {} cells ({} MiB): {}",
+            sized.parallel,
+            if sized.unified { "unified" } else { "streamed" },
+            sized.cells,
+            u64::from(sized.cells) * context::cell_bytes(&model, options.cache_types) >> 20,
+            sized.reason
+        );
         let settings = settings(options, &template, &config);
         let identity = ModelIdentity {
             digest: options.digest.clone(),
@@ -270,18 +410,34 @@ impl LlamaBackend {
             metadata: options.metadata.clone(),
         };
         let counters = Arc::new(Counters::default());
-        let (jobs, worker) = start(model, Arc::clone(&vocab), config, Arc::clone(&counters))?;
+        let deterministic = options.deterministic;
+        let looks_up = config.lookup != Some(0) && can_share;
+        let (jobs, worker) = start(
+            model,
+            Arc::clone(&vocab),
+            config,
+            adapters,
+            Arc::clone(&counters),
+        )?;
         Ok(Self {
             identity,
             template,
             tokenizer,
             vocab,
             shapes: Mutex::default(),
-            parallel,
+            deterministic,
+            looks_up,
+            domains,
+            sized,
             counters,
             jobs: Some(jobs),
             worker: Some(worker),
         })
+    }
+
+    /// The cache that was made, and why it is so.
+    pub fn cache(&self) -> &Sized {
+        &self.sized
     }
 
     /// How the step loop has spent its time so far.
@@ -292,6 +448,7 @@ impl LlamaBackend {
             busy_seconds: seconds(&self.counters.busy_ns),
             steps: self.counters.steps.load(Ordering::Relaxed),
             tokens: self.counters.tokens.load(Ordering::Relaxed),
+            preempted: self.counters.preempted.load(Ordering::Relaxed),
         }
     }
 
@@ -337,7 +494,28 @@ impl LlamaBackend {
         compiled
     }
 
+    /// Proposes from the text that a reply is likely to repeat.
+    fn lookup(&self, request: &Request) -> Option<Lookup> {
+        let Request::Generate(generate) = request else {
+            return None;
+        };
+        let text = generate.repeats.as_ref().filter(|_| self.looks_up)?;
+        let source = self.tokenizer.encode_continuation(text);
+        let source = source.into_iter().map(i32::cast_unsigned).collect();
+        Some(Lookup::new(source, generate.shape.is_none()))
+    }
+
     fn job(&self, request: &Request, reply: ReplyTo) -> Result<Job, (BackendError, ReplyTo)> {
+        let domain = match request.adapter() {
+            None => 0,
+            Some(name) => match self.domains.get(name) {
+                Some(&domain) => domain,
+                None => {
+                    let error = format!("no adapter `{name}` was loaded");
+                    return Err((BackendError::Inference(error), reply));
+                }
+            },
+        };
         let writes_text = matches!(request, Request::Generate(Generate { shape: None, .. }));
         let (mut tokens, thinking) = match self.tokens(request.messages(), !writes_text) {
             Ok(tokens) => tokens,
@@ -361,7 +539,7 @@ impl LlamaBackend {
                                 max_tokens,
                                 thinking,
                             },
-                            1,
+                            max_tokens as usize,
                         )
                     }
                     Some(shape) => {
@@ -398,17 +576,40 @@ impl LlamaBackend {
             }
         };
         let context = self.identity.context_length;
-        if prompt_tokens + room > context as usize {
+        // Free text ends where the context does; a shape must come to its end.
+        let needed = if writes_text { 1 } else { room };
+        if prompt_tokens + needed > context as usize {
             let tokens = u32::try_from(prompt_tokens).unwrap_or(u32::MAX);
             return Err((BackendError::ContextExceeded { tokens, context }, reply));
         }
         Ok(Job {
             tokens,
             prompt_tokens,
+            room: room.min(context as usize - prompt_tokens),
+            domain,
+            lookup: self.lookup(request),
             task,
             reply,
         })
     }
+}
+
+/// The most tokens that all chains begin a request with: for each kind of step, what two of them have in
+/// common.
+fn shared_prefix(
+    template: &ChatTemplate,
+    tokenizer: &Tokenizer,
+    probes: &[[Vec<Message>; 2]],
+) -> u32 {
+    let encode = |messages: &[Message]| {
+        let spans = template.render(messages, true).unwrap_or_default();
+        tokenizer.encode(&spans)
+    };
+    let longest = probes.iter().map(|[a, b]| {
+        let (a, b) = (encode(a), encode(b));
+        a.iter().zip(&b).take_while(|(x, y)| x.id == y.id).count()
+    });
+    u32::try_from(longest.max().unwrap_or(0)).unwrap_or(u32::MAX)
 }
 
 /// Starts the worker thread and waits until its context is there.
@@ -416,6 +617,7 @@ fn start(
     model: Arc<LlamaModel>,
     vocab: Arc<Vocab>,
     config: WorkerConfig,
+    adapters: Vec<Option<Adapter>>,
     counters: Arc<Counters>,
 ) -> Result<(Sender<Job>, JoinHandle<()>), BackendError> {
     let runtime = runtime()?;
@@ -423,7 +625,11 @@ fn start(
     let (ready, is_ready) = crossbeam_channel::bounded(1);
     let worker = std::thread::Builder::new()
         .name("inference".to_owned())
-        .spawn(move || worker::run(runtime, &model, &vocab, &config, &counters, &inbox, &ready))
+        .spawn(move || {
+            worker::run(
+                runtime, &model, &vocab, &config, adapters, &counters, &inbox, &ready,
+            );
+        })
         .map_err(|error| BackendError::Load(format!("cannot start a thread: {error}")))?;
     is_ready.recv().map_err(|_| BackendError::Stopped)??;
     Ok((jobs, worker))
@@ -435,7 +641,11 @@ impl Backend for LlamaBackend {
     }
 
     fn parallelism(&self) -> usize {
-        self.parallel
+        match self.deterministic {
+            true => 1,
+            // Some wait, ready and tokenised, so that no place stays empty for a step.
+            false => self.sized.parallel + self.sized.parallel.div_ceil(4),
+        }
     }
 
     fn count_tokens(&self, messages: &[Message]) -> Result<u32, BackendError> {

@@ -7,6 +7,7 @@ use crossbeam_channel::Sender;
 use crate::backend::{BackendError, Ticket, TicketReply};
 use crate::generation::{Choice, FinishReason, Generation, Reply, Usage, split_thinking};
 
+use super::lookup::Lookup;
 use super::sampling::{Sampler, log_softmax};
 use super::shape::{Progress, ShapeWriter, Vocabulary};
 
@@ -24,6 +25,11 @@ impl ReplyTo {
             ticket,
             sender: Some(sender),
         }
+    }
+
+    /// The ticket, which also says how early the request comes.
+    pub fn ticket(&self) -> Ticket {
+        self.ticket
     }
 
     /// Sends the reply. A receiver that has gone away is no error.
@@ -49,10 +55,23 @@ pub struct Job {
     pub tokens: Vec<u32>,
     /// How many of them render the conversation; the others begin the reply.
     pub prompt_tokens: usize,
+    /// The most tokens that may follow.
+    pub room: usize,
+    /// Which adapter computes it, counted as the worker counts them.
+    pub domain: usize,
+    /// Proposes tokens of the reply; `None` where there is nothing to propose from.
+    pub lookup: Option<Lookup>,
     /// What the rows are for.
     pub task: Task,
     /// Where the reply goes.
     pub reply: ReplyTo,
+}
+
+impl Job {
+    /// Its place in the queue: requests with lower tickets go first.
+    pub fn order(&self) -> Ticket {
+        self.reply.ticket()
+    }
 }
 
 /// What a sequence does with its rows of logits.
@@ -103,9 +122,17 @@ pub struct Sequence {
     pub tokens: Vec<u32>,
     /// How many of `tokens` are in the KV cache.
     pub decoded: usize,
-    /// How many were there when the sequence was admitted.
-    pub cached: usize,
+    /// Which adapter computes it.
+    pub domain: usize,
+    /// Tokens proposed to follow `tokens`, decoded with them in this step.
+    pub proposals: Vec<u32>,
+    /// How many were there when the sequence was admitted first.
+    cached: usize,
+    room: usize,
     task: Task,
+    lookup: Option<Lookup>,
+    proposed: usize,
+    accepted: usize,
     prompt_tokens: usize,
     /// How many tokens it began with.
     start: usize,
@@ -115,17 +142,29 @@ pub struct Sequence {
 
 impl Sequence {
     /// A sequence that finds `cached` of its tokens in the KV cache.
-    pub fn new(job: Job, cached: usize) -> Self {
+    pub fn new(mut job: Job, cached: usize) -> Self {
+        job.tokens.reserve(job.room + 1);
         Self {
             start: job.tokens.len(),
             tokens: job.tokens,
             decoded: cached,
+            domain: job.domain,
+            proposals: Vec::new(),
             cached,
+            room: job.room,
             task: job.task,
+            lookup: job.lookup,
+            proposed: 0,
+            accepted: 0,
             prompt_tokens: job.prompt_tokens,
             begun: Instant::now(),
             reply: job.reply,
         }
+    }
+
+    /// Its place in the queue.
+    pub fn order(&self) -> Ticket {
+        self.reply.ticket()
     }
 
     /// Tokens that are not decoded yet.
@@ -133,8 +172,76 @@ impl Sequence {
         self.tokens.len() - self.decoded
     }
 
+    /// How many more tokens it may come to.
+    pub fn room(&self) -> usize {
+        (self.start + self.room).saturating_sub(self.tokens.len())
+    }
+
+    /// How likely a proposed token is right; `None` where nothing can be proposed now.
+    pub fn acceptance(&self) -> Option<f64> {
+        let lookup = self.lookup.as_ref()?;
+        let copies = match &self.task {
+            Task::Write { .. } => true,
+            Task::Fill { writer, .. } => writer.in_text(),
+            Task::Choose { .. } => false,
+        };
+        (copies && !lookup.propose(1).is_empty()).then(|| lookup.acceptance())
+    }
+
+    /// Proposes at most `most` tokens for the next step.
+    pub fn propose(&mut self, most: usize) {
+        self.proposals.clear();
+        // The last token that may be written needs no row behind it.
+        let most = most.min(self.room().saturating_sub(1));
+        if let Some(lookup) = &self.lookup {
+            self.proposals.extend_from_slice(lookup.propose(most));
+        }
+    }
+
+    /// Takes the rows of a step: the first is the one behind the last token, each further one is the row
+    /// behind a proposal. Every row is drawn from in turn for as long as the proposals hold; `decoded`
+    /// then counts what is right of the decoded tokens.
+    pub fn take(&mut self, rows: &[&[f32]], vocabulary: &impl Vocabulary, limit: usize) -> Next {
+        let mut used = 0;
+        let next = loop {
+            let before = self.tokens.len();
+            let next = self.advance(rows[used], vocabulary, limit);
+            if let Next::Rewind(_) = next {
+                break next;
+            }
+            let new = self.tokens.len() - before;
+            let right = self.tokens[before..]
+                .iter()
+                .zip(&self.proposals[used..])
+                .take_while(|(written, proposed)| written == proposed)
+                .count();
+            used += right;
+            if let Some(lookup) = &mut self.lookup {
+                lookup.observe(&self.tokens[self.start..], new);
+            }
+            if !matches!(next, Next::Continue) || right < new || used >= rows.len() {
+                break next;
+            }
+        };
+        self.proposed += self.proposals.len();
+        self.accepted += used;
+        self.decoded += used;
+        match next {
+            // The counts are complete only now.
+            Next::Finished(mut reply) => {
+                let usage = match &mut reply {
+                    Reply::Generated(generation) => &mut generation.usage,
+                    Reply::Chosen(choice) => &mut choice.usage,
+                };
+                *usage = self.usage();
+                Next::Finished(reply)
+            }
+            next => next,
+        }
+    }
+
     /// Takes the row behind the last token. `limit` is the most tokens that the sequence may have.
-    pub fn advance(&mut self, logits: &[f32], vocabulary: &impl Vocabulary, limit: usize) -> Next {
+    fn advance(&mut self, logits: &[f32], vocabulary: &impl Vocabulary, limit: usize) -> Next {
         match &mut self.task {
             Task::Write {
                 sampler,
@@ -217,6 +324,8 @@ impl Sequence {
             prompt_tokens: count(self.prompt_tokens),
             cached_tokens: count(self.cached.min(self.prompt_tokens)),
             completion_tokens: count(self.tokens.len() - self.prompt_tokens),
+            proposed_tokens: count(self.proposed),
+            accepted_tokens: count(self.accepted),
             duration_ms: self.begun.elapsed().as_secs_f64() * 1e3,
         }
     }

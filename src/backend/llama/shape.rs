@@ -196,6 +196,11 @@ impl ShapeWriter {
         &self.text
     }
 
+    /// Whether free text is being written.
+    pub fn in_text(&self) -> bool {
+        matches!(self.shape.holes.get(self.hole), Some(Hole::Text { .. }))
+    }
+
     /// The decisions so far.
     pub fn decisions(&self) -> &[Decision] {
         &self.decisions

@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::backend::BackendError;
@@ -46,6 +47,9 @@ pub struct Plan {
     pub sampling: SamplingParams,
     /// What all seeds derive from.
     pub seed: u64,
+    /// The LoRA adapter of each kind of step, by the backend's name for it; steps that are not here are
+    /// computed by what the backend was loaded with.
+    pub adapters: BTreeMap<StepKind, String>,
 }
 
 /// What a chain wants.
@@ -251,11 +255,19 @@ impl ChainMachine {
             sampling.temperature = RETRY_TEMPERATURE;
         }
         let messages = self.messages(kind)?;
+        // Revisions repeat the response, and verdicts quote it. Prose about it does neither.
+        let repeats = match kind {
+            StepKind::Revision => self.current.clone(),
+            _ if shape.is_some() => self.current.clone(),
+            _ => None,
+        };
         Ok(Request::Generate(Generate {
             messages,
             sampling,
             seed,
             shape,
+            repeats,
+            adapter: self.plan.adapters.get(&kind).cloned(),
         }))
     }
 

@@ -21,6 +21,7 @@ fn plan(select: &str, rounds: u32) -> Plan {
         threshold: 0.5,
         sampling: SamplingParams::default(),
         seed: 1,
+        adapters: std::collections::BTreeMap::new(),
     }
 }
 

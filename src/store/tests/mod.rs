@@ -109,6 +109,8 @@ fn call(ask: &str, text: &str, probability: Option<f64>) -> Call {
             sampling: SamplingParams::default(),
             seed: 7,
             shape: probability.map(|_| verdict::shape(0.5, 64)),
+            repeats: None,
+            adapter: None,
         }),
         generation: Generation {
             text: text.to_owned(),
@@ -129,6 +131,7 @@ fn call(ask: &str, text: &str, probability: Option<f64>) -> Call {
                 cached_tokens: 60,
                 completion_tokens: 20,
                 duration_ms: 50.5,
+                ..Usage::default()
             },
         },
         reused: false,

@@ -96,6 +96,7 @@ fn call(text: &str) -> CallDetail {
             cached_tokens: 30,
             completion_tokens: 9,
             duration_ms: 120.4,
+            ..Usage::default()
         },
         decisions: Vec::new(),
         reused: false,

@@ -1,0 +1,325 @@
+//! How much cache a run gets, in which layout, and for how many sequences; and the llama.cpp context made
+//! of that.
+
+use std::num::NonZeroU32;
+
+use llama_cpp_2::context::LlamaContext;
+use llama_cpp_2::context::params::{KvCacheType, LlamaContextParams};
+use llama_cpp_2::llama_backend::LlamaBackend as Runtime;
+use llama_cpp_2::model::LlamaModel;
+
+use crate::backend::BackendError;
+
+use super::cache::{Cache, CacheConfig, Layout};
+use super::prefix::MAX_SEQUENCES;
+
+/// Sequences decoded together where nothing else is said: beyond it the processor is busy anyway.
+const DEFAULT_PARALLEL: usize = 16;
+
+/// The same where a GPU computes.
+const DEFAULT_PARALLEL_GPU: usize = 64;
+
+/// The share of the memory that is free which the cache may take where nothing else is said.
+const MEMORY_SHARE: f64 = 0.5;
+
+/// A prefix shared by all chains is worth a unified cache from this many tokens on: every sequence would
+/// have to copy and keep it.
+const WORTH_UNIFYING: u32 = 256;
+
+/// Tokens of a sequence beyond shared prefix and reply, where a unified cache is measured out.
+const TYPICAL_PROMPT: u32 = 512;
+
+/// Whether sequences share one pool of cells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KvChoice {
+    /// As the workload asks for.
+    #[default]
+    Auto,
+    /// One pool.
+    Unified,
+    /// A stream for every sequence.
+    Streams,
+}
+
+/// What a run is going to ask for, as far as it is known before it begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// Tokens that requests of different chains begin with.
+    pub shared_prefix: u32,
+    /// Requests that share a prompt and are in flight together, such as samples.
+    pub fan_out: u32,
+    /// The most tokens of a reply.
+    pub reply: u32,
+    /// How many chains there are; `None` where that is not known.
+    pub chains: Option<u64>,
+}
+
+/// What decides about the size of a cache.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizing {
+    /// The choice of the person.
+    pub kv: KvChoice,
+    /// Sequences, where the person said how many.
+    pub parallel: Option<usize>,
+    /// The most tokens of one sequence.
+    pub context: u32,
+    /// Bytes of one cell.
+    pub cell_bytes: u64,
+    /// Bytes of memory that are free; `None` where that is not known.
+    pub memory: Option<u64>,
+    /// Whether a GPU computes.
+    pub gpu: bool,
+    /// Whether a part of a sequence can be shared.
+    pub can_share: bool,
+    /// What is asked for.
+    pub workload: Workload,
+}
+
+/// A cache for a run, and why it is so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sized {
+    /// Sequences decoded together.
+    pub parallel: usize,
+    /// Whether they share one pool.
+    pub unified: bool,
+    /// Cells in all.
+    pub cells: u32,
+    /// Why this layout.
+    pub reason: String,
+}
+
+/// Measures out a cache. Pure.
+pub fn size(sizing: &Sizing) -> Sized {
+    let work = &sizing.workload;
+    let usual = if sizing.gpu {
+        DEFAULT_PARALLEL_GPU
+    } else {
+        DEFAULT_PARALLEL
+    };
+    let chains = work
+        .chains
+        .map_or(usual, |n| usize::try_from(n).unwrap_or(usual));
+    let parallel = sizing
+        .parallel
+        .unwrap_or_else(|| usual.min(chains))
+        .clamp(1, MAX_SEQUENCES);
+    let (unified, reason) = layout(sizing);
+    // Not a whole context for everyone: those that need more wait for cells, or give way.
+    let typical = (work.shared_prefix + TYPICAL_PROMPT + work.reply).min(sizing.context);
+    let cells_for = |parallel: usize| -> u64 {
+        let parallel = parallel as u64;
+        let context = u64::from(sizing.context);
+        if unified {
+            let own = u64::from(typical - work.shared_prefix.min(typical));
+            // A quarter more, for what finished sequences leave behind.
+            let wanted = u64::from(work.shared_prefix) + parallel * own * 5 / 4;
+            wanted.clamp(context, context * parallel.max(1))
+        } else {
+            context * parallel
+        }
+    };
+    let allowed = sizing
+        .memory
+        .map(|bytes| (bytes as f64 * MEMORY_SHARE) as u64 / sizing.cell_bytes.max(1));
+    let mut fitting = parallel;
+    // What the person asked for is tried as it is.
+    if let (Some(allowed), None) = (allowed, sizing.parallel) {
+        while fitting > 1 && cells_for(fitting) > allowed {
+            fitting -= 1;
+        }
+    }
+    let cells = cells_for(fitting)
+        .next_multiple_of(256)
+        .min(u64::from(u32::MAX / 256 * 256));
+    Sized {
+        parallel: fitting,
+        unified,
+        cells: u32::try_from(cells).unwrap_or(u32::MAX),
+        reason,
+    }
+}
+
+fn layout(sizing: &Sizing) -> (bool, String) {
+    let work = &sizing.workload;
+    match sizing.kv {
+        _ if !sizing.can_share => (
+            false,
+            "this model cannot keep a part of a sequence, so nothing is shared".to_owned(),
+        ),
+        KvChoice::Unified => (true, "as asked for".to_owned()),
+        KvChoice::Streams => (false, "as asked for".to_owned()),
+        KvChoice::Auto if work.shared_prefix >= WORTH_UNIFYING => (
+            true,
+            format!(
+                "requests of all chains begin with the same {} tokens",
+                work.shared_prefix
+            ),
+        ),
+        KvChoice::Auto if work.fan_out > 2 => (
+            true,
+            format!("{} requests at a time share a prompt", work.fan_out),
+        ),
+        KvChoice::Auto => (
+            false,
+            format!(
+                "chains share {} tokens, too few to have every token look at the cells of all",
+                work.shared_prefix
+            ),
+        ),
+    }
+}
+
+/// Bytes of memory that a new process could have, as Linux estimates them; `None` elsewhere.
+pub fn free_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// Bytes that one token takes in the cache.
+pub fn cell_bytes(model: &LlamaModel, types: (KvCacheType, KvCacheType)) -> u64 {
+    let heads = u64::from(model.n_head().max(1));
+    let width = u64::try_from(model.n_embd()).unwrap_or(0) / heads * u64::from(model.n_head_kv());
+    let bits = |kind: KvCacheType| -> u64 {
+        match kind {
+            KvCacheType::F32 => 32,
+            KvCacheType::Q8_0 => 9,
+            KvCacheType::Q5_0 | KvCacheType::Q5_1 => 6,
+            KvCacheType::Q4_0 | KvCacheType::Q4_1 => 5,
+            _ => 16,
+        }
+    };
+    u64::from(model.n_layer()) * width * (bits(types.0) + bits(types.1)) / 8
+}
+
+/// How the context is made and used.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// Places, layout and reuse.
+    pub cache: CacheConfig,
+    /// Cells in all.
+    pub cells: u32,
+    /// The most tokens of one sequence.
+    pub context_per_sequence: u32,
+    /// The most tokens of one step.
+    pub batch: u32,
+    /// The most tokens that llama.cpp computes at once.
+    pub ubatch: u32,
+    /// Threads of llama.cpp.
+    pub threads: i32,
+    /// Whether flash attention is forced on or off; `None` lets llama.cpp decide.
+    pub flash_attention: Option<bool>,
+    /// Number formats of the cached keys and values.
+    pub cache_types: (KvCacheType, KvCacheType),
+    /// Tokens to propose from text that a reply repeats: a number, 0 for none, `None` for what pays.
+    pub lookup: Option<usize>,
+}
+
+impl WorkerConfig {
+    /// Whether sequences share one pool of cells.
+    pub fn unified(&self) -> bool {
+        self.cache.layout != Layout::Streams
+    }
+}
+
+/// Makes a context.
+pub fn open<'a>(
+    runtime: &Runtime,
+    model: &'a LlamaModel,
+    config: &WorkerConfig,
+) -> Result<LlamaContext<'a>, BackendError> {
+    let sequences = u32::try_from(Cache::sequences(&config.cache)).unwrap_or(1);
+    let mut params = LlamaContextParams::default()
+        .with_n_ctx(NonZeroU32::new(config.cells))
+        .with_n_seq_max(sequences)
+        .with_n_batch(config.batch)
+        .with_n_ubatch(config.ubatch)
+        .with_n_threads(config.threads)
+        .with_n_threads_batch(config.threads)
+        .with_type_k(config.cache_types.0)
+        .with_type_v(config.cache_types.1)
+        .with_kv_unified(config.unified())
+        .with_swa_full(true)
+        .with_no_perf(true);
+    if let Some(on) = config.flash_attention {
+        params = params.with_flash_attention_policy(i32::from(on));
+    }
+    model.new_context(runtime, params).map_err(|error| {
+        BackendError::Load(format!(
+            "llama.cpp could not make a context of {} cells for {} sequences ({error}); lower --parallel or --ctx-size",
+            config.cells, config.cache.running
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sizing() -> Sizing {
+        Sizing {
+            kv: KvChoice::Auto,
+            parallel: None,
+            context: 4096,
+            cell_bytes: 1000,
+            memory: None,
+            gpu: false,
+            can_share: true,
+            workload: Workload {
+                shared_prefix: 10,
+                fan_out: 1,
+                reply: 256,
+                chains: None,
+            },
+        }
+    }
+
+    #[test]
+    fn chains_that_share_nothing_get_streams_and_a_whole_context_each() {
+        let sized = size(&sizing());
+        assert_eq!((sized.parallel, sized.unified), (16, false));
+        assert_eq!(sized.cells, 16 * 4096);
+    }
+
+    #[test]
+    fn a_long_shared_prefix_makes_one_pool_that_is_smaller() {
+        let mut given = sizing();
+        given.workload.shared_prefix = 2000;
+        let sized = size(&given);
+        assert!(sized.unified && sized.reason.contains("2000"));
+        assert!(sized.cells >= 4096 && sized.cells < 16 * 4096, "{sized:?}");
+    }
+
+    #[test]
+    fn samples_of_one_prompt_make_one_pool() {
+        let mut given = sizing();
+        given.workload.fan_out = 8;
+        assert!(size(&given).unified);
+    }
+
+    #[test]
+    fn few_chains_need_few_places() {
+        let mut given = sizing();
+        given.workload.chains = Some(3);
+        assert_eq!(size(&given).parallel, 3);
+    }
+
+    #[test]
+    fn little_memory_makes_fewer_sequences_unless_they_were_asked_for() {
+        let mut given = sizing();
+        given.memory = Some(1000 * 4096 * 2 * 4);
+        assert_eq!(size(&given).parallel, 4);
+        given.parallel = Some(8);
+        assert_eq!(size(&given).parallel, 8);
+    }
+
+    #[test]
+    fn the_choice_of_the_person_stands_where_the_model_allows_it() {
+        let mut given = sizing();
+        given.kv = KvChoice::Unified;
+        assert!(size(&given).unified);
+        given.can_share = false;
+        assert!(!size(&given).unified);
+    }
+}
