@@ -197,6 +197,7 @@ fn generate_reply(
             cached_tokens: 0,
             completion_tokens,
             duration_ms: 0.0,
+            ..Usage::default()
         },
     }))
 }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::constitution::Revise;
 
+use super::lora::LoraArgs;
+
 /// Which model, and how to run it.
 #[derive(Clone, Debug, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "Model")]
@@ -68,6 +70,9 @@ pub struct ModelArgs {
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     #[serde(default)]
     pub lookup: Switch,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub lora: LoraArgs,
     #[command(flatten)]
     #[serde(flatten)]
     pub template: TemplateArgs,

@@ -8,13 +8,14 @@ use serde_json::{Map, Value};
 
 use crate::backend::Backend;
 use crate::backend::http::HttpBackend;
-use crate::backend::llama::context::KvChoice;
+use crate::backend::llama::context::{KvChoice, Workload};
 use crate::backend::llama::gguf::{self, GgufInfo};
 use crate::backend::llama::{
     CacheType, LlamaBackend, LlamaOptions, LookupChoice, TemplateChoice, WorkerStats,
 };
 use crate::backend::scripted::ScriptedBackend;
 use crate::chat_template::ChatTemplate;
+use crate::generation::Message;
 
 use super::args::{self, BackendKind, ModelArgs, TemplateArgs};
 use super::endpoint;
@@ -53,14 +54,23 @@ impl Loaded {
 /// Chains in flight over a script, where nothing else is said.
 const SCRIPTED_PARALLEL: usize = 8;
 
-/// Loads what the options name.
-pub fn load(args: &ModelArgs, deterministic: bool) -> anyhow::Result<Loaded> {
+/// What is known of the requests before they come, by which the cache is measured out.
+#[derive(Clone, Debug, Default)]
+pub struct Hints {
+    /// How many, how long, how much alike.
+    pub workload: Workload,
+    /// Conversations of two chains at the same step.
+    pub probes: Vec<[Vec<Message>; 2]>,
+}
+
+/// Loads what the options name, for requests of which `hints` tells.
+pub fn load(args: &ModelArgs, deterministic: bool, hints: Hints) -> anyhow::Result<Loaded> {
     if let Some(url) = &args.endpoint.endpoint {
         return endpoint::connect(url, args, deterministic).map(Loaded::Http);
     }
     match args.backend {
         BackendKind::Scripted => scripted(args, deterministic),
-        BackendKind::Llama => llama(args, deterministic),
+        BackendKind::Llama => llama(args, deterministic, hints),
     }
 }
 
@@ -84,7 +94,7 @@ fn scripted(args: &ModelArgs, deterministic: bool) -> anyhow::Result<Loaded> {
         .map_err(|error| usage(anyhow!("{name}: {error}")))
 }
 
-fn llama(args: &ModelArgs, deterministic: bool) -> anyhow::Result<Loaded> {
+fn llama(args: &ModelArgs, deterministic: bool, hints: Hints) -> anyhow::Result<Loaded> {
     // Wrong options are told before a model is fetched and loaded.
     let template = template_choice(&args.template)?;
     if args.script.is_some() {
@@ -112,14 +122,14 @@ fn llama(args: &ModelArgs, deterministic: bool) -> anyhow::Result<Loaded> {
             args::Kv::Unified => KvChoice::Unified,
             args::Kv::Streams => KvChoice::Streams,
         },
-        workload: Default::default(),
-        probes: Vec::new(),
+        workload: hints.workload,
+        probes: hints.probes,
         lookup: match args.lookup {
             args::Switch::Auto => LookupChoice::Auto,
             args::Switch::On => LookupChoice::On,
             args::Switch::Off => LookupChoice::Off,
         },
-        adapters: Vec::new(),
+        adapters: args.lora.resolve()?.load,
         template,
         deterministic,
     };

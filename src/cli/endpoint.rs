@@ -8,12 +8,14 @@ use crate::backend::http::{
     Address, Api, ConnectError, HttpBackend, HttpOptions, Patience, Secret,
 };
 
-use super::args::{BackendKind, CacheType, EndpointApi, ModelArgs, Switch};
+use super::args::{BackendKind, CacheType, EndpointApi, Kv, ModelArgs, Switch};
 use super::backend::template_choice;
 use super::exit::usage;
 
 /// Where the access token is taken from. It is sent to the server, and neither kept nor printed.
 const TOKEN: &str = "AMEND_API_KEY";
+/// Requests in flight, where nothing else is said.
+const DEFAULT_PARALLEL: usize = 16;
 /// Wait before a request is tried again for the first time.
 const BACK_OFF: Duration = Duration::from_millis(500);
 
@@ -35,7 +37,7 @@ pub fn connect(
         address,
         model: (args.model != "default").then(|| args.model.clone()),
         token,
-        parallel: usize::from(args.parallel),
+        parallel: args.parallel.map_or(DEFAULT_PARALLEL, usize::from),
         patience: Patience {
             timeout: Duration::from_secs(args.endpoint.endpoint_timeout.into()),
             retries: args.endpoint.endpoint_retries,
@@ -73,6 +75,9 @@ fn refuse_others(args: &ModelArgs, deterministic: bool) -> anyhow::Result<()> {
         ("--batch-size", args.batch_size != 512),
         ("--ubatch-size", args.ubatch_size != 512),
         ("--n-gpu-layers", args.n_gpu_layers.is_some()),
+        ("--kv", args.kv != Kv::Auto),
+        ("--lookup", args.lookup != Switch::Auto),
+        ("--lora", args.lora.any()),
         ("--flash-attn", args.flash_attn != Switch::Auto),
         ("--cache-type-k", args.cache_type_k != CacheType::F16),
         ("--cache-type-v", args.cache_type_v != CacheType::F16),

@@ -1,7 +1,6 @@
 //! What a run needs, with everything resolved: from the options that the person typed to a plan, a
 //! backend, prompts, and the configuration that tells the run apart.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,20 +10,26 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::backend::ModelIdentity;
+use crate::backend::llama::context::Workload;
+use crate::chain::StepKind;
 use crate::constitution::{self, Constitution, Revise};
 use crate::dataset::{self, ReadOptions, Skipped};
 use crate::digest::Digest;
 use crate::engine::config::RunConfig;
 use crate::engine::machine::Plan;
 use crate::engine::policy::Select;
-use crate::generation::SamplingParams;
+use crate::generation::{Message, SamplingParams};
 use crate::store::NewRun;
-use crate::template::{CritiqueStyle, Pack};
+use crate::template::{CritiqueStyle, Pack, Vars};
 
 use super::args::{ChainArgs, ModelArgs, PromptArgs, SamplingArgs, parse_limit};
+use super::backend::{self, Hints, Loaded};
 use super::drafts::{self, DraftInput, DraftTasks};
-use super::exit::usage;
+use super::exit::{say, usage};
 use super::tasks::{Chains, NextPrompt, Prompts, Tasks};
+
+/// Rows of a prompt file that are read to see whether it is a short one.
+const ROWS_COUNTED: usize = 256;
 
 /// Rounds, where neither command line nor pack nor constitution says how many.
 const DEFAULT_ROUNDS: u32 = 2;
@@ -149,6 +154,34 @@ impl Job {
         })
     }
 
+    /// Loads what answers the run's requests.
+    pub fn load(&self) -> anyhow::Result<Loaded> {
+        let hints = Hints {
+            workload: Workload {
+                shared_prefix: 0,
+                fan_out: self.args.chain.samples,
+                reply: self.plan.sampling.max_tokens,
+                chains: self.few_chains(),
+            },
+            probes: probes(&self.plan),
+        };
+        let loaded = backend::load(&self.args.model, self.args.chain.deterministic, hints)?;
+        if let Loaded::Llama(model) = &loaded {
+            say(&model.cache().to_string());
+        }
+        Ok(loaded)
+    }
+
+    /// How many chains there are, where that is soon counted.
+    fn few_chains(&self) -> Option<u64> {
+        let mut prompts = 0;
+        for prompt in self.prompts().ok()?.take(ROWS_COUNTED) {
+            prompts += u64::from(matches!(prompt, Ok(NextPrompt::Prompt(..))));
+        }
+        let all = prompts < ROWS_COUNTED as u64;
+        all.then_some(prompts * u64::from(self.args.chain.samples))
+    }
+
     /// The prompt file, from its start.
     fn read(&self, path: &Path) -> anyhow::Result<Prompts> {
         let reader = dataset::open(path, &self.read_options()).map_err(usage)?;
@@ -244,6 +277,30 @@ impl Job {
     }
 }
 
+/// Two chains' conversations at each step that has messages of the pack's own.
+fn probes(plan: &Plan) -> Vec<[Vec<Message>; 2]> {
+    let principle = plan.constitution.principles.first();
+    let render = |kind, word: &str| {
+        let conversation = [Message::user(word)];
+        let vars = Vars {
+            conversation: &conversation,
+            prompt: word,
+            draft: Some(word),
+            response: Some(word),
+            critique: Some(word),
+            quote: None,
+            principle,
+            constitution_name: &plan.constitution.name,
+            round: 1,
+        };
+        plan.pack.render(kind, &vars).ok()
+    };
+    [StepKind::Critique, StepKind::Revision]
+        .into_iter()
+        .filter_map(|kind| Some([render(kind, "one")?, render(kind, "another")?]))
+        .collect()
+}
+
 /// The extension that decides how a prompt file is read.
 fn extension(path: &Path) -> String {
     path.extension()
@@ -274,6 +331,7 @@ fn absolute(mut args: JobArgs) -> JobArgs {
         model == "default" || model.starts_with("hf:") || args.model.endpoint.endpoint.is_some();
     args.model.model = file(model, name);
     args.model.script = args.model.script.as_deref().map(full);
+    args.model.lora.absolute(full);
     if args.chain.deterministic && args.model.threads.is_none() {
         // Kept with the run, so that it is continued with as many on another machine.
         let cores = std::thread::available_parallelism().ok().map(usize::from);
@@ -303,7 +361,7 @@ fn plan(args: &JobArgs, constitution: Constitution, pack: Pack) -> anyhow::Resul
         threshold: args.chain.threshold,
         sampling: sampling(&args.sampling, &pack),
         seed: args.sampling.seed,
-        adapters: BTreeMap::new(),
+        adapters: args.model.lora.resolve()?.roles,
         constitution,
         pack,
     };

@@ -12,6 +12,7 @@ mod endpoint;
 mod exit;
 mod export;
 mod job;
+mod lora;
 mod ls;
 mod model;
 mod progress;

@@ -12,7 +12,7 @@ use crate::engine::{self, EngineOptions, Summary};
 use crate::store::{RunDetail, RunLock, RunRow, RunState, Store, Writer};
 
 use super::args::parse_limit;
-use super::backend::{self, Loaded};
+use super::backend::Loaded;
 use super::dry_run;
 use super::exit::{say, usage};
 use super::job::{Input, Job, JobArgs, stored_args};
@@ -90,14 +90,14 @@ pub fn run(args: RunArgs) -> anyhow::Result<Exit> {
     let job = Job::prepare(args.job, &args.db.db)?;
     require_prompt(job.prompts()?)?;
     if args.dry_run {
-        let loaded = backend::load(&job.args.model, job.args.chain.deterministic)?;
+        let loaded = job.load()?;
         return dry_run::run(&job, &loaded, args.json);
     }
     // A store that cannot be used is told before a model is loaded; one that is not there is made after.
     if args.db.db.exists() {
         open(&args.db)?;
     }
-    let loaded = backend::load(&job.args.model, job.args.chain.deterministic)?;
+    let loaded = job.load()?;
     let mut writer = open(&args.db)?;
     let config = job.config(loaded.backend().identity());
     if !args.new {
@@ -153,7 +153,7 @@ pub fn resume(args: ResumeArgs) -> anyhow::Result<Exit> {
     let job = Job::prepare(job_args, &args.db.db)
         .with_context(|| format!("run {} cannot be continued", row.run_id))?;
     let mut writer = open(&args.db)?;
-    let loaded = backend::load(&job.args.model, job.args.chain.deterministic)?;
+    let loaded = job.load()?;
     let config = job.config(loaded.backend().identity());
     let now = serde_json::to_value(&config)?;
     if config.run_id() != row.run_id {

@@ -197,6 +197,8 @@ impl Stress<'_> {
                 },
                 seed,
                 shape: None,
+                repeats: None,
+                adapter: None,
             };
             backend.submit(u64::from(n), Request::Generate(request), sender.clone());
         }
@@ -340,6 +342,7 @@ mod tests {
             threshold: 0.5,
             sampling: SamplingParams::default(),
             seed: 0,
+            adapters: std::collections::BTreeMap::new(),
         }
     }
 

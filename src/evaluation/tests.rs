@@ -58,6 +58,7 @@ fn plan() -> Plan {
         threshold: 0.5,
         sampling: SamplingParams::default(),
         seed: 0,
+        adapters: std::collections::BTreeMap::new(),
     }
 }
 

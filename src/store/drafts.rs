@@ -114,6 +114,8 @@ fn to_call(detail: CallDetail) -> Call {
             sampling: detail.sampling.unwrap_or_default(),
             seed: detail.seed.unwrap_or_default(),
             shape: detail.shape,
+            repeats: None,
+            adapter: None,
         }),
         generation: Generation {
             text: detail.text,

@@ -198,6 +198,7 @@ fn options_are_compared_at_the_first_token_in_which_they_differ() {
         let request = Request::Choose(Choose {
             messages: vec![Message::user("Which?")],
             options: options.iter().map(|o| (*o).to_owned()).collect(),
+            adapter: None,
         });
         submit(&backend, request).recv().unwrap().1
     };

@@ -48,6 +48,8 @@ pub fn text_request() -> Generate {
         },
         seed: 7,
         shape: None,
+        repeats: None,
+        adapter: None,
     }
 }
 
@@ -302,6 +304,7 @@ fn options_are_scored_at_their_first_tokens() {
     let request = Request::Choose(Choose {
         messages: vec![Message::user("A or B?")],
         options: vec!["A".to_owned(), "B".to_owned()],
+        adapter: None,
     });
     let server = Server::openai(move |_, _| {
         first(

@@ -119,6 +119,7 @@ fn usage(reply: &Value, begun: Instant) -> Usage {
             Some((prompt, predicted)) => prompt + predicted,
             None => begun.elapsed().as_secs_f64() * 1000.0,
         },
+        ..Usage::default()
     }
 }
 

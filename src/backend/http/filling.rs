@@ -183,6 +183,7 @@ impl<'a> Filling<'a> {
                 cached_tokens: self.cached.unwrap_or(0),
                 completion_tokens: count(reply),
                 duration_ms: self.milliseconds,
+                ..Usage::default()
             },
         }
     }

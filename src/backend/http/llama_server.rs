@@ -106,6 +106,7 @@ impl LlamaServer {
                 cached_tokens: written.cached,
                 completion_tokens: 0,
                 duration_ms: written.milliseconds,
+                ..Usage::default()
             },
         })
     }
@@ -132,6 +133,7 @@ impl LlamaServer {
                 cached_tokens: written.cached.min(prompt_tokens),
                 completion_tokens: written.predicted,
                 duration_ms: written.milliseconds,
+                ..Usage::default()
             },
         })
     }

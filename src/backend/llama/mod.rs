@@ -242,7 +242,9 @@ fn worker_config(options: &LlamaOptions, context: u32, reuse: bool, sized: &Size
         batch: batch.max(u32::try_from(sized.parallel).unwrap_or(1) + 1),
         ubatch,
         threads: threads.unwrap_or_else(|| i32::try_from(cores).unwrap_or(1)),
-        flash_attention: options.flash_attention,
+        flash_attention: options
+            .flash_attention
+            .or((reuse && sized.dense && plain(options.cache_types.1)).then_some(false)),
         cache_types: options.cache_types,
         lookup: match options.lookup {
             LookupChoice::Off => Some(0),
@@ -253,11 +255,19 @@ fn worker_config(options: &LlamaOptions, context: u32, reuse: bool, sized: &Size
     }
 }
 
+/// Whether values of this format can be read without flash attention.
+fn plain(values: CacheType) -> bool {
+    matches!(values, CacheType::F32 | CacheType::F16 | CacheType::BF16)
+}
+
+/// Adapters by domain, and the domain of every name.
+type Adapters = (Vec<Option<Adapter>>, BTreeMap<String, usize>);
+
 /// Loads the adapters; domain 0 is the one of requests that name none.
 fn load_adapters(
     model: &mut Arc<LlamaModel>,
     options: &[AdapterOptions],
-) -> Result<(Vec<Option<Adapter>>, BTreeMap<String, usize>), BackendError> {
+) -> Result<Adapters, BackendError> {
     let (mut adapters, mut names) = (vec![None], BTreeMap::new());
     for option in options {
         let failed = |error: &dyn std::fmt::Display| {
@@ -301,7 +311,7 @@ fn settings(
         ),
         (
             "flash_attention".to_owned(),
-            format!("{:?}", config.flash_attention),
+            format!("{:?}", options.flash_attention),
         ),
         (
             "cache_types".to_owned(),
@@ -391,14 +401,7 @@ impl LlamaBackend {
             can_share && !options.deterministic,
             &sized,
         );
-        tracing::info!(
-            "{} sequences of at most {context} tokens at a time; {} KV cache of {} cells ({} MiB): {}",
-            sized.parallel,
-            if sized.unified { "unified" } else { "streamed" },
-            sized.cells,
-            u64::from(sized.cells) * context::cell_bytes(&model, options.cache_types) >> 20,
-            sized.reason
-        );
+        tracing::info!("{sized}");
         let settings = settings(options, &template, &config);
         let identity = ModelIdentity {
             digest: options.digest.clone(),

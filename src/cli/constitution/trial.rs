@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{anyhow, bail};
 
 use crate::cli::args::{ModelArgs, SamplingArgs, share};
-use crate::cli::backend::{self, Loaded};
+use crate::cli::backend::{self, Hints, Loaded};
 use crate::cli::exit::usage;
 use crate::cli::job;
 use crate::constitution::{self, Constitution, Revise};
@@ -50,6 +50,7 @@ impl TrialArgs {
             threshold: self.threshold,
             sampling: job::sampling(&self.sampling, &pack),
             seed: self.sampling.seed,
+            adapters: self.model.lora.resolve()?.roles,
             constitution,
             pack,
         })
@@ -57,7 +58,7 @@ impl TrialArgs {
 
     /// The model, or what stands in for it.
     pub fn load(&self) -> anyhow::Result<Loaded> {
-        backend::load(&self.model, self.deterministic)
+        backend::load(&self.model, self.deterministic, Hints::default())
     }
 }
 
