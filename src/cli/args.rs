@@ -66,6 +66,10 @@ pub struct ModelArgs {
     #[arg(long, value_enum, default_value_t, value_name = "LAYOUT")]
     #[serde(default)]
     pub kv: Kv,
+    /// Tokens that one pool holds for all sequences together [default: what suits prompts and memory]
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(64..=268_435_456))]
+    #[serde(default)]
+    pub kv_cells: Option<u32>,
     /// Guess tokens of a reply from the text that it repeats: changes how fast, never what is written
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     #[serde(default)]

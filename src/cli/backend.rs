@@ -117,6 +117,7 @@ fn llama(args: &ModelArgs, deterministic: bool, hints: Hints) -> anyhow::Result<
         gpu_layers: args.n_gpu_layers,
         flash_attention: args.flash_attn.forced(),
         cache_types: (cache_type(args.cache_type_k), cache_type(args.cache_type_v)),
+        cells: args.kv_cells,
         kv: match args.kv {
             args::Kv::Auto => KvChoice::Auto,
             args::Kv::Unified => KvChoice::Unified,

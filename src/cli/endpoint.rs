@@ -76,6 +76,7 @@ fn refuse_others(args: &ModelArgs, deterministic: bool) -> anyhow::Result<()> {
         ("--ubatch-size", args.ubatch_size != 512),
         ("--n-gpu-layers", args.n_gpu_layers.is_some()),
         ("--kv", args.kv != Kv::Auto),
+        ("--kv-cells", args.kv_cells.is_some()),
         ("--lookup", args.lookup != Switch::Auto),
         ("--lora", args.lora.any()),
         ("--flash-attn", args.flash_attn != Switch::Auto),

@@ -103,6 +103,16 @@ fn write_run(out: &mut impl Write, stats: &RunStats) -> io::Result<()> {
             stats.prompt_tokens, stats.completion_tokens
         ),
     )?;
+    if stats.proposed_tokens > 0 {
+        let (proposed, accepted) = (stats.proposed_tokens, stats.accepted_tokens);
+        let share = percent(accepted as f64 / proposed as f64);
+        line(
+            "lookup",
+            format!(
+                "{accepted} of {proposed} tokens guessed from repeated text were right ({share})"
+            ),
+        )?;
+    }
     if let Some(speed) = speed(stats) {
         line("speed", speed)?;
     }

@@ -278,8 +278,8 @@ fn insert_generation(
     conn.prepare_cached(
         "INSERT INTO generations (key, conversation, sampling, shape, options, seed, text, raw, thinking,
              thinking_unclosed, invalid_utf8, finish, prompt_tokens, cached_tokens, completion_tokens,
-             duration_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+             duration_ms, proposed_tokens, accepted_tokens)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
     )?
     .execute(params![
         key,
@@ -298,7 +298,9 @@ fn insert_generation(
         reply.usage.cached_tokens,
         reply.usage.completion_tokens,
         // NaN would become NULL.
-        if reply.usage.duration_ms.is_nan() { 0.0 } else { reply.usage.duration_ms }
+        if reply.usage.duration_ms.is_nan() { 0.0 } else { reply.usage.duration_ms },
+        reply.usage.proposed_tokens,
+        reply.usage.accepted_tokens,
     ])?;
     let id = conn.last_insert_rowid();
     for (ordinal, decision) in (0..).zip(&reply.decisions) {
@@ -318,7 +320,8 @@ pub(super) fn find_generation(
     let found = conn
         .prepare_cached(
             "SELECT g.id, t.body, r.body, h.body, g.thinking_unclosed, g.finish, g.invalid_utf8,
-                 g.prompt_tokens, g.cached_tokens, g.completion_tokens, g.duration_ms
+                 g.prompt_tokens, g.cached_tokens, g.completion_tokens, g.duration_ms,
+                 g.proposed_tokens, g.accepted_tokens
              FROM generations g JOIN texts t ON t.id = g.text JOIN texts r ON r.id = g.raw
              LEFT JOIN texts h ON h.id = g.thinking WHERE g.key = ?1",
         )?
@@ -336,7 +339,8 @@ pub(super) fn find_generation(
                     cached_tokens: row.get(8)?,
                     completion_tokens: row.get(9)?,
                     duration_ms: row.get(10)?,
-                    ..Usage::default()
+                    proposed_tokens: row.get(11)?,
+                    accepted_tokens: row.get(12)?,
                 },
             };
             Ok((row.get::<_, i64>(0)?, generation))

@@ -162,7 +162,8 @@ fn calls(conn: &Connection, step: i64) -> rusqlite::Result<Vec<CallDetail>> {
     let mut statement = conn.prepare_cached(
         "SELECT g.id, 'b3:' || lower(hex(g.key)), g.conversation, t.body, r.body, h.body,
              g.thinking_unclosed, g.invalid_utf8, g.seed, p.body, f.body, g.finish,
-             g.prompt_tokens, g.cached_tokens, g.completion_tokens, g.duration_ms, k.reused
+             g.prompt_tokens, g.cached_tokens, g.completion_tokens, g.duration_ms, k.reused,
+             g.proposed_tokens, g.accepted_tokens
          FROM step_calls k JOIN generations g ON g.id = k.generation
          JOIN texts t ON t.id = g.text JOIN texts r ON r.id = g.raw
          LEFT JOIN texts h ON h.id = g.thinking
@@ -187,7 +188,8 @@ fn calls(conn: &Connection, step: i64) -> rusqlite::Result<Vec<CallDetail>> {
                 cached_tokens: row.get(13)?,
                 completion_tokens: row.get(14)?,
                 duration_ms: row.get(15)?,
-                ..Usage::default()
+                proposed_tokens: row.get(17)?,
+                accepted_tokens: row.get(18)?,
             },
             decisions: content::decisions(conn, row.get(0)?)?,
             reused: row.get(16)?,

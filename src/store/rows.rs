@@ -279,6 +279,10 @@ pub struct RunStats {
     pub cached_tokens: u64,
     /// Tokens of the replies of the calls that were made.
     pub completion_tokens: u64,
+    /// Tokens of those replies that were guessed from a text that the reply repeats.
+    pub proposed_tokens: u64,
+    /// How many of the guesses were right.
+    pub accepted_tokens: u64,
     /// `cached_tokens` over `prompt_tokens`.
     pub cached_share: Option<f64>,
     /// Seconds during which a process worked on the run.

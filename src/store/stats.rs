@@ -138,6 +138,8 @@ pub(super) fn run(conn: &Connection, filter: &Filter, run_id: &str) -> rusqlite:
         prompt_tokens: calls.prompt,
         cached_tokens: calls.cached,
         completion_tokens: calls.completion,
+        proposed_tokens: calls.proposed,
+        accepted_tokens: calls.accepted,
         cached_share: (calls.prompt > 0).then(|| calls.cached as f64 / calls.prompt as f64),
         active_seconds,
         tokens_per_second: (filter.is_all() && active_seconds > 0.0)
@@ -152,6 +154,8 @@ struct Calls {
     prompt: u64,
     cached: u64,
     completion: u64,
+    proposed: u64,
+    accepted: u64,
     duration_ms: f64,
 }
 
@@ -163,7 +167,9 @@ fn calls(conn: &Connection, sel: &Selection) -> rusqlite::Result<Calls> {
              ifnull(sum(g.prompt_tokens) FILTER (WHERE NOT k.reused), 0),
              ifnull(sum(g.cached_tokens) FILTER (WHERE NOT k.reused), 0),
              ifnull(sum(g.completion_tokens) FILTER (WHERE NOT k.reused), 0),
-             total(g.duration_ms) FILTER (WHERE NOT k.reused)
+             total(g.duration_ms) FILTER (WHERE NOT k.reused),
+             ifnull(sum(g.proposed_tokens) FILTER (WHERE NOT k.reused), 0),
+             ifnull(sum(g.accepted_tokens) FILTER (WHERE NOT k.reused), 0)
          FROM sel JOIN steps s ON s.chain = sel.id JOIN step_calls k ON k.step = s.id
          JOIN generations g ON g.id = k.generation",
         |row| {
@@ -174,6 +180,8 @@ fn calls(conn: &Connection, sel: &Selection) -> rusqlite::Result<Calls> {
                 cached: read::count(row, 3)?,
                 completion: read::count(row, 4)?,
                 duration_ms: row.get(5)?,
+                proposed: read::count(row, 6)?,
+                accepted: read::count(row, 7)?,
             })
         },
     )

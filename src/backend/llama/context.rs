@@ -69,6 +69,8 @@ pub struct Sizing {
     pub parallel: Option<usize>,
     /// The most tokens of one sequence.
     pub context: u32,
+    /// Cells in all, where the person said how many.
+    pub cells: Option<u32>,
     /// Bytes of one cell.
     pub cell_bytes: u64,
     /// Bytes of memory that are free; `None` where that is not known.
@@ -138,7 +140,10 @@ pub fn size(sizing: &Sizing) -> Sized {
     let cells_for = |parallel: usize| -> u64 {
         let parallel = parallel as u64;
         let context = u64::from(sizing.context);
-        if unified {
+        if let (Some(cells), true) = (sizing.cells, unified) {
+            // One sequence must be able to have its whole context.
+            u64::from(cells).max(context)
+        } else if unified {
             let own = u64::from(typical - work.shared_prefix.min(typical));
             // A quarter more, for what finished sequences leave behind.
             let wanted = u64::from(work.shared_prefix) + parallel * own * 5 / 4;
@@ -295,6 +300,7 @@ mod tests {
             kv: KvChoice::Auto,
             parallel: None,
             context: 4096,
+            cells: None,
             cell_bytes: 1000,
             memory: None,
             gpu: false,
@@ -329,6 +335,15 @@ mod tests {
         let mut given = sizing();
         given.workload.fan_out = 8;
         assert!(size(&given).unified);
+    }
+
+    #[test]
+    fn a_pool_is_as_large_as_was_asked_for_and_holds_one_context() {
+        let mut given = sizing();
+        (given.kv, given.cells) = (KvChoice::Unified, Some(10_000));
+        assert_eq!(size(&given).cells, 10_240);
+        given.cells = Some(100);
+        assert_eq!(size(&given).cells, 4096);
     }
 
     #[test]

@@ -79,6 +79,8 @@ pub struct LlamaOptions {
     pub cache_types: (CacheType, CacheType),
     /// How the cache is laid out.
     pub kv: KvChoice,
+    /// Cells of a unified cache; `None` for what suits workload and memory.
+    pub cells: Option<u32>,
     /// What the run is going to ask for; its shared prefix is measured from `probes`.
     pub workload: Workload,
     /// Conversations of two different chains at the same step, for each kind of step: what they begin with
@@ -386,6 +388,7 @@ impl LlamaBackend {
                 options.parallel
             },
             context,
+            cells: options.cells,
             cell_bytes: context::cell_bytes(&model, options.cache_types),
             memory: context::free_memory(),
             gpu: runtime()?.supports_gpu_offload() && options.gpu_layers != Some(0),

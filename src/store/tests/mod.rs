@@ -131,7 +131,8 @@ fn call(ask: &str, text: &str, probability: Option<f64>) -> Call {
                 cached_tokens: 60,
                 completion_tokens: 20,
                 duration_ms: 50.5,
-                ..Usage::default()
+                proposed_tokens: 9,
+                accepted_tokens: 7,
             },
         },
         reused: false,

@@ -1,0 +1,369 @@
+//! The inference core on the real default model: what is shared, what gives way, what is guessed, and
+//! which adapter computes what.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use amend::backend::llama::context::{KvChoice, Workload};
+use amend::backend::llama::{
+    AdapterOptions, CacheType, LlamaBackend, LlamaOptions, LookupChoice, TemplateChoice,
+};
+use amend::backend::{Backend, BackendError};
+use amend::digest::Digest;
+use amend::generation::{Choose, Generate, Generation, Message, Reply, Request, SamplingParams};
+
+fn default_model() -> PathBuf {
+    let cache = std::env::var_os("AMEND_CACHE")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| {
+            std::env::var_os("XDG_CACHE_HOME")
+                .map(PathBuf::from)
+                .unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap()).join(".cache"))
+                .join("amend")
+        });
+    let path = cache.join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    assert!(
+        path.exists(),
+        "{} is missing; run scripts/fetch-model",
+        path.display()
+    );
+    path
+}
+
+fn options(kv: KvChoice, parallel: usize) -> LlamaOptions {
+    LlamaOptions {
+        path: default_model(),
+        digest: Digest::of(&"the default model"),
+        name: "default".to_owned(),
+        metadata: BTreeMap::new(),
+        parallel: Some(parallel),
+        context_per_sequence: Some(1024),
+        batch: 512,
+        ubatch: 512,
+        threads: None,
+        gpu_layers: Some(0),
+        flash_attention: None,
+        cache_types: (CacheType::F16, CacheType::F16),
+        kv,
+        cells: None,
+        workload: Workload::default(),
+        probes: Vec::new(),
+        lookup: LookupChoice::Off,
+        adapters: Vec::new(),
+        template: TemplateChoice::default(),
+        deterministic: false,
+    }
+}
+
+fn generate(text: &str, max_tokens: u32) -> Generate {
+    Generate {
+        messages: vec![Message::user(text)],
+        sampling: SamplingParams {
+            temperature: 0.0,
+            max_tokens,
+            ..SamplingParams::default()
+        },
+        seed: 1,
+        shape: None,
+        repeats: None,
+        adapter: None,
+    }
+}
+
+/// Submits all requests at once; the replies in the order of the requests.
+fn ask(backend: &LlamaBackend, requests: Vec<Request>) -> Vec<Result<Reply, BackendError>> {
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    let count = requests.len();
+    for (ticket, request) in (0..).zip(requests) {
+        backend.submit(ticket, request, sender.clone());
+    }
+    drop(sender);
+    let mut replies: Vec<_> = receiver.iter().collect();
+    assert_eq!(replies.len(), count, "one reply for every ticket");
+    replies.sort_by_key(|(ticket, _)| *ticket);
+    replies.into_iter().map(|(_, reply)| reply).collect()
+}
+
+fn write_all(backend: &LlamaBackend, requests: Vec<Generate>) -> Vec<Generation> {
+    let requests = requests.into_iter().map(Request::Generate).collect();
+    ask(backend, requests)
+        .into_iter()
+        .map(|reply| match reply {
+            Ok(Reply::Generated(generation)) => generation,
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
+
+/// About 300 tokens that several requests begin with.
+fn preface() -> String {
+    (1..=30).fold("Here are facts to remember.".to_owned(), |text, n| {
+        text + &format!(" Fact {n}: box {n} holds {} stones.", n * 7 % 13)
+    })
+}
+
+#[test]
+fn a_common_prefix_is_decoded_once_for_requests_that_come_together() {
+    for kv in [KvChoice::Unified, KvChoice::Streams] {
+        let backend = LlamaBackend::load(&options(kv, 6)).unwrap();
+        let requests = (1..=6)
+            .map(|n| generate(&format!("{} What does box {n} hold?", preface()), 4))
+            .collect();
+        let replies = write_all(&backend, requests);
+        let longest = replies.iter().map(|r| r.usage.prompt_tokens).max().unwrap();
+        let read: u32 = replies
+            .iter()
+            .map(|r| r.usage.prompt_tokens - r.usage.cached_tokens)
+            .sum();
+        assert!(longest > 250, "{longest}");
+        assert!(
+            read < longest + 6 * 40,
+            "{kv:?}: {read} tokens read for {longest}"
+        );
+        for reply in &replies {
+            assert!(reply.usage.cached_tokens < reply.usage.prompt_tokens);
+        }
+    }
+}
+
+#[test]
+fn sharing_changes_no_word() {
+    // One sequence at a time, so that the shape of the batch is the same and only the cache differs.
+    let prompts = ["What does box 3 hold?", "What does box 4 hold?"];
+    let requests = || -> Vec<Generate> {
+        prompts
+            .iter()
+            .map(|prompt| generate(&format!("{} {prompt}", preface()), 12))
+            .collect()
+    };
+    let texts = |options: &LlamaOptions| -> Vec<String> {
+        let backend = LlamaBackend::load(options).unwrap();
+        let replies = write_all(&backend, requests());
+        replies.into_iter().map(|reply| reply.text).collect()
+    };
+    let mut alone = options(KvChoice::Streams, 1);
+    alone.deterministic = true;
+    let alone = texts(&alone);
+    for kv in [KvChoice::Unified, KvChoice::Streams] {
+        assert_eq!(texts(&options(kv, 1)), alone, "{kv:?}");
+    }
+}
+
+#[test]
+fn a_cache_that_is_too_small_for_all_makes_some_wait_and_none_fail() {
+    let mut options = options(KvChoice::Unified, 6);
+    (options.context_per_sequence, options.cells) = (Some(512), Some(512));
+    let backend = LlamaBackend::load(&options).unwrap();
+    let requests: Vec<_> = (1..=8)
+        .map(|n| {
+            let text = format!(
+                "Story {n}: write a very long story about {n} foxes and a river, in many chapters."
+            );
+            Generate {
+                seed: n,
+                ..generate(&text, 220)
+            }
+        })
+        .collect();
+    let replies = write_all(&backend, requests);
+    assert!(replies.iter().all(|reply| !reply.text.is_empty()));
+    let written: u32 = replies.iter().map(|r| r.usage.completion_tokens).sum();
+    assert!(
+        written > 512,
+        "the replies fit into the cache together: {written}"
+    );
+    let stats = backend.stats();
+    assert!(
+        stats.preempted > 0,
+        "nothing had to give way while {written} tokens were written: {stats:?}"
+    );
+}
+
+#[test]
+fn guessing_from_repeated_text_changes_no_word() {
+    let texts = [
+        "The lighthouse keeper counted forty-one ships before the fog came in from the north, and then he lit the lamp.",
+        "First wash the rice until the water runs clear. Then soak it for half an hour. Boil it in twice as much water, and let it rest under a lid.",
+        "A leap year has 366 days. It comes every fourth year, but not in years that end in two zeros, unless they can be divided by four hundred.",
+    ];
+    let requests = || -> Vec<Generate> {
+        texts
+            .iter()
+            .map(|text| Generate {
+                repeats: Some((*text).to_owned()),
+                ..generate(
+                    &format!("Copy the text exactly, word for word.\n\nText: {text}"),
+                    64,
+                )
+            })
+            .collect()
+    };
+    let run = |lookup| {
+        let mut options = options(KvChoice::Streams, 1);
+        (options.deterministic, options.lookup) = (true, lookup);
+        write_all(&LlamaBackend::load(&options).unwrap(), requests())
+    };
+    let (off, on) = (run(LookupChoice::Off), run(LookupChoice::On));
+    for (off, on) in off.iter().zip(&on) {
+        assert_eq!(off.text, on.text);
+        assert_eq!(off.usage.completion_tokens, on.usage.completion_tokens);
+        assert_eq!(off.usage.proposed_tokens, 0);
+        assert!(on.usage.accepted_tokens <= on.usage.proposed_tokens);
+    }
+    let accepted: u32 = on.iter().map(|reply| reply.usage.accepted_tokens).sum();
+    assert!(accepted > 20, "{accepted} guesses were right");
+}
+
+#[test]
+fn sampled_text_is_the_same_with_and_without_guessing() {
+    let text =
+        "The lighthouse keeper counted forty-one ships before the fog came in from the north.";
+    let run = |lookup| {
+        let mut options = options(KvChoice::Streams, 1);
+        (options.deterministic, options.lookup) = (true, lookup);
+        let backend = LlamaBackend::load(&options).unwrap();
+        let requests = (1..=4)
+            .map(|seed| {
+                let mut request = generate(&format!("Copy the text exactly.\n\nText: {text}"), 40);
+                request.repeats = Some(text.to_owned());
+                (request.seed, request.sampling.temperature) = (seed, 0.7);
+                request
+            })
+            .collect();
+        write_all(&backend, requests)
+    };
+    let texts = |replies: Vec<Generation>| replies.into_iter().map(|r| r.text).collect::<Vec<_>>();
+    assert_eq!(texts(run(LookupChoice::Off)), texts(run(LookupChoice::On)));
+}
+
+/// Writes a LoRA adapter of rank 1 in llama.cpp's format, on one weight of the model's first layer.
+fn write_adapter(path: &Path, strength: f32) {
+    const WIDTH: usize = 576;
+    fn text(out: &mut Vec<u8>, value: &str) {
+        out.extend((value.len() as u64).to_le_bytes());
+        out.extend(value.as_bytes());
+    }
+    let mut out = Vec::new();
+    out.extend(b"GGUF");
+    out.extend(3u32.to_le_bytes());
+    out.extend(2u64.to_le_bytes());
+    out.extend(4u64.to_le_bytes());
+    for (key, value) in [
+        ("general.type", "adapter"),
+        ("general.architecture", "llama"),
+        ("adapter.type", "lora"),
+    ] {
+        text(&mut out, key);
+        out.extend(8u32.to_le_bytes());
+        text(&mut out, value);
+    }
+    text(&mut out, "adapter.lora.alpha");
+    out.extend(6u32.to_le_bytes());
+    out.extend(1f32.to_le_bytes());
+    let tensors = [
+        ("blk.0.attn_output.weight.lora_a", [WIDTH, 1]),
+        ("blk.0.attn_output.weight.lora_b", [1, WIDTH]),
+    ];
+    for (index, (name, shape)) in tensors.iter().enumerate() {
+        text(&mut out, name);
+        out.extend(2u32.to_le_bytes());
+        for length in shape {
+            out.extend((*length as u64).to_le_bytes());
+        }
+        out.extend(0u32.to_le_bytes());
+        out.extend(((index * WIDTH * 4) as u64).to_le_bytes());
+    }
+    out.resize(out.len().next_multiple_of(32), 0);
+    for sign in [1.0, -1.0] {
+        for n in 0..WIDTH {
+            let value = sign * strength * ((n % 7) as f32 - 3.0);
+            out.extend(value.to_le_bytes());
+        }
+    }
+    std::fs::File::create(path)
+        .unwrap()
+        .write_all(&out)
+        .unwrap();
+}
+
+fn choose(adapter: Option<&str>) -> Request {
+    Request::Choose(Choose {
+        messages: vec![Message::user(format!("{} Is box 3 heavy?", preface()))],
+        options: vec!["Yes".to_owned(), "No".to_owned(), "Perhaps".to_owned()],
+        adapter: adapter.map(str::to_owned),
+    })
+}
+
+fn chosen(reply: &Result<Reply, BackendError>) -> (&[f64], u32) {
+    match reply {
+        Ok(Reply::Chosen(choice)) => (&choice.logprobs, choice.usage.cached_tokens),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn close(a: &[f64], b: &[f64]) -> bool {
+    a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-3)
+}
+
+#[test]
+fn requests_under_different_adapters_share_a_model_and_no_cache() {
+    let folder = tempfile::tempdir().unwrap();
+    let adapter = |name: &str, strength| {
+        let path = folder.path().join(format!("{name}.gguf"));
+        write_adapter(&path, strength);
+        AdapterOptions {
+            name: Some(name.to_owned()),
+            digest: Digest::of(&name),
+            path,
+            scale: 1.0,
+        }
+    };
+    let mut with = options(KvChoice::Unified, 3);
+    with.adapters = vec![adapter("weak", 0.05), adapter("strong", 0.3)];
+    let backend = LlamaBackend::load(&with).unwrap();
+    let first = ask(&backend, vec![choose(None)]);
+    let base = chosen(&first[0]).0;
+    // Together, twice each, so that adapters take turns and each finds its own prefix.
+    let names = [
+        Some("weak"),
+        None,
+        Some("strong"),
+        Some("weak"),
+        None,
+        Some("strong"),
+    ];
+    let replies = ask(&backend, names.iter().map(|name| choose(*name)).collect());
+    let scores: Vec<_> = replies.iter().map(|reply| chosen(reply).0).collect();
+    assert!(close(scores[1], base) && close(scores[4], base));
+    assert!(close(scores[0], scores[3]) && close(scores[2], scores[5]));
+    assert!(!close(scores[0], base) && !close(scores[2], base) && !close(scores[0], scores[2]));
+    let cached: Vec<_> = replies.iter().map(|reply| chosen(reply).1).collect();
+    assert!(
+        cached[1] > 0,
+        "the base model's prefix was there: {cached:?}"
+    );
+    assert_eq!(
+        (cached[0].min(cached[3]), cached[2].min(cached[5])),
+        (0, 0),
+        "nothing is shared between adapters: {cached:?}"
+    );
+    let unknown = ask(&backend, vec![choose(Some("nobody"))]);
+    assert!(unknown[0].is_err());
+}
+
+#[test]
+fn an_adapter_that_is_none_is_refused_with_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("not-an-adapter.gguf");
+    std::fs::write(&path, "words").unwrap();
+    let mut options = options(KvChoice::Auto, 1);
+    options.adapters = vec![AdapterOptions {
+        name: None,
+        digest: Digest::of(&"words"),
+        path,
+        scale: 1.0,
+    }];
+    let error = LlamaBackend::load(&options).unwrap_err().to_string();
+    assert!(error.contains("not-an-adapter.gguf"), "{error}");
+}
