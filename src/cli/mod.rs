@@ -50,6 +50,9 @@ pub struct Global {
     /// Log more to stderr; twice for llama.cpp's own log
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// Print the devices that can compute, and exit
+    #[arg(long)]
+    list_devices: bool,
     /// When to use colour
     #[arg(long, global = true, value_enum, default_value_t = clap::ColorChoice::Auto, value_name = "WHEN")]
     color: clap::ColorChoice,
@@ -95,7 +98,16 @@ enum Command {
 
 /// Parses the arguments, runs the command, and reports its error.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse_from(args::normalise(std::env::args_os())) {
+    let args = args::normalise(std::env::args_os());
+    // Like --version, it needs no command.
+    let mut options = args.iter().take_while(|arg| *arg != "--");
+    if options.any(|arg| arg == "--list-devices") {
+        return match shell::list_devices() {
+            Ok(exit) => exit.into(),
+            Err(error) => exit::report(&error),
+        };
+    }
+    let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };

@@ -1,9 +1,12 @@
-//! `amend completions` and `amend man`.
+//! `amend completions`, `amend man` and `amend --list-devices`.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::CommandFactory;
+
+use crate::backend::llama;
 
 use super::{Cli, Exit};
 
@@ -29,12 +32,28 @@ pub struct ManArgs {
     out: PathBuf,
 }
 
+/// Runs `amend --list-devices`.
+pub fn list_devices() -> anyhow::Result<Exit> {
+    let mut out = std::io::stdout().lock();
+    for device in llama::devices()? {
+        let (total, free) = device.memory;
+        let memory = match total {
+            0 => String::new(),
+            _ => format!(", {} MiB, {} MiB free", total >> 20, free >> 20),
+        };
+        writeln!(out, "{}: {}{memory}", device.name, device.description)?;
+    }
+    Ok(Exit::Done)
+}
+
 /// Runs `amend completions`.
 pub fn completions(args: CompletionsArgs) -> anyhow::Result<Exit> {
     // Rendered first, so that a closed stdout is an error here and not a panic inside clap.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "amend", &mut script);
-    std::io::Write::write_all(&mut std::io::stdout().lock(), &script)
+    std::io::stdout()
+        .lock()
+        .write_all(&script)
         .context("cannot print the script")?;
     Ok(Exit::Done)
 }

@@ -77,7 +77,7 @@ fn kill_and_resume(place: &Place, args: &[&str], kills: u32, code: i32) {
     place
         .amend(&[args, &["--db", "whole.db"]].concat())
         .code(code);
-    let whole = whole.elapsed();
+    let mut whole = whole.elapsed();
     let expected = (dump(&place.path("whole.db")), exports(place, "whole.db"));
     let mut dice = Dice(7);
     let (mut killed, mut finished, mut resumed) = (0, 0, 0);
@@ -128,6 +128,8 @@ fn kill_and_resume(place: &Place, args: &[&str], kills: u32, code: i32) {
                 }
                 assert_eq!(found.len(), expected.1.len());
                 finished += 1;
+                // Through before it was killed: runs are faster than the first one was.
+                whole = whole.mul_f64(0.8);
             }
         }
     }

@@ -250,6 +250,8 @@ pub struct WorkerConfig {
     pub flash_attention: Option<bool>,
     /// Number formats of the cached keys and values.
     pub cache_types: (KvCacheType, KvCacheType),
+    /// Whether results must not depend on whether tokens were proposed.
+    pub exact: bool,
     /// Tokens to propose from text that a reply repeats: a number, 0 for none, `None` for what pays.
     pub lookup: Option<usize>,
 }

@@ -146,6 +146,31 @@ pub fn runtime() -> Result<&'static Runtime, BackendError> {
         .map_err(|error| BackendError::Load(error.clone()))
 }
 
+/// Something that llama.cpp can compute on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its name, such as `CUDA0`.
+    pub name: String,
+    /// What it is.
+    pub description: String,
+    /// Bytes of memory, and how many of them are free; 0 where that is not known.
+    pub memory: (u64, u64),
+}
+
+/// The devices of this build of llama.cpp.
+pub fn devices() -> Result<Vec<Device>, BackendError> {
+    runtime()?;
+    let devices = llama_cpp_2::list_llama_ggml_backend_devices();
+    Ok(devices
+        .into_iter()
+        .map(|device| Device {
+            name: device.name,
+            description: device.description,
+            memory: (device.memory_total as u64, device.memory_free as u64),
+        })
+        .collect())
+}
+
 /// Loads a model file. With `vocab_only` it can tokenise and nothing else.
 pub fn load_model(
     path: &Path,
@@ -248,6 +273,7 @@ fn worker_config(options: &LlamaOptions, context: u32, reuse: bool, sized: &Size
             .flash_attention
             .or((reuse && sized.dense && plain(options.cache_types.1)).then_some(false)),
         cache_types: options.cache_types,
+        exact: options.deterministic,
         lookup: match options.lookup {
             LookupChoice::Off => Some(0),
             LookupChoice::On => Some(FIXED_PROPOSALS),

@@ -9,6 +9,10 @@ use crate::generation::SamplingParams;
 /// A token's id, and its logit or probability.
 type Candidate = (f32, u32);
 
+/// Two logits closer than this may change places with the shape of the batch: activations are rounded to
+/// eight bits and keys to sixteen, and sums are taken in another order.
+const CLOSE: f32 = 0.25;
+
 /// Draws tokens for one sequence.
 #[derive(Debug)]
 pub struct Sampler {
@@ -38,6 +42,19 @@ impl Sampler {
         self.truncate(logits, max, &allowed);
         let u = self.uniform();
         Some(draw(&mut self.candidates, self.params.temperature, u))
+    }
+
+    /// Whether a greedy choice from this row hangs on so little that the order of sums could tip it. Never,
+    /// where tokens are drawn.
+    pub fn is_close(&self, logits: &[f32], allowed: impl Fn(u32) -> bool) -> bool {
+        if self.params.temperature > 0.0 && self.params.top_k != 1 {
+            return false;
+        }
+        let Some((max, best)) = argmax(logits, &allowed) else {
+            return false;
+        };
+        let near = |(id, &logit): (u32, &f32)| id != best && max - logit < CLOSE && allowed(id);
+        (0u32..).zip(logits).any(near)
     }
 
     /// One of a few given tokens, by the same rules but without truncation.

@@ -342,7 +342,9 @@ impl<'a> Worker<'a> {
                 (None, Some(acceptance)) => marginal.map_or(0, |m| worthwhile(acceptance, m)),
                 _ => 0,
             };
-            let active = sequence.domain == domain && wanted > 0;
+            // Rows beside a prompt are computed another way than rows of a reply, and round otherwise.
+            let apart = !self.config.exact || sequence.pending() == 1;
+            let active = sequence.domain == domain && wanted > 0 && apart;
             sequence.propose(if active { wanted } else { 0 });
         }
     }
@@ -467,7 +469,7 @@ impl<'a> Worker<'a> {
     /// Draws the next tokens of every sequence, all sequences in parallel, and finishes what is finished.
     fn take_rows(&mut self) {
         let limit = self.config.context_per_sequence as usize;
-        let vocab = self.vocab;
+        let (vocab, exact) = (self.vocab, self.config.exact);
         let mut rows = recycle(std::mem::take(&mut self.rows));
         rows.extend(self.context.rows(&self.running));
         self.running
@@ -476,7 +478,7 @@ impl<'a> Worker<'a> {
             .for_each(|running| {
                 let (first, count) = running.rows;
                 let rows = &rows[first..first + count];
-                running.outcome = Some(running.sequence.take(rows, vocab, limit));
+                running.outcome = Some(running.sequence.take(rows, vocab, limit, exact));
             });
         self.rows = recycle(rows);
         let mut index = 0;
@@ -521,7 +523,7 @@ fn settle(cache: &mut Cache, cells: &mut impl Cells, running: &mut Running) {
         running.seq,
         &sequence.tokens[known.min(sequence.decoded)..sequence.decoded],
     );
-    if sequence.decoded < known + sequence.proposals.len() {
+    if sequence.decoded < known + sequence.proposals.len() || sequence.decoded < known {
         sequence.decoded = cache.rewind(cells, running.seq, sequence.decoded);
     }
     sequence.proposals.clear();
