@@ -174,22 +174,19 @@ def compare(bench: Bench, name: str, target: Target) -> Outcome:
     """Chains per minute in this process over those of a llama-server, pair by pair. The server is started
     afresh for every run, as the program is, so that neither begins with what the last run left behind."""
     work, setting = works(bench)[name], best(name)
-    ours: list[Run] = []
-    theirs: list[Run] = []
 
-    def here() -> float:
-        ours.append(Run(bench, work, setting.slots, None))
-        return ours[-1].speed
+    def here() -> Run:
+        return Run(bench, work, setting.slots, None)
 
-    def there() -> float:
+    def there() -> Run:
         with server(bench, work, setting) as url:
-            theirs.append(Run(bench, work, setting.slots, url))
-        return theirs[-1].speed
+            return Run(bench, work, setting.slots, url)
 
     pairs = alternate(bench.pairs, here, there)
+    ours, theirs = [a for a, _ in pairs], [b for _, b in pairs]
     same_work(name, ours, theirs)
     measures = [
-        Measure("amend over llama-server", "×", ratios(pairs), target),
+        Measure("amend over llama-server", "×", ratios([(a.speed, b.speed) for a, b in pairs]), target),
         Measure("amend", "chains/min", [run.speed for run in ours]),
         Measure("llama-server", "chains/min", [run.speed for run in theirs]),
         Measure("in decode", "%", [100 * (run.decode or 0) / run.seconds for run in ours]),

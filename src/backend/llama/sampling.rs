@@ -131,8 +131,16 @@ fn by_logit(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
     b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
 }
 
-/// The most likely allowed token. `allowed` is asked only where a token would take the lead.
+/// The most likely allowed token, the first of equals.
 pub fn argmax(logits: &[f32], allowed: &impl Fn(u32) -> bool) -> Option<(f32, u32)> {
+    // Mostly the best token of all is allowed, and found without asking about any other.
+    let max = maximum(logits);
+    let best = (0u32..).zip(logits).find(|&(_, &logit)| logit == max);
+    if let Some((id, _)) = best
+        && allowed(id)
+    {
+        return Some((max, id));
+    }
     let mut best: Option<(f32, u32)> = None;
     for (id, &logit) in (0u32..).zip(logits) {
         if best.is_none_or(|(max, _)| logit > max) && !logit.is_nan() && allowed(id) {
@@ -140,6 +148,21 @@ pub fn argmax(logits: &[f32], allowed: &impl Fn(u32) -> bool) -> Option<(f32, u3
         }
     }
     best
+}
+
+/// The largest number of a row; what is not a number is left out.
+fn maximum(row: &[f32]) -> f32 {
+    // Several running maxima, so that the processor compares many numbers at a time.
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    let chunks = row.chunks_exact(lanes.len());
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, &value) in lanes.iter_mut().zip(chunk) {
+            *lane = if value > *lane { value } else { *lane };
+        }
+    }
+    let tail = lanes.iter().chain(rest);
+    tail.fold(f32::NEG_INFINITY, |max, &value| max.max(value))
 }
 
 /// Draws from candidates that hold probabilities relative to the first, after applying the temperature.
@@ -205,6 +228,7 @@ mod tests {
         assert_eq!(sampler.sample(&logits, |_| true), Some(1));
         assert_eq!(sampler.sample(&logits, |id| id != 1), Some(2));
         assert_eq!(sampler.sample(&logits, |_| false), None);
+        assert_eq!(sampler.sample(&[f32::NAN, 1.0, 1.0], |_| true), Some(1));
     }
 
     #[test]

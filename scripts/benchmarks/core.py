@@ -1,0 +1,153 @@
+"""The inference core by itself: tokens guessed from repeated text, memory with a model, sampling."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from .frame import ROOT, Bench, BenchError, Measure, Outcome, Target, alternate, environment, ratios, workload
+from .server import PACKS, PROMPTS, THREADS, model
+
+MIB = 2**20
+# One principle that nothing keeps, so that every draft is revised without a model call for its verdict.
+ALWAYS = """schema: 1
+name: copy
+version: 1.0.0
+principles:
+  - id: copy
+    title: Copy
+    critique: The text is to be copied.
+    revision: Copy the text.
+    check: {contains: ["\\u2603"]}
+"""
+
+
+def copying(bench: Bench, parallel: int) -> tuple[list[Measure], list[str]]:
+    """Revisions of stored drafts that copy them, with and without guesses."""
+    (bench.folder / "copy.yaml").write_text(ALWAYS)
+    prompts = bench.size(16, 4)
+    common = ["-c", bench.folder / "copy.yaml", "--temp", 0, "--threads", THREADS, "--ctx-size", 1024]
+    drafts = bench.folder / f"drafts-{parallel}.db"
+    bench.run("run", PROMPTS, "--limit", prompts, *common, "--rounds", 0, "--max-tokens", 128, "--db", drafts)
+    run_id = json.loads(bench.run("runs", "--json", "--db", drafts).stdout.splitlines()[0])["run_id"]
+    kept: list[float] = []
+
+    def revise(lookup: str) -> dict:
+        db = bench.folder / "copy.db"
+        db.write_bytes(drafts.read_bytes())
+        options = ["--pack", PACKS / "copy", "--rounds", 1, "--max-tokens", 160, "--parallel", parallel]
+        done = bench.run(
+            "run", "--drafts-from", run_id, *common, *options, "--lookup", lookup, "--new", "--db", db, "--json"
+        )
+        chains = bench.run("ls", "--json", "--run", json.loads(done.stdout.splitlines()[0])["run_id"], "--db", db)
+        rows = [json.loads(line) for line in chains.stdout.splitlines()]
+        kept.extend(1 - (row.get("changed") or 0) for row in rows)
+        for file in bench.folder.glob("copy.db*"):
+            file.unlink()
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def speed(run: dict) -> float:
+        return run["completion_tokens"] / run["seconds"]
+
+    pairs = alternate(bench.pairs, lambda: revise("auto"), lambda: revise("off"))
+    share = 100 * sum(kept) / len(kept)
+    return (
+        [
+            Measure(
+                f"with guesses over without, {parallel} in flight",
+                "×",
+                ratios([(speed(a), speed(b)) for a, b in pairs]),
+                Target(">=", 1.3),
+            ),
+            Measure(f"with, {parallel} in flight", "tok/s", [speed(a) for a, _ in pairs]),
+            Measure(f"without, {parallel} in flight", "tok/s", [speed(b) for _, b in pairs]),
+        ],
+        [f"{parallel} in flight: revisions keep {share:.0f} % of the words of what they revise."],
+    )
+
+
+@workload("copy", "revisions of stored drafts that copy them, 16 prompts, 1 and 2 in flight")
+def copy(bench: Bench) -> Outcome:
+    measures, notes = [], []
+    for parallel in (1, 2):
+        found, said = copying(bench, parallel)
+        measures += found
+        notes += said
+    return Outcome(measures, {"pack": "scripts/benchmarks/packs/copy", "lookup": "auto against off"}, notes)
+
+
+@workload("guessing", "what guesses cost where little repeats: `plain` at 16 in flight, --lookup auto against off")
+def guessing(bench: Bench) -> Outcome:
+    def run(lookup: str) -> float:
+        db = bench.folder / "plain.db"
+        options = ["--pack", PACKS / "plain", "--rounds", 1, "--max-tokens", 64, "--parallel", 16, "--ctx-size", 1024]
+        done = bench.run(
+            *("run", PROMPTS, "-c", "hhh", "--temp", 0, "--limit", bench.size(32, 8), "--threads", THREADS),
+            *(*options, "--lookup", lookup, "--db", db, "--json"),
+        )
+        db.unlink()
+        summary = json.loads(done.stdout.splitlines()[-1])
+        return summary["completion_tokens"] / summary["seconds"]
+
+    pairs = alternate(bench.pairs, lambda: run("auto"), lambda: run("off"))
+    return Outcome(
+        [
+            Measure("with guesses over without", "×", ratios(pairs), Target(">=", 0.97)),
+            Measure("with", "tok/s", [a for a, _ in pairs]),
+            Measure("without", "tok/s", [b for _, b in pairs]),
+        ],
+        {"pack": "scripts/benchmarks/packs/plain"},
+    )
+
+
+@workload("memory-model", "peak memory of a run with the default model, over model file and KV cache")
+def memory_model(bench: Bench) -> Outcome:
+    beyond, peaks = [], []
+    for _ in range(bench.pairs):
+        db = bench.folder / "memory.db"
+        finished = bench.run(
+            *("run", PROMPTS, "-c", "hhh", "--limit", bench.size(16, 4), "--max-tokens", 48, "--parallel", 8),
+            *("--ctx-size", 2048, "--db", db),
+        )
+        db.unlink()
+        line = next((line for line in finished.stderr.splitlines() if "KV cache" in line), "")
+        cache = [word for word in line.replace(",", "").split() if word.isdigit()]
+        if not cache:
+            raise BenchError(f"the run did not say how large its cache is: {finished.stderr[-300:]}")
+        mib = float(line.split(" MiB")[0].split()[-1])
+        peaks.append(finished.peak_rss / MIB)
+        beyond.append(finished.peak_rss / MIB - mib - model().stat().st_size / MIB)
+    return Outcome(
+        [Measure("beyond model file and cache", "MiB", beyond, Target("<=", 150)), Measure("peak", "MiB", peaks)],
+        {"run": "amend run datasets/bench.jsonl -c hhh --max-tokens 48 --parallel 8 --ctx-size 2048"},
+    )
+
+
+@workload("sampling", "64 rows of 49,152 logits, top-k 40, top-p 0.95, temperature 0.7")
+def sampling(bench: Bench) -> Outcome:
+    """Reads what the micro-benchmark of the same name measures; cargo builds it where it is not built."""
+
+    def run(threads: int) -> float:
+        subprocess.run(
+            ["cargo", "bench", "--locked", "--bench", "core", "--", "sampling/64 rows", "--noplot"],
+            cwd=ROOT,
+            env=environment() | {"RAYON_NUM_THREADS": str(threads)},
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        folder = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target") / "criterion"
+        found = next(folder.glob("sampling_64 rows/new/estimates.json"))
+        return json.loads(found.read_text())["median"]["point_estimate"] / 1e6
+
+    pairs = alternate(bench.pairs, lambda: run(1), lambda: run(THREADS))
+    return Outcome(
+        [
+            Measure(f"one thread over {THREADS}", "×", ratios(pairs), Target(">=", 1.7)),
+            Measure("one thread", "ms", [a for a, _ in pairs]),
+            Measure(f"{THREADS} threads", "ms", [b for _, b in pairs]),
+        ],
+        {"run": "cargo bench --bench core -- sampling"},
+    )
