@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Error, OpenFlags};
 use rusqlite_migration::{M, Migrations};
@@ -15,6 +15,9 @@ const APPLICATION_ID: i64 = 0x616d_6e64;
 
 /// How long to wait for another process before giving up.
 const BUSY: Duration = Duration::from_secs(20);
+
+/// Between two attempts to open a store that another process is making.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// The migrations in the order in which they are applied; `user_version` counts them.
 const SCHEMA: &[M<'static>] = &[
@@ -38,7 +41,19 @@ pub(super) fn for_writing(path: &Path) -> Result<Connection, StoreError> {
     with_schema(path, SCHEMA)
 }
 
+/// SQLite waits for other processes where waiting alone helps. Where two make one store at the same moment,
+/// one of them has to look again.
 fn with_schema(path: &Path, schema: &[M<'static>]) -> Result<Connection, StoreError> {
+    let begin = Instant::now();
+    loop {
+        match try_with_schema(path, schema) {
+            Err(StoreError::Busy(_)) if begin.elapsed() < BUSY => std::thread::sleep(LOOK_AGAIN),
+            done => return done,
+        }
+    }
+}
+
+fn try_with_schema(path: &Path, schema: &[M<'static>]) -> Result<Connection, StoreError> {
     let fail = |error| StoreError::sqlite(path, error);
     if !exists(path)? {
         parent_exists(path)?;
@@ -62,7 +77,7 @@ fn with_schema(path: &Path, schema: &[M<'static>]) -> Result<Connection, StoreEr
     conn.pragma_update(None, "synchronous", "normal")
         .map_err(fail)?;
     if content != Content::Schema(schema.len() as i64) {
-        migrate(&mut conn, path, schema)?;
+        migrate(&mut conn, path, schema, &content)?;
     }
     conn.pragma_update(None, "foreign_keys", true)
         .map_err(fail)?;
@@ -79,12 +94,21 @@ fn with_schema(path: &Path, schema: &[M<'static>]) -> Result<Connection, StoreEr
     Ok(conn)
 }
 
-fn migrate(conn: &mut Connection, path: &Path, schema: &[M<'static>]) -> Result<(), StoreError> {
+fn migrate(
+    conn: &mut Connection,
+    path: &Path,
+    schema: &[M<'static>],
+    before: &Content,
+) -> Result<(), StoreError> {
     let done = Migrations::from_slice(schema).to_latest(conn);
     let Err(error) = done else { return Ok(()) };
-    // Another process may have made the same store at the same moment; then nothing is missing.
-    if content(conn, path, schema.len())? == Content::Schema(schema.len() as i64) {
+    // Another process may be making the same store at this moment.
+    let now = content(conn, path, schema.len())?;
+    if now == Content::Schema(schema.len() as i64) {
         return Ok(());
+    }
+    if now != *before {
+        return Err(StoreError::Busy(path.to_owned()));
     }
     Err(match error {
         rusqlite_migration::Error::RusqliteError { err, .. } => StoreError::sqlite(path, err),
@@ -404,13 +428,15 @@ mod tests {
     #[test]
     fn stores_made_at_the_same_moment_are_one() {
         let dir = folder();
-        let path = dir.path().join("race.db");
-        std::thread::scope(|scope| {
-            let open = || for_writing(&path).map(|conn| version(&conn));
-            let handles: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
-            for handle in handles {
-                assert_eq!(handle.join().unwrap().unwrap(), SCHEMA.len() as i64);
-            }
-        });
+        for round in 0..20 {
+            let path = dir.path().join(format!("race-{round}.db"));
+            std::thread::scope(|scope| {
+                let open = || for_writing(&path).map(|conn| version(&conn));
+                let handles: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+                for handle in handles {
+                    assert_eq!(handle.join().unwrap().unwrap(), SCHEMA.len() as i64);
+                }
+            });
+        }
     }
 }
