@@ -14,7 +14,7 @@
 //! ```
 //!
 //! The modules in reading order: the domain ([`prompt`], [`constitution`], [`generation`],
-//! [`verdict`], [`chain`], [`digest`], [`statistics`]) is plain data and rules, without input or output. The adapters
+//! [`verdict`], [`chain`], [`digest`], [`diff`], [`statistics`]) is plain data and rules, without input or output. The adapters
 //! ([`dataset`], [`template`], [`chat_template`], [`backend`]) bring prompts, templates and models in.
 //! The [`engine`] runs chains, the [`store`] keeps them, [`evaluation`] tests
 //! principles, [`export`] writes datasets, and [`cli`] is
@@ -26,6 +26,7 @@ pub mod chat_template;
 pub mod cli;
 pub mod constitution;
 pub mod dataset;
+pub mod diff;
 pub mod digest;
 pub mod engine;
 pub mod evaluation;

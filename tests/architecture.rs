@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// The rooms that each room may use besides itself. `store::query` and the like count as their room.
 const RULES: &[(&str, &[&str])] = &[
     ("digest", &[]),
+    ("diff", &[]),
     ("generation", &["digest"]),
     ("statistics", &[]),
     ("prompt", &["digest", "generation"]),
