@@ -14,7 +14,8 @@
 //! ```
 //!
 //! The modules in reading order: the domain ([`prompt`], [`constitution`], [`generation`],
-//! [`verdict`], [`chain`], [`digest`], [`diff`], [`statistics`]) is plain data and rules, without input or output. The adapters
+//! [`verdict`], [`chain`], [`judgement`], [`digest`], [`diff`], [`statistics`]) is plain data and rules,
+//! without input or output. The adapters
 //! ([`dataset`], [`template`], [`chat_template`], [`backend`]) bring prompts, templates and models in.
 //! The [`engine`] runs chains, the [`store`] keeps them, [`evaluation`] tests
 //! principles, [`export`] writes datasets, and [`cli`] is
@@ -32,6 +33,7 @@ pub mod engine;
 pub mod evaluation;
 pub mod export;
 pub mod generation;
+pub mod judgement;
 pub mod prompt;
 pub mod statistics;
 pub mod store;

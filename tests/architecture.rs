@@ -16,6 +16,7 @@ const RULES: &[(&str, &[&str])] = &[
         "chain",
         &["constitution", "digest", "generation", "prompt", "verdict"],
     ),
+    ("judgement", &["chain"]),
     ("dataset", &["digest", "generation", "prompt"]),
     (
         "template",
@@ -59,6 +60,7 @@ const RULES: &[(&str, &[&str])] = &[
             "engine",
             "evaluation",
             "generation",
+            "judgement",
             "prompt",
             "verdict",
         ],

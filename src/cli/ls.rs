@@ -44,6 +44,7 @@ Filters:
   about the chain   status:running|done|failed  stop:clean|rounds-done|context-full|failed
                     round>=2  revised:true  regressed:true  changed>0.3  len>2.0  tokens>300
                     flag:preamble  prompt:ID  sample:0  run:ID  chain:ID  text:\"some words\"
+  about judgements  judged:true  preference>0.6  margin<0  agree:true
 
   Conditions about a step that stand side by side speak of one and the same step; in parentheses of
   their own, each speaks of a step of its own.

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::constitution::{Constitution, Principle};
-use crate::digest::{Digest, canonical};
+use crate::constitution::{Constitution, Principle, by_weight};
+use crate::digest::Digest;
 use crate::prompt::PromptId;
 
 /// Which principles a chain is held to.
@@ -83,30 +83,13 @@ pub fn principles_of_round(
     }
 }
 
-/// The principles in a random order in which heavier ones come sooner: the one with the largest
-/// u^(1/weight) first (Efraimidis and Spirakis 2006). Each u derives from the principle's id, so that
-/// editing one principle leaves the draws of the others alone.
+/// The drawable principles in the random order of one epoch.
 fn weighted_order<'a>(
     active: &[&'a Principle],
     seed: ChainSeed<'_>,
     epoch: usize,
 ) -> Vec<&'a Principle> {
-    // The digest is that of ("principle", seed, epoch, id), whose beginning all principles share.
-    let shared = canonical(&("principle", seed, epoch));
-    let shared = shared.strip_suffix(']').unwrap_or(&shared);
-    let mut keyed: Vec<(f64, &Principle)> = active
-        .iter()
-        .filter(|principle| principle.weight > 0.0)
-        .map(|principle| {
-            let whole = format!("{shared},{}]", canonical(&principle.id));
-            let hash = Digest::of_bytes(whole.as_bytes()).seed();
-            // In (0, 1), never at its ends.
-            let u = (f64::from(hash) + 0.5) / (f64::from(u32::MAX) + 1.0);
-            (u.ln() / principle.weight, *principle)
-        })
-        .collect();
-    keyed.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.id.cmp(&b.1.id)));
-    keyed.into_iter().map(|(_, principle)| principle).collect()
+    by_weight(active, &("principle", seed, epoch))
 }
 
 /// What every seed of a chain derives from.

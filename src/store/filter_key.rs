@@ -49,6 +49,14 @@ pub(super) enum Key {
     Sample,
     /// Words in prompt, draft, critiques and revisions.
     Text,
+    /// Whether two of its texts were compared.
+    Judged,
+    /// Whether a judgement says the same in both orders.
+    Agree,
+    /// P that the later text of a judged pair is the better one.
+    Preference,
+    /// P(later) - P(earlier) of a judged pair.
+    Margin,
 }
 
 /// What values a key takes.
@@ -62,7 +70,7 @@ pub(super) enum Kind {
 }
 
 /// Every key with its names, the first of which is the one that is documented.
-const KEYS: [(Key, &[&str]); 20] = [
+const KEYS: [(Key, &[&str]); 24] = [
     (Key::Principle, &["principle"]),
     (Key::Violated, &["violated"]),
     (Key::P, &["p", "probability"]),
@@ -83,6 +91,10 @@ const KEYS: [(Key, &[&str]); 20] = [
     (Key::Chain, &["chain"]),
     (Key::Sample, &["sample"]),
     (Key::Text, &["text"]),
+    (Key::Judged, &["judged"]),
+    (Key::Agree, &["agree"]),
+    (Key::Preference, &["preference", "p_chosen"]),
+    (Key::Margin, &["margin"]),
 ];
 
 impl Key {
@@ -117,9 +129,16 @@ impl Key {
         )
     }
 
+    /// Whether it speaks of a judgement.
+    pub fn is_of_judgement(self) -> bool {
+        matches!(self, Key::Agree | Key::Preference | Key::Margin)
+    }
+
     /// What values it takes.
     pub fn kind(self) -> Kind {
         match self {
+            Key::Judged | Key::Agree => Kind::Bool,
+            Key::Preference | Key::Margin => Kind::Real,
             Key::Violated | Key::Revised | Key::Regressed => Kind::Bool,
             Key::Rounds | Key::Tokens | Key::Sample => Kind::Whole,
             Key::P | Key::Changed | Key::Len => Kind::Real,

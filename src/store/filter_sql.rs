@@ -65,13 +65,18 @@ impl Builder {
         }
     }
 
-    /// Terms of steps that stand together are one subquery: they speak of the same step.
+    /// Terms of steps that stand together are one subquery: they speak of the same step. So do terms of
+    /// judgements.
     fn and(&mut self, parts: &[Expr]) -> String {
         let mut conditions = Vec::new();
         let mut of_step = Vec::new();
+        let mut of_judgement = Vec::new();
         for part in parts {
             match part {
                 Expr::Term(term) if term.key.is_of_step() => of_step.push(self.step(term)),
+                Expr::Term(term) if term.key.is_of_judgement() => {
+                    of_judgement.push(self.judgement(term));
+                }
                 Expr::Term(term) => conditions.push(self.chain(term)),
                 other => conditions.push(self.expr(other)),
             }
@@ -82,7 +87,24 @@ impl Builder {
                 of_step.join(" AND ")
             ));
         }
+        if !of_judgement.is_empty() {
+            conditions.push(format!(
+                "c.id IN (SELECT j.chain FROM judgements j WHERE {})",
+                of_judgement.join(" AND ")
+            ));
+        }
         format!("({})", conditions.join(" AND "))
+    }
+
+    /// A condition on a judgement `j`, whose columns are never NULL.
+    fn judgement(&mut self, term: &Term) -> String {
+        let column = match term.key {
+            Key::Agree => "j.agree",
+            Key::Preference => "j.p",
+            // The only other key of a judgement.
+            _ => "j.margin",
+        };
+        self.compare(column, term)
     }
 
     /// A condition on a step `s` and its verdict `v`; inside a subquery, where NULL is false.
@@ -113,6 +135,7 @@ impl Builder {
             Key::Tokens => "c.tokens",
             Key::Sample => "c.sample",
             Key::Prompt => "p.prompt_id",
+            Key::Judged => "(EXISTS (SELECT 1 FROM judgements j WHERE j.chain = c.id))",
             Key::Changed => return self.maybe("c.changed", term),
             // Keys of steps do not come here.
             _ => return self.maybe("c.length_ratio", term),

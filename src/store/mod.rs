@@ -11,6 +11,7 @@ mod error;
 mod filter;
 mod filter_key;
 mod filter_sql;
+mod judgements;
 mod lock;
 mod open;
 mod pairs;
@@ -32,6 +33,7 @@ pub use detail::Depth;
 pub use drafts::{Draft, Drafts};
 pub use error::StoreError;
 pub use filter::{Filter, FilterError};
+pub use judgements::{JudgementRow, NewJudge, Response, Responses};
 pub use lock::RunLock;
 pub use query::Store;
 pub use rows::{

@@ -25,6 +25,7 @@ const SCHEMA: &[M<'static>] = &[
     M::up(include_str!("schema/0002_test_runs.sql")),
     M::up(include_str!("schema/0003_search.sql")),
     M::up(include_str!("schema/0004_lookup.sql")),
+    M::up(include_str!("schema/0005_judgements.sql")),
 ];
 
 /// What a database file holds.

@@ -2,6 +2,7 @@
 //! outside.
 
 mod filters;
+mod judgements;
 mod language;
 mod reading;
 mod recording;
