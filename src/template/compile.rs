@@ -6,7 +6,8 @@ use minijinja::Environment;
 use regex::Regex;
 use serde::{Deserialize, Serialize};
 
-use super::file::{file_name, invalid};
+use super::file::invalid;
+use super::judge::{JudgeStep, Part};
 use super::{PackError, variables};
 use crate::chain::StepKind;
 use crate::generation::Role;
@@ -25,6 +26,8 @@ pub(super) enum Entry {
     Conversation,
     /// The messages of the critique that a revision answers.
     Critique,
+    /// The messages that asked for reasons, and the reasons.
+    Reasoning,
     /// Messages for each example of the principle.
     Examples(Vec<Entry>),
 }
@@ -47,7 +50,7 @@ pub(super) struct RawEntry {
 
 /// Compiles the entries of one file.
 pub(super) struct Compiler<'a> {
-    step: StepKind,
+    step: Part,
     label: &'a str,
     environment: &'a mut Environment<'static>,
     /// Where the contents of the file begin, in their order.
@@ -58,7 +61,7 @@ pub(super) struct Compiler<'a> {
 impl<'a> Compiler<'a> {
     /// A compiler for the file of a step.
     pub(super) fn new(
-        step: StepKind,
+        step: Part,
         label: &'a str,
         text: &str,
         environment: &'a mut Environment<'static>,
@@ -103,8 +106,14 @@ impl<'a> Compiler<'a> {
                 messages: None,
             } => match include.as_str() {
                 "conversation" => Ok(Entry::Conversation),
-                "critique" if self.step == StepKind::Revision && !in_example => Ok(Entry::Critique),
+                "critique" if self.step == StepKind::Revision.into() && !in_example => {
+                    Ok(Entry::Critique)
+                }
                 "critique" => Err(self.wrong("only a revision can include the critique")),
+                "reasoning" if self.step == JudgeStep::Conclude.into() && !in_example => {
+                    Ok(Entry::Reasoning)
+                }
+                "reasoning" => Err(self.wrong("only conclude.yaml can include the reasoning")),
                 other => Err(self.wrong(&format!(
                     "cannot include `{other}`; there are conversation and, in a revision, critique"
                 ))),
@@ -121,7 +130,7 @@ impl<'a> Compiler<'a> {
                         "`each: {each}` is not known; write `each: examples`"
                     )));
                 }
-                if in_example || self.step == StepKind::Draft {
+                if in_example || self.step == StepKind::Draft.into() {
                     return Err(self.wrong("`each: examples` cannot stand here"));
                 }
                 self.compile(messages, true).map(Entry::Examples)
@@ -136,7 +145,7 @@ impl<'a> Compiler<'a> {
     fn content(&mut self, content: &str, in_example: bool) -> Result<String, PackError> {
         let index = self.contents;
         self.contents += 1;
-        let name = format!("{}, message {}", file_name(self.step), index + 1);
+        let name = format!("{}, message {}", self.step.file_name(), index + 1);
         let place = self.places.get(index).copied();
         let line = |within: usize| place.map(|place| place.line(within));
         self.environment

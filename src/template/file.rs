@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::compile::{Compiler, RawEntry};
+use super::judge::{Comparison, JudgeStep, Part};
 use super::{CritiqueStyle, Pack, PackDefaults, PackError, Vars, strict_environment};
 use crate::chain::StepKind;
 use crate::constitution::{Example, Principle, Severity, Status};
@@ -24,11 +25,14 @@ const HEADER: &str = "pack.yaml";
 const SEPARATOR: &str = "=== ";
 
 /// Steps that have files, in the order in which they are written.
-const STEPS: [StepKind; 4] = [
-    StepKind::Draft,
-    StepKind::Critique,
-    StepKind::Revision,
-    StepKind::Recheck,
+const STEPS: [Part; 7] = [
+    Part::Chain(StepKind::Draft),
+    Part::Chain(StepKind::Critique),
+    Part::Chain(StepKind::Revision),
+    Part::Chain(StepKind::Recheck),
+    Part::Judge(JudgeStep::Judge),
+    Part::Judge(JudgeStep::Reason),
+    Part::Judge(JudgeStep::Conclude),
 ];
 
 /// One file: its name in the pack, the name for people, its text.
@@ -131,9 +135,9 @@ pub(super) fn split(text: &str) -> Result<Vec<File>, PackError> {
 pub(super) fn build(files: Vec<File>) -> Result<Pack, PackError> {
     let mut texts = BTreeMap::new();
     for (name, label, text) in files {
-        let known = name == HEADER || STEPS.iter().any(|step| file_name(*step) == name);
+        let known = name == HEADER || STEPS.iter().any(|step| step.file_name() == name);
         if !known {
-            let steps: Vec<_> = STEPS.iter().map(|step| file_name(*step)).collect();
+            let steps: Vec<_> = STEPS.iter().map(|step| step.file_name()).collect();
             let message = format!(
                 "not a file of a pack; these are {HEADER}, {}",
                 steps.join(", ")
@@ -162,12 +166,13 @@ pub(super) fn build(files: Vec<File>) -> Result<Pack, PackError> {
     }
     let mut environment = strict_environment();
     let mut steps = BTreeMap::new();
-    let mut raw = BTreeMap::new();
+    // What judges are told decides nothing in a run.
+    let (mut raw, mut judging) = (BTreeMap::new(), BTreeMap::new());
     let mut whole = format!("{SEPARATOR}{HEADER}\n{text}");
     for step in STEPS {
-        let name = file_name(step);
+        let name = step.file_name();
         let Some((label, text)) = texts.get(&name) else {
-            if step == StepKind::Recheck {
+            if step.is_optional(&|other| texts.contains_key(&other.file_name())) {
                 continue;
             }
             return Err(missing(&name));
@@ -175,7 +180,10 @@ pub(super) fn build(files: Vec<File>) -> Result<Pack, PackError> {
         let entries: Vec<RawEntry> = parse(label, text)?;
         let mut compiler = Compiler::new(step, label, text, &mut environment);
         steps.insert(step.as_str(), compiler.compile(&entries, false)?);
-        raw.insert(step.as_str(), entries);
+        match step {
+            Part::Chain(_) => raw.insert(step.as_str(), entries),
+            Part::Judge(_) => judging.insert(step.as_str(), entries),
+        };
         whole.push_str(&format!("{SEPARATOR}{name}\n{text}"));
     }
     let digest = Digest::of(&(
@@ -194,20 +202,17 @@ pub(super) fn build(files: Vec<File>) -> Result<Pack, PackError> {
         defaults: header.defaults,
         text: whole,
         digest,
+        judge_digest: Digest::of(&("judge", &judging)),
         steps,
         environment,
     };
     for step in STEPS {
         let label = texts
-            .get(&file_name(step))
+            .get(&step.file_name())
             .map_or(place.as_str(), |(label, _)| label);
         try_out(&pack, step).map_err(|error| invalid(label, None, error.to_string()))?;
     }
     Ok(pack)
-}
-
-pub(super) fn file_name(step: StepKind) -> String {
-    format!("{}.yaml", step.as_str())
 }
 
 /// Line ends as `\n`, one at the end, no byte order mark.
@@ -249,7 +254,10 @@ pub(super) fn invalid(label: &str, line: Option<usize>, message: String) -> Pack
 
 /// Renders a step with made-up values, so that an unknown filter or a misused value is found when the
 /// pack is loaded and not in the middle of a run.
-fn try_out(pack: &Pack, step: StepKind) -> Result<(), PackError> {
+fn try_out(pack: &Pack, step: Part) -> Result<(), PackError> {
+    if !pack.has(step) {
+        return Ok(());
+    }
     let text = "text".to_owned();
     let principle = Principle {
         id: text.clone(),
@@ -279,20 +287,30 @@ fn try_out(pack: &Pack, step: StepKind) -> Result<(), PackError> {
     ];
     for conversation in [&short[..], &long[..]] {
         for value in [None, Some("text")] {
-            pack.render(
-                step,
-                &Vars {
-                    conversation,
-                    prompt: "text",
-                    draft: value,
-                    response: value,
-                    critique: value,
-                    quote: value,
-                    principle: Some(&principle),
-                    constitution_name: "text",
-                    round: u32::from(step != StepKind::Draft),
-                },
-            )?;
+            let vars = Vars {
+                conversation,
+                prompt: "text",
+                draft: value,
+                response: value,
+                critique: value,
+                quote: value,
+                principle: Some(&principle),
+                constitution_name: "text",
+                round: u32::from(step != StepKind::Draft.into()),
+            };
+            let compared = Comparison {
+                conversation,
+                prompt: "text",
+                a: "text",
+                b: "text",
+                principle: &principle,
+                constitution_name: "text",
+                reasoning: value.unwrap_or_default(),
+            };
+            match step {
+                Part::Chain(step) => pack.render(step, &vars)?,
+                Part::Judge(step) => pack.render_judge(step, &compared)?,
+            };
         }
     }
     Ok(())

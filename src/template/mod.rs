@@ -6,6 +6,7 @@
 
 mod compile;
 mod file;
+mod judge;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -20,9 +21,11 @@ use crate::digest::Digest;
 use crate::generation::{Message, Role};
 
 pub use file::MAX_BYTES;
+pub use judge::{Comparison, JudgeStep};
 pub use variables::{Vars, principle_text};
 
 use compile::Entry;
+use judge::Part;
 
 /// What one rendered content may cost: instructions, and about 64 bytes each.
 const FUEL: u64 = 4_000_000;
@@ -44,6 +47,15 @@ const BUILTIN: [(&str, &[(&str, &str)]); 2] = [
             (
                 "revision.yaml",
                 include_str!("../../prompts/default/revision.yaml"),
+            ),
+            ("judge.yaml", include_str!("../../prompts/default/judge.yaml")),
+            (
+                "reason.yaml",
+                include_str!("../../prompts/default/reason.yaml"),
+            ),
+            (
+                "conclude.yaml",
+                include_str!("../../prompts/default/conclude.yaml"),
             ),
         ],
     ),
@@ -146,6 +158,7 @@ pub struct Pack {
     pub defaults: PackDefaults,
     text: String,
     digest: Digest,
+    judge_digest: Digest,
     steps: BTreeMap<&'static str, Vec<Entry>>,
     environment: Environment<'static>,
 }
@@ -208,6 +221,11 @@ impl Pack {
         for entry in entries {
             self.expand(entry, vars, &values, &mut messages)?;
         }
+        self.ends_well(step.into(), messages)
+    }
+
+    /// Messages that a model can answer.
+    fn ends_well(&self, step: Part, messages: Vec<Message>) -> Result<Vec<Message>, PackError> {
         match messages.last() {
             Some(message) if message.role == Role::User => Ok(messages),
             Some(_) => Err(self.failed(step, "the messages do not end with the user's")),
@@ -235,6 +253,8 @@ impl Pack {
             }
             Entry::Conversation => messages.extend_from_slice(vars.conversation),
             Entry::Critique => messages.extend(self.render(StepKind::Critique, vars)?),
+            // Only what judges are told may hold it.
+            Entry::Reasoning => {}
             Entry::Examples(entries) => {
                 let examples = vars.principle.map_or(&[][..], |p| &p.examples);
                 for example in examples {
@@ -262,7 +282,7 @@ impl Pack {
             })
     }
 
-    fn failed(&self, step: StepKind, message: &str) -> PackError {
+    fn failed(&self, step: Part, message: &str) -> PackError {
         PackError::Render(format!(
             "pack `{}`, step {}: {message}",
             self.name,

@@ -7,6 +7,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, Value, context};
 use serde::Serialize;
 
+use super::judge::{Comparison, JudgeStep, Part};
 use super::{PackError, strict_environment};
 use crate::chain::StepKind;
 use crate::constitution::{Example, Principle};
@@ -20,6 +21,12 @@ const JUDGING: [&str; 3] = ["draft", "response", "principle"];
 
 /// Variables of revisions.
 const REVISING: [&str; 2] = ["critique", "quote"];
+
+/// Variables of what judges are told, beside `principle`.
+const COMPARING: [&str; 3] = ["principle", "response_a", "response_b"];
+
+/// What a principle's own text calls the response where two are compared.
+const THE_RESPONSE: &str = "the response";
 
 /// Functions that every template may use.
 const FUNCTIONS: [&str; 3] = ["range", "dict", "namespace"];
@@ -89,13 +96,21 @@ pub(super) fn describe(error: &minijinja::Error) -> String {
 }
 
 /// The variables of a step.
-pub(super) fn names(step: StepKind, in_example: bool) -> Vec<&'static str> {
+pub(super) fn names(step: Part, in_example: bool) -> Vec<&'static str> {
     let mut names = ALWAYS.to_vec();
-    if step != StepKind::Draft {
-        names.extend(JUDGING);
-    }
-    if step == StepKind::Revision {
-        names.extend(REVISING);
+    match step {
+        Part::Chain(StepKind::Draft) => {}
+        Part::Chain(StepKind::Revision) => {
+            names.extend(JUDGING);
+            names.extend(REVISING);
+        }
+        Part::Chain(_) => names.extend(JUDGING),
+        Part::Judge(step) => {
+            names.extend(COMPARING);
+            if step == JudgeStep::Conclude {
+                names.push("reasoning");
+            }
+        }
     }
     if in_example {
         names.push("example");
@@ -161,20 +176,7 @@ pub(super) fn of_step(step: StepKind, vars: &Vars<'_>) -> Result<Value, PackErro
     let principle = vars.principle.ok_or_else(|| {
         PackError::Render(format!("the step {} needs a principle", step.as_str()))
     })?;
-    let own = |name: &str, template: &str| {
-        principle_text(template, vars).map_err(|error| {
-            PackError::Render(format!("principle `{}`, its {name}: {error}", principle.id))
-        })
-    };
-    let values = PrincipleValues {
-        id: &principle.id,
-        title: &principle.title,
-        critique: own("critique", &principle.critique)?,
-        revision: own("revision", &principle.revision)?,
-        severity: principle.severity.as_str(),
-        tags: &principle.tags,
-        rationale: &principle.rationale,
-    };
+    let values = PrincipleValues::new(principle, vars)?;
     let judging = context! { principle => Value::from(Serde(values)), ..common(vars) };
     if step != StepKind::Revision {
         return Ok(judging);
@@ -206,6 +208,51 @@ struct PrincipleValues<'a> {
     severity: &'static str,
     tags: &'a [String],
     rationale: &'a str,
+}
+
+impl<'a> PrincipleValues<'a> {
+    fn new(principle: &'a Principle, vars: &Vars<'_>) -> Result<Self, PackError> {
+        let own = |name: &str, template: &str| {
+            principle_text(template, vars).map_err(|error| {
+                PackError::Render(format!("principle `{}`, its {name}: {error}", principle.id))
+            })
+        };
+        Ok(Self {
+            id: &principle.id,
+            title: &principle.title,
+            critique: own("critique", &principle.critique)?,
+            revision: own("revision", &principle.revision)?,
+            severity: principle.severity.as_str(),
+            tags: &principle.tags,
+            rationale: &principle.rationale,
+        })
+    }
+}
+
+/// The values of the variables of what a judge is told.
+pub(super) fn of_comparison(compared: &Comparison<'_>) -> Result<Value, PackError> {
+    let vars = Vars {
+        conversation: compared.conversation,
+        prompt: compared.prompt,
+        draft: Some(THE_RESPONSE),
+        response: Some(THE_RESPONSE),
+        critique: None,
+        quote: None,
+        principle: Some(compared.principle),
+        constitution_name: compared.constitution_name,
+        round: 0,
+    };
+    let principle = PrincipleValues::new(compared.principle, &vars)?;
+    Ok(context! {
+        conversation => Value::from(Serde(compared.conversation)),
+        prompt => compared.prompt,
+        constitution_name => compared.constitution_name,
+        round => 0,
+        principle => Value::from(Serde(principle)),
+        response_a => compared.a,
+        response_b => compared.b,
+        reasoning => compared.reasoning,
+    })
 }
 
 fn common(vars: &Vars<'_>) -> Value {
