@@ -6,6 +6,7 @@
 
 mod csv;
 mod jsonl;
+mod labelled;
 mod lines;
 mod parquet;
 mod row;
@@ -21,6 +22,8 @@ use thiserror::Error;
 
 use crate::digest::Digest;
 use crate::prompt::Prompt;
+
+pub use labelled::{Compared, Labelled, LabelledReader, Posed, open_labelled};
 
 use row::RawRow;
 use unique::Unique;

@@ -149,7 +149,8 @@ fn check_id(id: String) -> Result<String, String> {
     Ok(id)
 }
 
-fn read_messages(items: Vec<Value>, field: &str) -> Result<Vec<Message>, String> {
+/// A list of turns; `field` names it in messages.
+pub(super) fn read_messages(items: Vec<Value>, field: &str) -> Result<Vec<Message>, String> {
     items
         .into_iter()
         .enumerate()
@@ -187,7 +188,8 @@ fn read_messages(items: Vec<Value>, field: &str) -> Result<Vec<Message>, String>
         .collect()
 }
 
-fn check(messages: &[Message], max_bytes: usize) -> Result<(), String> {
+/// What a conversation must be.
+pub(super) fn check(messages: &[Message], max_bytes: usize) -> Result<(), String> {
     match messages.last() {
         None => return Err("the list of messages is empty; end it with the user".to_owned()),
         Some(last) if last.role != Role::User => {
