@@ -18,8 +18,8 @@
 //! without input or output. The adapters
 //! ([`dataset`], [`template`], [`chat_template`], [`backend`]) bring prompts, templates and models in.
 //! The [`engine`] runs chains, the [`store`] keeps them, [`evaluation`] tests
-//! principles, [`export`] writes datasets, and [`cli`] is
-//! the only module that prints.
+//! principles, [`quality`] says what is worth learning from, [`export`] writes datasets, and [`cli`] is the
+//! only module that prints.
 
 pub mod backend;
 pub mod chain;
@@ -35,6 +35,7 @@ pub mod export;
 pub mod generation;
 pub mod judgement;
 pub mod prompt;
+pub mod quality;
 pub mod statistics;
 pub mod store;
 pub mod template;

@@ -66,6 +66,20 @@ const RULES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "quality",
+        &[
+            "backend",
+            "chain",
+            "constitution",
+            "digest",
+            "generation",
+            "prompt",
+            "statistics",
+            "store",
+            "verdict",
+        ],
+    ),
+    (
         "export",
         &[
             "chain",
@@ -73,6 +87,7 @@ const RULES: &[(&str, &[&str])] = &[
             "digest",
             "generation",
             "prompt",
+            "quality",
             "store",
             "verdict",
         ],

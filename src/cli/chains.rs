@@ -37,6 +37,11 @@ pub struct Chosen {
 }
 
 impl ChainsArgs {
+    /// The file of the store.
+    pub fn db(&self) -> &std::path::Path {
+        &self.db.db
+    }
+
     /// Reads the filter and opens the store. A mistake in either is one of usage.
     pub fn open(&self) -> Result<Chosen> {
         self.open_with("")

@@ -7,6 +7,7 @@ use anyhow::{Context, anyhow};
 use serde_json::json;
 
 use super::chains::{ChainsArgs, Chosen};
+use super::gate::{self, GateArgs};
 use super::text::plural;
 use super::{Exit, exit};
 use crate::export::{self, ExportError, ExportOptions, Format, Manifest};
@@ -39,6 +40,8 @@ pub struct Args {
     json: bool,
     #[command(flatten)]
     chains: ChainsArgs,
+    #[command(flatten)]
+    gates: GateArgs,
 }
 
 /// Runs the command.
@@ -48,7 +51,15 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
             "--all-rounds is for --format trl-sft; a preference pair has one final text"
         )));
     }
+    let settings = args.gates.settings()?;
     let Chosen { store, filter, run } = args.chains.open()?;
+    let gating = args
+        .gates
+        .gate(&store, &filter, run.as_deref(), &settings)?;
+    gate::keep(&gating, args.chains.db(), &filter, run.as_deref())?;
+    if !args.gates.holds(&gating)? {
+        return Ok(Exit::CheckFailed);
+    }
     let options = ExportOptions {
         format: args.format,
         filter,
@@ -56,10 +67,11 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         all_rounds: args.all_rounds,
         force: args.force,
     };
-    let manifest = export::export(&store, &args.out, &options).map_err(|error| match error {
-        ExportError::NotAFolder(_) | ExportError::Foreign { .. } => exit::usage(error),
-        error => error.into(),
-    })?;
+    let manifest =
+        export::export(&store, &args.out, &options, &gating).map_err(|error| match error {
+            ExportError::NotAFolder(_) | ExportError::Foreign { .. } => exit::usage(error),
+            error => error.into(),
+        })?;
     let out = &args.out;
     let mut stdout = anstream::stdout().lock();
     if args.json {

@@ -47,6 +47,11 @@ pub struct JobArgs {
     )]
     #[serde(default)]
     pub drafts_from: Option<String>,
+    /// Also run the prompts of this file, which are benign, to measure how many are refused; `amend gate` reports
+    /// it, and no dataset takes them
+    #[arg(long, value_name = "FILE", conflicts_with = "drafts_from")]
+    #[serde(default)]
+    pub controls: Option<PathBuf>,
     #[command(flatten)]
     #[serde(flatten)]
     pub chain: ChainArgs,
@@ -79,6 +84,8 @@ pub enum Input {
         path: PathBuf,
         /// Its digest.
         digest: Digest,
+        /// A file of control prompts, and its digest.
+        controls: Option<(PathBuf, Digest)>,
     },
     /// The drafts of a stored run.
     Drafts(Box<DraftInput>),
@@ -87,7 +94,8 @@ pub enum Input {
 impl Job {
     /// Reads and checks everything that needs no model. Every error is one of usage or input.
     pub fn prepare(args: JobArgs, db: &Path) -> anyhow::Result<Self> {
-        if let Some(path) = args.prompts.as_ref().filter(|path| path.to_str().is_none()) {
+        let unreadable = |path: &Option<PathBuf>| path.clone().filter(|path| path.to_str().is_none());
+        if let Some(path) = unreadable(&args.prompts).or_else(|| unreadable(&args.controls)) {
             bail!(usage(anyhow!(
                 "{}: the path is not UTF-8; rename the file",
                 path.display()
@@ -104,6 +112,7 @@ impl Job {
             (None, Some(path)) => Input::File {
                 digest: dataset::digest(path).map_err(usage)?,
                 path: path.clone(),
+                controls: controls(args.controls.as_deref())?,
             },
             (None, None) => bail!(usage(anyhow!(
                 "there is nothing to respond to; name a prompt file, or a run with --drafts-from"
@@ -123,7 +132,7 @@ impl Job {
         &self,
     ) -> anyhow::Result<Box<dyn Iterator<Item = anyhow::Result<NextPrompt>> + Send>> {
         match &self.input {
-            Input::File { path, .. } => Ok(Box::new(self.read(path)?)),
+            Input::File { path, controls, .. } => Ok(Box::new(self.read(path, controls.as_ref())?)),
             Input::Drafts(input) => {
                 let prompts = (0..).zip(drafts::prompts(input)?);
                 Ok(Box::new(prompts.map(|(number, prompt)| {
@@ -142,8 +151,9 @@ impl Job {
         let plan = Arc::new(self.plan.clone());
         let samples = self.args.chain.samples;
         Ok(match &self.input {
-            Input::File { path, .. } => {
-                let chains = Chains::new(self.read(path)?, run_id, samples, plan, report);
+            Input::File { path, controls, .. } => {
+                let prompts = self.read(path, controls.as_ref())?;
+                let chains = Chains::new(prompts, run_id, samples, plan, report);
                 Tasks::File(Box::new(chains))
             }
             Input::Drafts(input) => Tasks::Drafts(DraftTasks {
@@ -182,9 +192,15 @@ impl Job {
         all.then_some(prompts * u64::from(self.args.chain.samples))
     }
 
-    /// The prompt file, from its start.
-    fn read(&self, path: &Path) -> anyhow::Result<Prompts> {
+    /// The prompt file, from its start, and the control prompts after it.
+    fn read(&self, path: &Path, controls: Option<&(PathBuf, Digest)>) -> anyhow::Result<Prompts> {
         let reader = dataset::open(path, &self.read_options()).map_err(usage)?;
+        // Control prompts come in a file of their own, whose columns are the usual ones.
+        let plain = ReadOptions {
+            strict: self.args.reading.strict,
+            ..ReadOptions::default()
+        };
+        let controls = controls.map(|(path, _)| dataset::open(path, &plain));
         // The limit was parsed when the options were.
         let range = self
             .args
@@ -192,7 +208,8 @@ impl Job {
             .limit
             .as_deref()
             .and_then(|l| parse_limit(l).ok());
-        Ok(Prompts::new(reader, range.unwrap_or(0..u64::MAX)))
+        let range = range.unwrap_or(0..u64::MAX);
+        Ok(Prompts::new(reader, range).and(controls.transpose().map_err(usage)?))
     }
 
     /// The prompt file as it was named, also where only its drafts are taken.
@@ -236,6 +253,7 @@ impl Job {
             sampling: plan.sampling.clone(),
             deterministic: self.args.chain.deterministic,
             drafts: None,
+            controls: self.controls_digest(),
         };
         match &self.input {
             Input::File { .. } => from_file,
@@ -248,6 +266,13 @@ impl Job {
                 drafts: Some(input.identity()),
                 ..from_file
             },
+        }
+    }
+
+    fn controls_digest(&self) -> Option<Digest> {
+        match &self.input {
+            Input::File { controls, .. } => controls.as_ref().map(|(_, digest)| digest.clone()),
+            Input::Drafts(_) => None,
         }
     }
 
@@ -275,6 +300,13 @@ impl Job {
             execution: serde_json::to_value(&self.args)?,
         })
     }
+}
+
+/// The file of control prompts with its digest.
+fn controls(path: Option<&Path>) -> anyhow::Result<Option<(PathBuf, Digest)>> {
+    let Some(path) = path else { return Ok(None) };
+    let digest = dataset::digest(path).map_err(usage)?;
+    Ok(Some((path.to_owned(), digest)))
 }
 
 /// Two chains' conversations at each step that has messages of the pack's own.
@@ -322,6 +354,7 @@ fn absolute(mut args: JobArgs) -> JobArgs {
         false => text.to_owned(),
     };
     args.prompts = args.prompts.as_deref().map(full);
+    args.controls = args.controls.as_deref().map(full);
     args.chain.constitution = file(&args.chain.constitution, false);
     let pack = &args.chain.pack;
     args.chain.pack = file(pack, Pack::builtin_names().any(|name| name == pack));

@@ -11,6 +11,7 @@ mod dry_run;
 mod endpoint;
 mod exit;
 mod export;
+mod gate;
 mod job;
 mod lora;
 mod ls;
@@ -84,6 +85,8 @@ enum Command {
     Compare(compare::Args),
     /// Write, check, test and compare constitutions
     Constitution(constitution::Args),
+    /// Decide which texts and pairs are worth learning from
+    Gate(gate::Args),
     /// Write a fine-tuning dataset
     Export(export::Args),
     /// Inspect and fetch models
@@ -129,6 +132,7 @@ impl Cli {
             Command::Stats(args) => stats::run(args),
             Command::Compare(args) => compare::run(args),
             Command::Constitution(args) => constitution::run(args),
+            Command::Gate(args) => gate::run(args),
             Command::Export(args) => export::run(args),
             Command::Model(args) => model::run(args),
             Command::Render(args) => render::run(args),

@@ -11,7 +11,6 @@ use crate::engine::config::{RunConfig, differences};
 use crate::engine::{self, EngineOptions, Summary};
 use crate::store::{RunDetail, RunLock, RunRow, RunState, Store, Writer};
 
-use super::args::parse_limit;
 use super::backend::Loaded;
 use super::dry_run;
 use super::exit::{say, usage};
@@ -364,18 +363,12 @@ fn engine_error(error: engine::EngineError, resume: &str) -> anyhow::Error {
 fn count_chains(job: &Job, total: impl Fn(u64) + Send + 'static) {
     let Ok(prompts) = job.prompts() else { return };
     let samples = u64::from(job.args.chain.samples);
-    let limit = job
-        .args
-        .reading
-        .limit
-        .as_deref()
-        .and_then(|limit| parse_limit(limit).ok());
     std::thread::spawn(move || {
         // Reading is all it does; a file that breaks half-way is reported by the run itself.
         let count = prompts
             .filter(|p| matches!(p, Ok(NextPrompt::Prompt(..))))
             .count() as u64;
-        total(count.min(limit.map_or(u64::MAX, |range| range.end - range.start)) * samples);
+        total(count * samples);
     });
 }
 

@@ -7,7 +7,7 @@ use crate::chain::{ChainId, ChainStart};
 use crate::dataset::{self, PromptReader, Row, Skipped};
 use crate::engine::machine::Plan;
 use crate::engine::{RecordError, Task};
-use crate::prompt::Prompt;
+use crate::prompt::{Prompt, PromptId};
 
 use super::drafts::DraftTasks;
 use super::exit::usage;
@@ -17,6 +17,10 @@ pub struct Prompts {
     reader: PromptReader,
     range: std::ops::Range<u64>,
     index: u64,
+    /// Prompts that are run to measure refusals, after all others.
+    controls: Option<PromptReader>,
+    /// Whether they are being read.
+    in_controls: bool,
 }
 
 /// A prompt with its number, or a row that cannot be used.
@@ -34,13 +38,55 @@ impl Prompts {
             reader,
             range,
             index: 0,
+            controls: None,
+            in_controls: false,
         }
     }
 
-    /// The counts of the file so far.
-    pub fn counts(&self) -> dataset::Counts {
-        self.reader.counts()
+    /// The same with control prompts after them. The range says nothing about these.
+    pub fn and(self, controls: Option<PromptReader>) -> Self {
+        Self { controls, ..self }
     }
+
+    /// The counts of the files so far.
+    pub fn counts(&self) -> dataset::Counts {
+        let mut counts = self.reader.counts();
+        if let Some(more) = self.controls.as_ref().map(PromptReader::counts) {
+            counts.rows += more.rows;
+            counts.skipped += more.skipped;
+            counts.duplicates += more.duplicates;
+        }
+        counts
+    }
+
+    fn next_control(&mut self) -> Option<anyhow::Result<NextPrompt>> {
+        let reader = self.controls.as_mut()?;
+        Some(match reader.next() {
+            Some(Ok(Row::Prompt(prompt))) => {
+                let number = self.index;
+                self.index += 1;
+                Ok(NextPrompt::Prompt(number, control(prompt)))
+            }
+            Some(Ok(Row::Skipped(row))) => Ok(NextPrompt::Skipped(row)),
+            Some(Err(error)) => Err(usage(error)),
+            None => match reader.require_rows() {
+                Ok(()) => return None,
+                Err(error) => {
+                    self.controls = None;
+                    Err(usage(error))
+                }
+            },
+        })
+    }
+}
+
+/// Marks a prompt as one that measures refusals. Its id is told apart from those of the prompt file.
+fn control(mut prompt: Prompt) -> Prompt {
+    prompt.id = PromptId(format!("control:{}", prompt.id.0));
+    prompt
+        .metadata
+        .insert("control".to_owned(), "benign".into());
+    prompt
 }
 
 impl Iterator for Prompts {
@@ -48,8 +94,9 @@ impl Iterator for Prompts {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if self.index >= self.range.end {
-                return None;
+            if self.in_controls || self.index >= self.range.end {
+                self.in_controls = true;
+                return self.next_control();
             }
             return Some(match self.reader.next() {
                 Some(Ok(Row::Prompt(prompt))) => {
@@ -64,9 +111,12 @@ impl Iterator for Prompts {
                 Some(Err(error)) => Err(usage(error)),
                 // What the reader knows of its rows decides whether the end is an error.
                 None => match self.reader.require_rows() {
-                    Ok(()) => return None,
+                    Ok(()) => {
+                        self.in_controls = true;
+                        continue;
+                    }
                     Err(error) => {
-                        self.range.end = 0;
+                        (self.in_controls, self.controls) = (true, None);
                         Err(usage(error))
                     }
                 },

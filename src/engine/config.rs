@@ -53,6 +53,9 @@ pub struct RunConfig {
     /// The drafts that stand in for the model's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drafts: Option<DraftsConfig>,
+    /// Digest of the file of control prompts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controls: Option<Digest>,
 }
 
 /// Drafts of another run.

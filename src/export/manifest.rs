@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::quality::gates::Gating;
 use crate::store::RunDetail;
 
 use super::ExportOptions;
@@ -30,6 +31,12 @@ pub struct Manifest {
     pub filter: String,
     /// The run that was asked for.
     pub run: Option<String>,
+    /// Every gate with its threshold; `false` for one that was left out.
+    #[serde(default)]
+    pub gates: Value,
+    /// What the gates counted and measured over the chains that matched.
+    #[serde(default)]
+    pub gate_figures: Value,
     /// Chains that matched.
     pub chains: u64,
     /// Rows written.
@@ -87,7 +94,7 @@ pub struct RunEntry {
 }
 
 impl Manifest {
-    pub(super) fn new(options: &ExportOptions) -> Self {
+    pub(super) fn new(options: &ExportOptions, gating: &Gating) -> Self {
         Self {
             generator: GENERATOR.to_owned(),
             amend_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -95,6 +102,9 @@ impl Manifest {
             all_rounds: options.all_rounds,
             filter: options.filter.source().to_owned(),
             run: options.run.clone(),
+            gates: gating.settings.to_json(),
+            // Plain data always serialises.
+            gate_figures: serde_json::to_value(&gating.figures).unwrap_or_default(),
             chains: 0,
             rows: 0,
             dropped: BTreeMap::new(),

@@ -8,7 +8,6 @@ mod folder;
 mod manifest;
 mod trl_dpo;
 mod trl_sft;
-mod usable;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,11 +19,11 @@ use thiserror::Error;
 
 use crate::chain::Flag;
 use crate::generation::Message;
+use crate::quality::gates::{Gating, Refused};
 use crate::store::{ChainDetail, ChainRow, Depth, Filter, Store, StoreError};
 
 use folder::{Folder, Output};
 pub use manifest::{FileEntry, Manifest, RunEntry};
-use usable::Reason;
 
 /// The file that holds the rows.
 pub const ROWS_FILE: &str = "train.jsonl";
@@ -103,7 +102,8 @@ pub enum ExportError {
     NoRows(String),
 }
 
-/// Writes the chains that match into the folder `out` and returns the manifest that was written there.
+/// Writes the chains that match and pass the gates into the folder `out`, and returns the manifest that was
+/// written there.
 ///
 /// Every file is written under another name and renamed at the end, the manifest last.
 ///
@@ -111,13 +111,19 @@ pub enum ExportError {
 ///
 /// When the store cannot be read, the folder cannot be written or holds other files, or when no chain
 /// gives a row. Then files that were there before are still as they were.
-pub fn export(store: &Store, out: &Path, options: &ExportOptions) -> Result<Manifest, ExportError> {
+pub fn export(
+    store: &Store,
+    out: &Path,
+    options: &ExportOptions,
+    gating: &Gating,
+) -> Result<Manifest, ExportError> {
     let folder = Folder::open(out, options.force)?;
     let mut export = Export {
         rows: options.format.rows(options.all_rounds),
         train: folder.create(ROWS_FILE)?,
         dropped: folder.create(DROPPED_FILE)?,
-        manifest: Manifest::new(options),
+        manifest: Manifest::new(options, gating),
+        gating,
     };
     let (run, depth) = (options.run.as_deref(), export.rows.depth());
     let flow = store.for_each_whole_chain(&options.filter, run, depth, |chain| {
@@ -134,8 +140,8 @@ pub fn export(store: &Store, out: &Path, options: &ExportOptions) -> Result<Mani
 
 /// One file format: a chain in, rows and reasons out.
 trait Rows {
-    /// What a chain gives. A chain that is not done gives one reason.
-    fn rows(&self, chain: &ChainDetail) -> Vec<Outcome>;
+    /// What a chain gives, labels and gates considered. A chain that is not done gives one reason.
+    fn rows(&self, chain: &ChainDetail, gating: &Gating) -> Vec<Outcome>;
 
     /// How much of a chain it needs.
     fn depth(&self) -> Depth {
@@ -149,25 +155,32 @@ enum Outcome {
     /// A row, and the flags of the text that it teaches.
     Row { row: Value, flags: Vec<Flag> },
     /// No row. `step` is set where a chain can give several.
-    Dropped { step: Option<u32>, reason: Reason },
+    Dropped { step: Option<u32>, refused: Refused },
+}
+
+impl Outcome {
+    fn dropped(step: Option<u32>, refused: Refused) -> Self {
+        Outcome::Dropped { step, refused }
+    }
 }
 
 /// An export under way.
-struct Export {
+struct Export<'a> {
     rows: Box<dyn Rows>,
     train: Output,
     dropped: Output,
     manifest: Manifest,
+    gating: &'a Gating,
 }
 
-impl Export {
+impl Export<'_> {
     fn chain(&mut self, store: &Store, chain: &ChainDetail) -> Result<(), ExportError> {
         self.manifest.chains += 1;
         if !self.manifest.has_run(&chain.row.run_id) {
             let run = store.run(&chain.row.run_id)?;
             self.manifest.runs.push(RunEntry::of(&run));
         }
-        for outcome in self.rows.rows(chain) {
+        for outcome in self.rows.rows(chain, self.gating) {
             match outcome {
                 Outcome::Row { row, flags } => {
                     self.manifest.rows += 1;
@@ -176,9 +189,9 @@ impl Export {
                     }
                     self.train.line(&row)?;
                 }
-                Outcome::Dropped { step, reason } => {
-                    count(&mut self.manifest.dropped, &reason.name());
-                    self.dropped.line(&dropped(&chain.row, step, reason))?;
+                Outcome::Dropped { step, refused } => {
+                    count(&mut self.manifest.dropped, &refused.name);
+                    self.dropped.line(&dropped(&chain.row, step, &refused))?;
                 }
             }
         }
@@ -203,14 +216,17 @@ impl Export {
     }
 }
 
-fn dropped(row: &ChainRow, step: Option<u32>, reason: Reason) -> Value {
+fn dropped(row: &ChainRow, step: Option<u32>, refused: &Refused) -> Value {
     let mut line = json!({
         "chain_id": row.chain_id,
         "run_id": row.run_id,
         "prompt_id": row.prompt_id,
         "sample": row.sample,
-        "reason": reason.name(),
+        "reason": refused.name,
     });
+    if !refused.because.is_empty() {
+        line["because"] = refused.because.as_str().into();
+    }
     if let Some(step) = step {
         line["step"] = step.into();
     }

@@ -12,6 +12,7 @@ use crate::digest::Digest;
 use crate::engine::Recorder;
 use crate::generation::Role;
 use crate::prompt::{Prompt, PromptId};
+use crate::quality::gates::{Helpers, Settings, gate};
 use crate::store::{NewRun, Writer};
 
 /// A store and a folder to export to.
@@ -125,7 +126,14 @@ impl Place {
 
     fn export(&self, options: &ExportOptions) -> Result<Manifest, ExportError> {
         let store = Store::open_read(&self.dir.path().join("amend.db")).unwrap();
-        export(&store, &self.out(), options)
+        let settings = Settings {
+            equal_texts: true,
+            flags: Settings::default().flags,
+            ..Settings::none()
+        };
+        let run = options.run.as_deref();
+        let gating = gate(&store, &options.filter, run, &settings, Helpers::default())?;
+        export(&store, &self.out(), options, &gating)
     }
 
     fn lines(&self, file: &str) -> Vec<Value> {

@@ -3,35 +3,26 @@
 use serde_json::json;
 
 use crate::generation::Message;
+use crate::quality::gates::Gating;
 use crate::store::ChainDetail;
 
-use super::usable::{Reason, final_text};
 use super::{Outcome, Rows, message_list};
 
-/// The final text is chosen, the draft rejected.
+/// The pair that a chain gives.
 pub(super) struct TrlDpo;
 
 impl Rows for TrlDpo {
-    fn rows(&self, chain: &ChainDetail) -> Vec<Outcome> {
-        vec![pair(chain).unwrap_or_else(|reason| Outcome::Dropped { step: None, reason })]
+    fn rows(&self, chain: &ChainDetail, gating: &Gating) -> Vec<Outcome> {
+        vec![match gating.take(chain).pair {
+            Ok(pair) => Outcome::Row {
+                row: json!({
+                    "prompt": message_list(&chain.prompt_messages),
+                    "chosen": message_list([&Message::assistant(pair.chosen.text)]),
+                    "rejected": message_list([&Message::assistant(pair.rejected.text)]),
+                }),
+                flags: pair.chosen.flags.to_vec(),
+            },
+            Err(refused) => Outcome::dropped(None, refused),
+        }]
     }
-}
-
-fn pair(chain: &ChainDetail) -> Result<Outcome, Reason> {
-    let (chosen, flags) = final_text(chain)?;
-    let rejected = chain.row.draft.as_deref().unwrap_or_default();
-    if rejected.trim().is_empty() {
-        return Err(Reason::EmptyDraft);
-    }
-    if chosen.trim() == rejected.trim() {
-        return Err(Reason::EqualTexts);
-    }
-    Ok(Outcome::Row {
-        row: json!({
-            "prompt": message_list(&chain.prompt_messages),
-            "chosen": message_list([&Message::assistant(chosen)]),
-            "rejected": message_list([&Message::assistant(rejected)]),
-        }),
-        flags: flags.to_vec(),
-    })
 }

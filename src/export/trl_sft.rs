@@ -2,67 +2,43 @@
 
 use serde_json::json;
 
-use crate::chain::StepKind;
 use crate::generation::Message;
+use crate::quality::gates::{Gating, Refused};
+use crate::quality::pair::Side;
 use crate::store::ChainDetail;
 
-use super::usable::{Reason, adopted, ended, final_text, teachable};
 use super::{Outcome, Rows, message_list};
 
-/// Prompt → final text; with `all_rounds` one row for every adopted revision.
+/// Prompt → chosen text; with `all_rounds` one row for every adopted revision.
 pub(super) struct TrlSft {
     pub all_rounds: bool,
 }
 
 impl Rows for TrlSft {
-    fn rows(&self, chain: &ChainDetail) -> Vec<Outcome> {
-        let revised = adopted(chain).any(|step| step.kind == StepKind::Revision);
-        if self.all_rounds && revised {
-            return revisions(chain);
+    fn rows(&self, chain: &ChainDetail, gating: &Gating) -> Vec<Outcome> {
+        let rounds = match self.all_rounds {
+            true => gating.rounds(chain),
+            false => Vec::new(),
+        };
+        if rounds.is_empty() {
+            return vec![outcome(chain, None, gating.take(chain).text)];
         }
-        vec![match final_text(chain) {
-            Ok((text, flags)) => Outcome::Row {
-                row: row(chain, text),
-                flags: flags.to_vec(),
-            },
-            Err(reason) => Outcome::Dropped { step: None, reason },
-        }]
+        rounds
+            .into_iter()
+            .map(|(step, text)| outcome(chain, Some(step), text))
+            .collect()
     }
 }
 
-/// A row for every adopted revision; a text that the chain gave before is not given again.
-fn revisions(chain: &ChainDetail) -> Vec<Outcome> {
-    if let Err(reason) = ended(chain) {
-        return vec![Outcome::Dropped { step: None, reason }];
-    }
-    let mut given: Vec<&str> = Vec::new();
-    adopted(chain)
-        .filter(|step| step.kind == StepKind::Revision)
-        .map(|step| {
-            let text = step.output.as_str();
-            let fresh = if given.contains(&text.trim()) {
-                Err(Reason::EqualTexts)
-            } else {
-                teachable(text, &step.flags)
-            };
-            match fresh {
-                Ok(()) => {
-                    given.push(text.trim());
-                    Outcome::Row {
-                        row: row(chain, text),
-                        flags: step.flags.clone(),
-                    }
-                }
-                Err(reason) => Outcome::Dropped {
-                    step: Some(step.ordinal),
-                    reason,
-                },
+fn outcome(chain: &ChainDetail, step: Option<u32>, text: Result<Side<'_>, Refused>) -> Outcome {
+    match text {
+        Ok(side) => {
+            let answer = Message::assistant(side.text);
+            Outcome::Row {
+                row: json!({"messages": message_list(chain.prompt_messages.iter().chain([&answer]))}),
+                flags: side.flags.to_vec(),
             }
-        })
-        .collect()
-}
-
-fn row(chain: &ChainDetail, text: &str) -> serde_json::Value {
-    let answer = Message::assistant(text);
-    json!({"messages": message_list(chain.prompt_messages.iter().chain([&answer]))})
+        }
+        Err(refused) => Outcome::dropped(step, refused),
+    }
 }

@@ -1,6 +1,7 @@
 //! The keys of the filter language and the values that each takes.
 
 use super::filter::Value;
+use super::gates::GATES;
 use super::rows::ChainState;
 use crate::chain::{Flag, StepKind, StopReason};
 use crate::constitution::Severity;
@@ -47,6 +48,12 @@ pub(super) enum Key {
     Chain,
     /// Which response to the prompt.
     Sample,
+    /// Whether gates kept its text.
+    Kept,
+    /// Whether gates kept its pair.
+    Pair,
+    /// A gate that had something to say about it.
+    Gate,
     /// Words in prompt, draft, critiques and revisions.
     Text,
     /// Whether two of its texts were compared.
@@ -70,7 +77,7 @@ pub(super) enum Kind {
 }
 
 /// Every key with its names, the first of which is the one that is documented.
-const KEYS: [(Key, &[&str]); 24] = [
+const KEYS: [(Key, &[&str]); 27] = [
     (Key::Principle, &["principle"]),
     (Key::Violated, &["violated"]),
     (Key::P, &["p", "probability"]),
@@ -90,6 +97,9 @@ const KEYS: [(Key, &[&str]); 24] = [
     (Key::Run, &["run"]),
     (Key::Chain, &["chain"]),
     (Key::Sample, &["sample"]),
+    (Key::Kept, &["kept"]),
+    (Key::Pair, &["pair"]),
+    (Key::Gate, &["gate"]),
     (Key::Text, &["text"]),
     (Key::Judged, &["judged"]),
     (Key::Agree, &["agree"]),
@@ -139,12 +149,16 @@ impl Key {
         match self {
             Key::Judged | Key::Agree => Kind::Bool,
             Key::Preference | Key::Margin => Kind::Real,
-            Key::Violated | Key::Revised | Key::Regressed => Kind::Bool,
+            Key::Violated | Key::Revised | Key::Regressed | Key::Kept | Key::Pair => Kind::Bool,
             Key::Rounds | Key::Tokens | Key::Sample => Kind::Whole,
             Key::P | Key::Changed | Key::Len => Kind::Real,
-            Key::Severity | Key::Source | Key::Kind | Key::Status | Key::Stop | Key::Flag => {
-                Kind::Name
-            }
+            Key::Severity
+            | Key::Source
+            | Key::Kind
+            | Key::Status
+            | Key::Stop
+            | Key::Flag
+            | Key::Gate => Kind::Name,
             Key::Principle | Key::Prompt | Key::Run | Key::Chain | Key::Text => Kind::Free,
         }
     }
@@ -176,6 +190,7 @@ impl Key {
             .map(StopReason::as_str)
             .to_vec(),
             Key::Flag => Flag::ALL.map(Flag::as_str).to_vec(),
+            Key::Gate => GATES.to_vec(),
             _ => Vec::new(),
         }
     }

@@ -125,6 +125,9 @@ impl Builder {
         let column = match term.key {
             Key::Text => return self.text(term),
             Key::Flag => return self.flag(term),
+            Key::Gate => return self.gate(term),
+            Key::Kept => return self.gated("kept", term),
+            Key::Pair => return self.gated("pair", term),
             Key::Run => return self.prefix("r.run_id", term),
             Key::Chain => return self.prefix("c.chain_id", term),
             Key::Status => "c.status",
@@ -173,6 +176,18 @@ impl Builder {
         format!(
             "c.id {not}IN (SELECT s.chain FROM step_flags f JOIN steps s ON s.id = f.step WHERE f.flag = {param})"
         )
+    }
+
+    fn gate(&mut self, term: &Term) -> String {
+        let param = self.param(sql_value(&term.value));
+        let not = negation(term);
+        format!("c.id {not}IN (SELECT chain FROM gate_findings WHERE gate = {param})")
+    }
+
+    /// What gates decided: false for a chain that none looked at.
+    fn gated(&mut self, column: &str, term: &Term) -> String {
+        let condition = self.compare(column, term);
+        format!("c.id IN (SELECT chain FROM gated_chains WHERE {condition})")
     }
 
     fn text(&mut self, term: &Term) -> String {

@@ -11,6 +11,7 @@ mod error;
 mod filter;
 mod filter_key;
 mod filter_sql;
+mod gates;
 mod judgements;
 mod lock;
 mod open;
@@ -33,6 +34,7 @@ pub use detail::Depth;
 pub use drafts::{Draft, Drafts};
 pub use error::StoreError;
 pub use filter::{Filter, FilterError};
+pub use gates::{GATES, GateFinding, GatedChain, NewGating};
 pub use judgements::{JudgementRow, NewJudge, Response, Responses};
 pub use lock::RunLock;
 pub use query::Store;
@@ -41,7 +43,7 @@ pub use rows::{
     RunStats, StepDetail,
 };
 pub use test_runs::{NewTestRun, TestHistory};
-pub use writer::Writer;
+pub use writer::{Writer, changed_share, length_ratio};
 
 use crate::constitution::Constitution;
 use crate::digest::Digest;

@@ -26,6 +26,7 @@ const SCHEMA: &[M<'static>] = &[
     M::up(include_str!("schema/0003_search.sql")),
     M::up(include_str!("schema/0004_lookup.sql")),
     M::up(include_str!("schema/0005_judgements.sql")),
+    M::up(include_str!("schema/0006_gates.sql")),
 ];
 
 /// What a database file holds.

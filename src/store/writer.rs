@@ -461,7 +461,7 @@ fn end_chain(
 
 /// The share of words that differ, 0 for equal texts and 1 for texts without a word in common:
 /// words removed and added, over the words of both. White space does not count.
-fn changed_share(draft: &str, last: &str) -> f64 {
+pub fn changed_share(draft: &str, last: &str) -> f64 {
     let words = |text| str::split_whitespace(text).collect::<Vec<_>>();
     let (draft, last) = (words(draft), words(last));
     let total = draft.len() + last.len();
@@ -477,7 +477,7 @@ fn changed_share(draft: &str, last: &str) -> f64 {
 }
 
 /// Characters of the final text over characters of the draft; `None` for an empty draft.
-fn length_ratio(draft: &str, last: &str) -> Option<f64> {
+pub fn length_ratio(draft: &str, last: &str) -> Option<f64> {
     let draft = draft.chars().count();
     (draft > 0).then(|| last.chars().count() as f64 / draft as f64)
 }

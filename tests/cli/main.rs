@@ -6,6 +6,7 @@ mod builder;
 mod comparing;
 mod constitution;
 mod disk;
+mod gates;
 mod interrupt;
 mod kill;
 mod principle_tests;

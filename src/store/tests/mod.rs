@@ -2,6 +2,7 @@
 //! outside.
 
 mod filters;
+mod gates;
 mod judgements;
 mod language;
 mod reading;

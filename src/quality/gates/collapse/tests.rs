@@ -1,0 +1,159 @@
+use proptest::prelude::*;
+
+use super::super::words::hash;
+use super::*;
+
+fn row(number: usize, chosen: &str, draft: &str) -> Row {
+    Row {
+        texts: (chosen != draft).then(|| [Tokens::of(chosen), Tokens::of(draft)]),
+        priority: mix(number as u64),
+    }
+}
+
+/// Words that repeat nowhere.
+fn own(number: usize, words: usize) -> String {
+    (0..words)
+        .map(|word| format!("w{:x} ", hash(&format!("{number}/{word}")) >> 40))
+        .collect()
+}
+
+#[test]
+fn words_and_emojis_are_spelt() {
+    let spelt: Vec<_> = spell("I’m happy, you're too 😊!")
+        .map(|(_, word)| word)
+        .collect();
+    assert_eq!(spelt, ["I’m", "happy", "you're", "too", "😊"]);
+    assert_eq!(Tokens::of("It’s SO"), Tokens::of("it's so"));
+    assert_ne!(Tokens::of("😊"), Tokens::of("🎉"));
+    assert_eq!(words_at("One, two; three four", 1, 2), "two three");
+}
+
+#[test]
+fn the_score_is_the_published_one() {
+    // By hand: prior 10 · 22/200 = 1.1 and 8.9; (21.1/88.9) and (3.1/106.9).
+    let expected = ((21.1_f64 / 88.9).ln() - (3.1_f64 / 106.9).ln())
+        / (1.0 / 21.1 + 1.0 / 88.9 + 1.0 / 3.1 + 1.0 / 106.9_f64).sqrt();
+    assert!((z_score(20.0, 2.0, 100.0) - expected).abs() < 1e-12);
+    assert!(z_score(5.0, 5.0, 100.0).abs() < 1e-12);
+    assert!(z_score(2.0, 20.0, 100.0) < 0.0);
+}
+
+#[test]
+fn a_closing_that_revisions_repeat_is_found_and_capped() {
+    let closing = "You are valid, valued and cared for. 💛";
+    let rows: Vec<Row> = (0..200)
+        .map(|number| {
+            let (draft, text) = (own(number, 30), own(number + 1000, 30));
+            match number % 2 {
+                0 => row(number, &format!("{text} {closing}"), &draft),
+                _ => row(number, &text, &draft),
+            }
+        })
+        .collect();
+    let outcome = find(&rows, 0.05);
+    let kinds: Vec<_> = outcome.found.iter().map(|found| found.kind).collect();
+    assert!(kinds.contains(&WordingKind::Phrase), "{:?}", outcome.found);
+    assert!(
+        outcome
+            .found
+            .iter()
+            .all(|found| found.chosen == 100 && found.drafts == 0)
+    );
+    let held = (0..200)
+        .filter(|n| n % 2 == 0 && outcome.dropped[*n].is_none())
+        .count();
+    let left = outcome
+        .dropped
+        .iter()
+        .filter(|dropped| dropped.is_none())
+        .count();
+    assert!(held as f64 <= 0.05 * left as f64, "{held} of {left}");
+    assert_eq!(left - held, 100, "rows without it stay");
+    let (example, start, length) = outcome.found[0].example;
+    assert_eq!(example % 2, 0);
+    assert!(start >= 30 && length > 0);
+}
+
+#[test]
+fn what_drafts_say_as_well_is_no_collapse() {
+    let rows: Vec<Row> = (0..100)
+        .map(|number| {
+            let text = |n| format!("Thank you for asking. {} I hope this helps.", own(n, 20));
+            row(number, &text(number), &text(number + 1000))
+        })
+        .collect();
+    let outcome = find(&rows, 0.05);
+    assert_eq!(outcome.found, []);
+    assert!(outcome.dropped.iter().all(Option::is_none));
+}
+
+#[test]
+fn a_few_rows_prove_nothing() {
+    let rows: Vec<Row> = (0..8)
+        .map(|number| row(number, "It is important to note that.", &own(number, 6)))
+        .collect();
+    assert_eq!(find(&rows, 0.05).found, []);
+    assert_eq!(find(&[], 0.05), Outcome::default());
+}
+
+#[test]
+fn large_sets_are_looked_at_through_a_sample() {
+    let rows: Vec<Row> = (0..LOOKED_IN * 2)
+        .map(|number| {
+            let text = own(number, 8);
+            match number % 8 {
+                0 => row(number, &format!("I understand your concern {text}"), &text),
+                _ => row(number, &own(number + 100_000, 8), &text),
+            }
+        })
+        .collect();
+    let outcome = find(&rows, 0.05);
+    assert_eq!(outcome.found[0].chosen as usize, LOOKED_IN / 4);
+    let dropped = outcome.dropped.iter().flatten().count();
+    assert!(
+        dropped > LOOKED_IN / 8 && dropped < LOOKED_IN / 4,
+        "{dropped}"
+    );
+}
+
+/// Rows of a small vocabulary, so that much repeats.
+fn some_rows() -> impl Strategy<Value = Vec<(String, String)>> {
+    let word = prop::sample::select(vec![
+        "kind", "help", "safe", "note", "care", "that", "is", "💛",
+    ]);
+    let text = prop::collection::vec(word, 0..9).prop_map(|words| words.join(" "));
+    prop::collection::vec((text.clone(), text), 0..150)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn what_was_kept_is_kept_again(texts in some_rows(), cap in 0.02..0.3f64) {
+        let rows: Vec<Row> = (0..).zip(&texts).map(|(n, (a, b))| row(n, a, b)).collect();
+        let outcome = find(&rows, cap);
+        let kept: Vec<Row> = rows
+            .iter()
+            .zip(&outcome.dropped)
+            .filter(|(_, dropped)| dropped.is_none())
+            .map(|(row, _)| row.clone())
+            .collect();
+        prop_assert!(find(&kept, cap).dropped.iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn order_changes_nothing(texts in some_rows(), shift in 0usize..150) {
+        let rows: Vec<Row> = (0..).zip(&texts).map(|(n, (a, b))| row(n, a, b)).collect();
+        let mut turned = rows.clone();
+        let shift = shift % rows.len().max(1);
+        turned.rotate_left(shift);
+        let (one, mut two) = (find(&rows, 0.05), find(&turned, 0.05));
+        two.dropped.rotate_right(shift);
+        let gone = |outcome: &Outcome| outcome.dropped.iter().map(Option::is_some).collect::<Vec<_>>();
+        prop_assert_eq!(gone(&one), gone(&two));
+        let told = |outcome: &Outcome| -> Vec<_> {
+            outcome.found.iter().map(|f| (f.kind, f.key, f.chosen, f.drafts, f.dropped)).collect()
+        };
+        prop_assert_eq!(told(&one), told(&two));
+    }
+}

@@ -1,0 +1,371 @@
+//! Rows that are there already, exactly or nearly.
+//!
+//! A text is the set of its runs of three words; two texts are as similar as their sets (Jaccard: what both
+//! have, over what either has). Rows count as the same where their prompts and their responses are both
+//! similar enough. Candidates come from MinHash and banding (Broder 1997; Leskovec, Rajaraman and Ullman,
+//! *Mining of Massive Datasets*, 3.4) and are then compared.
+
+use std::collections::HashMap;
+
+use rayon::prelude::*;
+
+use super::words::{hash, join, runs, words};
+
+/// Words of a run.
+const RUN: usize = 3;
+/// The most runs that are kept of a text: those with the smallest hashes. Longer texts are compared by this
+/// sample, whose error is at most two in a hundred (one standard deviation).
+const MOST_RUNS: usize = 600;
+/// Bands of a row. A pair that agrees in one of them is compared.
+const BANDS: usize = 20;
+/// Hashes of a band, of the prompt and of the response each. Rows whose prompts and responses are both similar
+/// to 0.85 agree in some band with a probability of 0.998; where both are similar to 0.3, of 0.001.
+const ROWS: usize = 4;
+/// The most rows of one band that a row is compared with.
+const MOST_COMPARED: usize = 256;
+
+/// What is kept of a row to find it again.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Print {
+    /// Hash of the whole row, case and white space aside.
+    exact: u64,
+    prompt: Box<[u32]>,
+    response: Box<[u32]>,
+    bands: Box<[u32]>,
+}
+
+impl Print {
+    /// The print of a prompt and a response. `bands` are made only where near duplicates are looked for.
+    pub fn new(prompt: &str, response: &str, near: bool) -> Self {
+        let exact = join(join(1, squeezed(prompt)), squeezed(response));
+        if !near {
+            return Self {
+                exact,
+                prompt: Box::default(),
+                response: Box::default(),
+                bands: Box::default(),
+            };
+        }
+        let (prompt, response) = (run_set(prompt), run_set(response));
+        let bands = bands(&prompt, &response);
+        Self {
+            exact,
+            prompt: sample(prompt),
+            response: sample(response),
+            bands,
+        }
+    }
+
+    /// The smaller of the similarities of prompts and of responses.
+    pub fn similarity(&self, other: &Self) -> f64 {
+        jaccard(&self.prompt, &other.prompt).min(jaccard(&self.response, &other.response))
+    }
+}
+
+/// Hash of a text in lower case with single spaces.
+fn squeezed(text: &str) -> u64 {
+    text.split_whitespace()
+        .fold(0, |all, word| join(all, hash(&word.to_lowercase())))
+}
+
+/// The distinct runs of a text in order of their hashes. A text without words is a set of itself.
+fn run_set(text: &str) -> Vec<u32> {
+    let mut set: Vec<u32> = runs(&words(text), RUN)
+        .map(|run| (run >> 32) as u32)
+        .collect();
+    if set.is_empty() {
+        set.push((squeezed(text) >> 32) as u32);
+    }
+    set.sort_unstable();
+    set.dedup();
+    set
+}
+
+fn sample(mut set: Vec<u32>) -> Box<[u32]> {
+    set.truncate(MOST_RUNS);
+    set.into()
+}
+
+/// The similarity of two sets in order, each the smallest members of a larger one where it is full.
+fn jaccard(a: &[u32], b: &[u32]) -> f64 {
+    // The smallest members of the union are a fair sample of it (bottom-k sketch).
+    let most = if a.len() == MOST_RUNS || b.len() == MOST_RUNS {
+        MOST_RUNS
+    } else {
+        usize::MAX
+    };
+    let (mut i, mut j, mut both, mut either) = (0, 0, 0_u32, 0_usize);
+    while i < a.len() && j < b.len() && either < most {
+        either += 1;
+        match a[i].cmp(&b[j]) {
+            std::cmp::Ordering::Less => i += 1,
+            std::cmp::Ordering::Greater => j += 1,
+            std::cmp::Ordering::Equal => {
+                both += 1;
+                i += 1;
+                j += 1;
+            }
+        }
+    }
+    let rest = (a.len() - i + b.len() - j).min(most.saturating_sub(either));
+    match either + rest {
+        0 => 1.0,
+        either => f64::from(both) / either as f64,
+    }
+}
+
+/// One number for each band: equal where all its hashes are.
+fn bands(prompt: &[u32], response: &[u32]) -> Box<[u32]> {
+    let (prompt, response) = (smallest(prompt), smallest(response));
+    (0..BANDS)
+        .map(|band| {
+            let rows = band * ROWS..(band + 1) * ROWS;
+            let both = prompt[rows.clone()].iter().chain(&response[rows]);
+            let all = both.fold(band as u64, |all, &value| join(all, u64::from(value)));
+            (all >> 32) as u32
+        })
+        .collect()
+}
+
+/// For each of the hash functions the smallest hash of a set.
+fn smallest(set: &[u32]) -> [u32; BANDS * ROWS] {
+    let mut least = [u32::MAX; BANDS * ROWS];
+    let functions = functions();
+    for &value in set {
+        for (least, (factor, summand)) in least.iter_mut().zip(&functions) {
+            // A bijection of 32-bit numbers; what goes in is well mixed already.
+            let hash = value.wrapping_mul(*factor).wrapping_add(*summand);
+            *least = (*least).min(hash ^ (hash >> 15));
+        }
+    }
+    least
+}
+
+const fn functions() -> [(u32, u32); BANDS * ROWS] {
+    let mut all = [(0, 0); BANDS * ROWS];
+    let mut index = 0;
+    while index < all.len() {
+        let seed = constant_mix(index as u64 + 1);
+        all[index] = ((seed >> 32) as u32 | 1, seed as u32);
+        index += 1;
+    }
+    all
+}
+
+const fn constant_mix(n: u64) -> u64 {
+    let x = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// Which row an earlier one repeats.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Repeats {
+    /// Word for word, by its number.
+    Exactly(usize),
+    /// Nearly, by its number, with the similarity.
+    Nearly(usize, f64),
+}
+
+/// For each row, in order, the kept one that it repeats; rows without one are kept. `near` is the similarity
+/// that counts as the same.
+pub(super) fn find(prints: &[&Print], exact: bool, near: Option<f64>) -> Vec<Option<Repeats>> {
+    let shared = match near {
+        Some(_) => shared_bands(prints),
+        None => vec![0; prints.len()],
+    };
+    let mut kept = Kept::default();
+    let rows = prints.iter().zip(shared).enumerate();
+    rows.map(|(row, (print, shared))| {
+        let repeats = kept.repeats(prints, print, shared, exact, near);
+        if repeats.is_none() {
+            kept.keep(row, print, shared);
+        }
+        repeats
+    })
+    .collect()
+}
+
+/// For each row the bands that it has in common with another, as bits. Most rows have none, and only these need
+/// to be looked up one after the other.
+fn shared_bands(prints: &[&Print]) -> Vec<u32> {
+    let each_band: Vec<Vec<u32>> = (0..BANDS)
+        .into_par_iter()
+        .map(|band| {
+            let mut values: Vec<(u32, u32)> = (0..)
+                .zip(prints)
+                .map(|(row, print)| (print.bands[band], row))
+                .collect();
+            values.sort_unstable();
+            let groups = values.chunk_by(|a, b| a.0 == b.0);
+            groups
+                .filter(|group| group.len() > 1)
+                .flatten()
+                .map(|(_, row)| *row)
+                .collect()
+        })
+        .collect();
+    let mut shared = vec![0; prints.len()];
+    for (band, rows) in each_band.iter().enumerate() {
+        for row in rows {
+            shared[*row as usize] |= 1 << band;
+        }
+    }
+    shared
+}
+
+/// The rows that were kept so far.
+#[derive(Debug, Default)]
+struct Kept {
+    exact: HashMap<u64, usize>,
+    bands: HashMap<(usize, u32), Vec<usize>>,
+}
+
+impl Kept {
+    fn keep(&mut self, row: usize, print: &Print, shared: u32) {
+        self.exact.entry(print.exact).or_insert(row);
+        for band in bits(shared) {
+            let there = self.bands.entry((band, print.bands[band])).or_default();
+            if there.len() < MOST_COMPARED {
+                there.push(row);
+            }
+        }
+    }
+
+    fn repeats(
+        &self,
+        prints: &[&Print],
+        print: &Print,
+        shared: u32,
+        exact: bool,
+        near: Option<f64>,
+    ) -> Option<Repeats> {
+        if exact && let Some(&row) = self.exact.get(&print.exact) {
+            return Some(Repeats::Exactly(row));
+        }
+        let least = near?;
+        let mut candidates: Vec<usize> = bits(shared)
+            .filter_map(|band| self.bands.get(&(band, print.bands[band])))
+            .flatten()
+            .copied()
+            .collect();
+        candidates.sort_unstable();
+        candidates.dedup();
+        candidates.into_iter().find_map(|row| {
+            let similarity = print.similarity(prints[row]);
+            (similarity >= least).then_some(Repeats::Nearly(row, similarity))
+        })
+    }
+}
+
+fn bits(set: u32) -> impl Iterator<Item = usize> {
+    (0..BANDS).filter(move |band| set & (1 << band) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::super::words::mix;
+    use super::*;
+
+    fn exact_jaccard(a: &str, b: &str) -> f64 {
+        let set = |text: &str| -> BTreeSet<Vec<String>> {
+            let words = words(text);
+            words
+                .windows(RUN.min(words.len()).max(1))
+                .map(<[String]>::to_vec)
+                .collect()
+        };
+        let (a, b) = (set(a), set(b));
+        match a.union(&b).count() {
+            0 => 1.0,
+            either => a.intersection(&b).count() as f64 / either as f64,
+        }
+    }
+
+    fn text(words: &[u16]) -> String {
+        words.iter().map(|word| format!("w{word} ")).collect()
+    }
+
+    /// Words of one text, and the same with some of them changed.
+    fn two_texts() -> impl Strategy<Value = (String, String)> {
+        let words = prop::collection::vec(0u16..400, 3..300);
+        (words, 0u16..40, any::<u64>()).prop_map(|(words, changes, seed)| {
+            let mut other = words.clone();
+            for change in 0..u64::from(changes) {
+                let at = mix(seed ^ change) as usize % other.len();
+                other[at] = 1000 + change as u16;
+            }
+            (text(&words), text(&other))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn similarity_is_jaccards((a, b) in two_texts()) {
+            let prints = [Print::new("the same prompt", &a, true), Print::new("the same prompt", &b, true)];
+            let similarity = prints[0].similarity(&prints[1]);
+            prop_assert!((similarity - exact_jaccard(&a, &b)).abs() < 1e-9);
+            prop_assert_eq!(similarity, prints[1].similarity(&prints[0]));
+        }
+
+        #[test]
+        fn similar_rows_are_found_and_others_are_not((a, b) in two_texts(), prompt in "[a-z]{2,6}( [a-z]{2,6}){3,12}") {
+            let prints = [Print::new(&prompt, &a, true), Print::new(&prompt, &b, true)];
+            let found = find(&[&prints[0], &prints[1]], true, Some(0.85));
+            prop_assert_eq!(found[0], None);
+            let found = found[1].is_some();
+            let similarity = exact_jaccard(&a, &b);
+            // Between the threshold and 0.9 a pair may be missed, once in a thousand.
+            prop_assert!(found || similarity < 0.9, "missed at {}", similarity);
+            prop_assert!(!found || similarity >= 0.85, "found at {}", similarity);
+        }
+    }
+
+    #[test]
+    fn long_texts_are_compared_by_a_sample() {
+        let words: Vec<u16> = (0..6000).map(|n| (mix(n) % 30_000) as u16).collect();
+        for changed in [20, 200, 1000] {
+            let mut other = words.clone();
+            for change in 0..changed {
+                other[change * 6000 / changed] = 40_000 + change as u16;
+            }
+            let (a, b) = (text(&words), text(&other));
+            let estimate = Print::new("p", &a, true).similarity(&Print::new("p", &b, true));
+            let exact = exact_jaccard(&a, &b);
+            assert!((estimate - exact).abs() < 0.06, "{estimate} for {exact}");
+        }
+    }
+
+    #[test]
+    fn a_row_is_prompt_and_response() {
+        let answer = "The train to the coast leaves every morning from the second platform.";
+        let rows = [
+            ("When does the train leave?", answer),
+            (
+                "When does  the Train leave?",
+                "the train to the coast leaves every morning from the second platform.",
+            ),
+            ("What is a glacier?", answer),
+            (
+                "When does the train leave?",
+                "I do not know when it leaves, but the office opens at nine.",
+            ),
+        ];
+        let prints: Vec<_> = rows.iter().map(|(p, r)| Print::new(p, r, true)).collect();
+        let prints: Vec<_> = prints.iter().collect();
+        let found = find(&prints, true, Some(0.85));
+        assert_eq!(found, [None, Some(Repeats::Exactly(0)), None, None]);
+    }
+
+    #[test]
+    fn texts_without_words_are_compared_whole() {
+        let prints = ["🎉", "…", "…"].map(|response| Print::new("say", response, true));
+        assert!(prints[0].similarity(&prints[1]) < 0.5);
+        assert!((prints[1].similarity(&prints[2]) - 1.0).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,339 @@
+//! Gates: what keeps a row out of a dataset, and what it measures on the way.
+//!
+//! [`gate`] looks at every chain that matches and decides about each. [`Gating::take`] then says what a chain
+//! gives to a dataset. Most gates look at one row by itself; duplicates and collapse look at those that are
+//! left. **Decisions are a function of the set of chains and the settings**: the order in which chains are read
+//! changes nothing, and gating what was kept drops nothing more.
+
+mod asked;
+mod choice;
+mod collapse;
+mod decision;
+mod duplicates;
+mod figures;
+mod language;
+mod personal;
+mod refusal;
+mod row;
+mod secrets;
+mod settings;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
+use std::sync::Mutex;
+
+use super::pair::{Origin, Side, Texts};
+use crate::chain::ChainId;
+use crate::generation::Message;
+use crate::store::{
+    ChainDetail, Depth, Filter, GateFinding, GatedChain, NewGating, Store, StoreError,
+};
+
+use duplicates::Repeats;
+use row::{Look, Looked};
+
+pub use asked::{AskError, Asked, ask_refusals};
+pub use collapse::WordingKind;
+pub use decision::{Action, Decision, Finding, Gated, Refused};
+pub use figures::{ContrastFigures, Figures, GateFigures, Refusals, Share, Spread, Wording};
+pub use settings::{DraftPreferred, Gate, RefusalOf, SettingError, Settings};
+
+/// Chains that are looked at together.
+const TOGETHER: usize = 256;
+
+/// Counts the tokens of a conversation under a model's own template and tokenizer.
+pub type CountTokens<'a> = &'a (dyn Fn(&[Message]) -> Result<u32, String> + Sync);
+
+/// What a judge says of two texts of a chain.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Compared {
+    /// One text.
+    pub first: Origin,
+    /// The other.
+    pub second: Origin,
+    /// The probability that the second is the better one, the mean of both orders.
+    pub p: f64,
+    /// Whether both orders prefer the same text.
+    pub agree: bool,
+}
+
+impl Compared {
+    /// The probability that `second` is better than `first`, and whether the orders agree; `None` where it is
+    /// about other texts.
+    fn of(&self, first: Origin, second: Origin) -> Option<(f64, bool)> {
+        if (self.first, self.second) == (first, second) {
+            Some((self.p, self.agree))
+        } else if (self.second, self.first) == (first, second) {
+            Some((1.0 - self.p, self.agree))
+        } else {
+            None
+        }
+    }
+}
+
+/// What the gates decided.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gating {
+    /// Which gates were open.
+    pub settings: Settings,
+    /// What was counted and measured.
+    pub figures: Figures,
+    decisions: HashMap<String, Decision>,
+}
+
+/// What gates cannot find out by themselves.
+#[derive(Clone, Copy, Default)]
+pub struct Helpers<'a> {
+    /// Counts tokens; without it the gate of tokens stays open.
+    pub tokens: Option<CountTokens<'a>>,
+    /// Refusals as a model sees them.
+    pub refusals: Option<&'a Asked>,
+}
+
+/// Looks at the matching chains. `run` is a whole id.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub fn gate(
+    store: &Store,
+    filter: &Filter,
+    run: Option<&str>,
+    settings: &Settings,
+    helpers: Helpers<'_>,
+) -> Result<Gating, StoreError> {
+    let look = Look::new(settings, helpers);
+    let (mut rows, without) = look_at_all(store, filter, run, look)?;
+    let found = compare(&mut rows, settings);
+    let mut figures = figures::count(&rows, without, settings);
+    for wording in &found {
+        let (row, start, length) = wording.example;
+        let example = &rows[row];
+        let chain = store.chain(&ChainId(example.chain_id.clone()))?;
+        let texts = Texts::of(&chain).ok();
+        let text = texts.and_then(|texts| texts.get(example.decision.chosen));
+        let words = text.map_or_else(String::new, |side| {
+            collapse::words_at(side.text, start, length)
+        });
+        figures
+            .wordings
+            .push(Wording::new(wording, words, example.chain_id.clone()));
+    }
+    Ok(Gating {
+        settings: settings.clone(),
+        figures,
+        decisions: rows
+            .into_iter()
+            .map(|row| (row.chain_id, row.decision))
+            .collect(),
+    })
+}
+
+/// What is kept of each chain that has a text, and the counts of the others by reason.
+type All = (Vec<Looked>, BTreeMap<String, u64>);
+
+/// Looks at every chain by itself: one thread reads, all others look.
+fn look_at_all(
+    store: &Store,
+    filter: &Filter,
+    run: Option<&str>,
+    look: Look<'_>,
+) -> Result<All, StoreError> {
+    type Batch = Vec<(ChainDetail, Vec<Compared>)>;
+    let all: Mutex<All> = Mutex::default();
+    let (sender, batches) = crossbeam_channel::bounded::<Batch>(4);
+    let work = |batch: Batch| {
+        let mut rows = Vec::with_capacity(batch.len());
+        let mut without = Vec::new();
+        for (chain, compared) in &batch {
+            match look.at(chain, compared) {
+                Some(row) => rows.push(row),
+                None => without.push(Texts::of(chain).err().unwrap_or("empty-final")),
+            }
+        }
+        // Nothing panics while it is held.
+        let mut all = all
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        all.0.append(&mut rows);
+        for reason in without {
+            *all.1.entry(reason.to_owned()).or_default() += 1;
+        }
+    };
+    let read = rayon::in_place_scope(|scope| {
+        for _ in 0..rayon::current_num_threads() {
+            scope.spawn(|_| batches.iter().for_each(work));
+        }
+        let mut batch = Vec::with_capacity(TOGETHER);
+        let flow = store.for_each_whole_chain(filter, run, Depth::Texts, |chain| {
+            let compared = match compared(store, &chain) {
+                Ok(compared) => compared,
+                Err(error) => return ControlFlow::Break(error),
+            };
+            batch.push((chain, compared));
+            if batch.len() == TOGETHER {
+                // The receivers stay until the sender is gone.
+                let _ = sender.send(std::mem::take(&mut batch));
+            }
+            ControlFlow::Continue(())
+        });
+        let _ = sender.send(batch);
+        drop(sender);
+        flow
+    })?;
+    if let ControlFlow::Break(error) = read {
+        return Err(error);
+    }
+    Ok(all
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner))
+}
+
+/// What judges said of the texts of a chain.
+fn compared(_store: &Store, _chain: &ChainDetail) -> Result<Vec<Compared>, StoreError> {
+    Ok(Vec::new())
+}
+
+/// Brings rows into their order and compares those that are left with each other. The wordings that revisions
+/// repeat, with rows by their number.
+fn compare(rows: &mut [Looked], settings: &Settings) -> Vec<collapse::Found> {
+    rows.sort_unstable_by(|a, b| (&a.place, &a.chain_id).cmp(&(&b.place, &b.chain_id)));
+    drop_duplicates(rows, settings);
+    match settings.collapse {
+        Some(cap) => drop_collapsed(rows, cap),
+        None => Vec::new(),
+    }
+}
+
+fn drop_duplicates(rows: &mut [Looked], settings: &Settings) {
+    let numbers: Vec<usize> = (0..rows.len())
+        .filter(|&row| rows[row].print.is_some())
+        .collect();
+    let prints: Vec<_> = rows.iter().filter_map(|row| row.print.as_ref()).collect();
+    let repeats = duplicates::find(&prints, settings.duplicate, settings.near_duplicate);
+    for (row, repeats) in numbers.iter().zip(repeats) {
+        let name = |other: usize| &rows[numbers[other]].chain_id;
+        let finding = match repeats {
+            None => continue,
+            Some(Repeats::Exactly(other)) => Finding::drop(
+                Gate::Duplicate,
+                format!("chain {} has the same", name(other)),
+            ),
+            Some(Repeats::Nearly(other, similarity)) => {
+                let reason = format!("chain {} has nearly the same", name(other));
+                Finding::drop(Gate::NearDuplicate, reason).with(similarity)
+            }
+        };
+        rows[*row].decision.findings.push(finding);
+    }
+    for row in rows {
+        row.print = None;
+    }
+}
+
+fn drop_collapsed(rows: &mut [Looked], cap: f64) -> Vec<collapse::Found> {
+    let left: Vec<usize> = (0..rows.len())
+        .filter(|&row| rows[row].decision.keeps_text())
+        .collect();
+    let wordings: Vec<collapse::Row> = left
+        .iter()
+        .map(|&row| std::mem::take(&mut rows[row].wording))
+        .collect();
+    let mut outcome = collapse::find(&wordings, cap);
+    for (&row, dropped) in left.iter().zip(outcome.dropped) {
+        if let Some(wording) = dropped.and_then(|number| outcome.found.get(number)) {
+            let reason = format!(
+                "{} of {} chosen texts hold a wording of it",
+                wording.chosen, wording.rows
+            );
+            let finding = Finding::drop(Gate::Collapse, reason).with(wording.z);
+            rows[row].decision.findings.push(finding);
+        }
+    }
+    for wording in &mut outcome.found {
+        wording.example.0 = left[wording.example.0];
+    }
+    outcome.found
+}
+
+impl Gating {
+    /// What was decided about a chain; `None` for one that was not looked at, or has no text.
+    pub fn decision(&self, chain_id: &str) -> Option<&Decision> {
+        self.decisions.get(chain_id)
+    }
+
+    /// What a chain gives to a dataset.
+    pub fn take<'a>(&self, chain: &'a ChainDetail) -> Gated<'a> {
+        let texts = match Texts::of(chain) {
+            Ok(texts) => texts,
+            Err(reason) => return Gated::nothing(Refused::plain(reason)),
+        };
+        match self.decision(&chain.row.chain_id) {
+            Some(decision) => Gated::new(&texts, decision),
+            None => Gated::nothing(Refused::plain("empty-final")),
+        }
+    }
+
+    /// What every adopted revision of a chain gives, in order: the ordinal of its step with its text or why it
+    /// is not taught. A text that an earlier one repeats is refused. Empty for a chain without revisions.
+    pub fn rounds<'a>(&self, chain: &'a ChainDetail) -> Vec<(u32, Result<Side<'a>, Refused>)> {
+        let mut rounds = row::rounds(chain, &self.settings);
+        // What is said of the chain as a whole holds for all its rounds.
+        let decision = self.decision(&chain.row.chain_id);
+        let whole = decision.and_then(|decision| decision.text_refused_as_a_whole());
+        if let Some(finding) = whole {
+            for (_, taken) in &mut rounds {
+                *taken = Err(Refused::by(finding));
+            }
+        }
+        rounds
+    }
+
+    /// What the store keeps of it.
+    pub fn record(&self, filter: &Filter, run: Option<&str>) -> (NewGating, Vec<GatedChain>) {
+        let gating = NewGating {
+            filter: filter.source().to_owned(),
+            run: run.map(str::to_owned),
+            settings: self.settings.to_json(),
+            // Plain data always serialises.
+            figures: serde_json::to_value(&self.figures).unwrap_or_default(),
+        };
+        let mut chains: Vec<GatedChain> = self
+            .decisions
+            .iter()
+            .map(|(chain, decision)| gated(chain, decision))
+            .collect();
+        chains.sort_unstable_by(|a, b| a.chain_id.cmp(&b.chain_id));
+        (gating, chains)
+    }
+}
+
+fn gated(chain_id: &str, decision: &Decision) -> GatedChain {
+    GatedChain {
+        chain_id: chain_id.to_owned(),
+        kept: decision.keeps_text(),
+        pair: decision.keeps_pair(),
+        chosen: decision.chosen.to_string(),
+        rejected: decision.rejected.map(|from| from.to_string()),
+        why: decision.why.as_str().to_owned(),
+        p: decision.p,
+        margin: decision.contrast.margin,
+        edit_distance: decision.contrast.edit_distance,
+        length_ratio: decision.contrast.length_ratio,
+        findings: decision
+            .findings
+            .iter()
+            .map(|finding| GateFinding {
+                gate: finding.gate.as_str().to_owned(),
+                action: finding.action.as_str().to_owned(),
+                pair_only: finding.pair_only,
+                reason: finding.reason.clone(),
+                value: finding.value,
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,540 @@
+//! Gates on chains in a real store.
+
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::*;
+use crate::backend::ModelIdentity;
+use crate::chain::{ChainEnd, ChainStart, Flag, Step, StepKind, StopReason};
+use crate::constitution::{Constitution, Defaults};
+use crate::digest::Digest;
+use crate::engine::Recorder;
+use crate::prompt::{Prompt, PromptId};
+use crate::store::{NewRun, Writer};
+
+/// A chain of a test: its prompt, its draft and then adopted revisions.
+#[derive(Clone, Debug, Default)]
+struct Script {
+    prompt: String,
+    texts: Vec<String>,
+    /// Of the last text.
+    flags: Vec<Flag>,
+    metadata: Map<String, Value>,
+}
+
+fn script(prompt: &str, texts: &[&str]) -> Script {
+    Script {
+        prompt: prompt.to_owned(),
+        texts: texts.iter().map(|text| (*text).to_owned()).collect(),
+        ..Script::default()
+    }
+}
+
+/// A question and an answer that no other number shares.
+fn own(number: usize) -> Script {
+    let words = |seed: &str, count: usize| -> String {
+        (0..count)
+            .map(|word| {
+                format!(
+                    "{seed}{:x} ",
+                    words::hash(&format!("{seed}/{number}/{word}")) >> 36
+                )
+            })
+            .collect()
+    };
+    script(&words("q", 8), &[&words("d", 12), &words("r", 14)])
+}
+
+struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn new(chains: &[Script]) -> Self {
+        let place = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        let mut writer = Writer::open(&place.path()).unwrap();
+        writer.begin_run(&new_run()).unwrap();
+        for (position, script) in (0..).zip(chains) {
+            record(&mut writer, position, script);
+        }
+        writer.commit().unwrap();
+        place
+    }
+
+    fn path(&self) -> std::path::PathBuf {
+        self.dir.path().join("amend.db")
+    }
+
+    fn store(&self) -> Store {
+        Store::open_read(&self.path()).unwrap()
+    }
+
+    fn chains(&self) -> Vec<ChainDetail> {
+        let mut chains = Vec::new();
+        let flow = self
+            .store()
+            .for_each_whole_chain(&Filter::all(), None, Depth::Texts, |chain| {
+                chains.push(chain);
+                ControlFlow::<()>::Continue(())
+            });
+        assert!(flow.unwrap().is_continue());
+        chains
+    }
+
+    fn gate(&self, settings: &Settings) -> Gating {
+        gate(&self.store(), &Filter::all(), None, settings, Helpers::default()).unwrap()
+    }
+
+    /// For each chain, what gates said: name, and `pair` where only the pair is concerned.
+    fn findings(&self, settings: &Settings) -> Vec<Vec<String>> {
+        let gating = self.gate(settings);
+        let one = |chain: &ChainDetail| {
+            let decision = gating.decision(&chain.row.chain_id).unwrap();
+            let name = |finding: &Finding| match finding.pair_only {
+                true => format!("{} (pair)", finding.name()),
+                false => finding.name().into_owned(),
+            };
+            decision.findings.iter().map(name).collect()
+        };
+        self.chains().iter().map(one).collect()
+    }
+}
+
+fn new_run() -> NewRun {
+    NewRun {
+        run_id: "run-a".to_owned(),
+        fingerprint: Digest::of_bytes(b"run"),
+        config: json!({}),
+        constitution: Constitution {
+            schema: 1,
+            name: "plain".to_owned(),
+            version: "1.0.0".to_owned(),
+            description: String::new(),
+            license: String::new(),
+            defaults: Defaults::default(),
+            principles: Vec::new(),
+        },
+        pack_name: "default".to_owned(),
+        pack_text: String::new(),
+        pack_digest: Digest::of_bytes(b"pack"),
+        model: ModelIdentity {
+            digest: Digest::of_bytes(b"model"),
+            name: "Tiny".to_owned(),
+            settings_digest: Digest::of_bytes(b"settings"),
+            settings: Default::default(),
+            context_length: 2048,
+            chat_template: "chatml".to_owned(),
+            metadata: Default::default(),
+        },
+        prompts_path: "p.jsonl".to_owned(),
+        prompts_digest: Digest::of_bytes(b"prompts"),
+        versions: json!({}),
+        execution: json!({}),
+    }
+}
+
+fn record(writer: &mut Writer, position: u64, script: &Script) {
+    let prompt = Prompt {
+        id: PromptId(format!("p{position}")),
+        messages: vec![Message::user(&script.prompt)],
+        metadata: script.metadata.clone(),
+    };
+    let id = ChainId::new("run-a", &prompt.id, 0);
+    let start = ChainStart {
+        id: id.clone(),
+        position,
+        prompt,
+        sample: 0,
+    };
+    writer.begin_chain(&start).unwrap();
+    for (ordinal, text) in script.texts.iter().enumerate() {
+        let last = ordinal + 1 == script.texts.len();
+        let step = Step {
+            ordinal: ordinal as u32,
+            round: ordinal as u32,
+            kind: if ordinal == 0 {
+                StepKind::Draft
+            } else {
+                StepKind::Revision
+            },
+            principle: (ordinal > 0).then(|| "calm".to_owned()),
+            calls: Vec::new(),
+            output: text.clone(),
+            flags: if last {
+                script.flags.clone()
+            } else {
+                Vec::new()
+            },
+            verdict: None,
+            adopted: true,
+        };
+        writer.record_step(&id, &step).unwrap();
+    }
+    let end = ChainEnd {
+        stop: StopReason::RoundsDone,
+        draft: script.texts.first().cloned(),
+        last: script.texts.last().cloned(),
+        revised: script.texts.len() > 1,
+        rounds: 1,
+        regressions: Vec::new(),
+        error: None,
+    };
+    writer.end_chain(&id, &end).unwrap();
+}
+
+#[test]
+fn every_gate_that_looks_at_one_row_finds_what_it_is_there_for() {
+    let long = |word: &str| format!("{word} ").repeat(40);
+    let chains = [
+        own(0),
+        script(
+            "What is rain?",
+            &["Water that falls.", " Water that falls.\n"],
+        ),
+        Script {
+            flags: vec![Flag::NoRevision],
+            ..own(1)
+        },
+        Script {
+            metadata: json!({"benign": true}).as_object().cloned().unwrap(),
+            ..script(
+                "How do I kill a process?",
+                &["Use kill.", "I'm sorry, but I can't help with that."],
+            )
+        },
+        Script {
+            metadata: json!({"control": "benign"}).as_object().cloned().unwrap(),
+            ..own(2)
+        },
+        script("How long is it?", &["Not long, really.", &long("very")]),
+        script(
+            "Who is she?",
+            &[
+                "Nobody knows.",
+                "Write to anna.kowalska@uni-bremen.de for more.",
+            ],
+        ),
+        script(
+            "Who is he?",
+            &[
+                "His card is 4111 1111 1111 1111.",
+                "I do not know who he is.",
+            ],
+        ),
+        script(
+            "Could you tell me when the next train leaves for the coast?",
+            &[
+                "It leaves in the morning at seven.",
+                "Der nächste Zug an die Küste fährt morgen früh um sieben Uhr ab.",
+            ],
+        ),
+        script("Clean?", &["Nothing had to be revised here."]),
+    ];
+    let place = Place::new(&chains);
+    let expected: [&[&str]; 10] = [
+        &[],
+        &["equal-texts (pair)"],
+        &["flagged-no-revision"],
+        &["refusal"],
+        &["control"],
+        &["length-ratio (pair)"],
+        &["personal-data"],
+        &["personal-data (pair)"],
+        &["language"],
+        &["equal-texts (pair)"],
+    ];
+    assert_eq!(place.findings(&Settings::default()), expected);
+    assert!(place.findings(&Settings::none()).iter().all(Vec::is_empty));
+}
+
+#[test]
+fn tokens_are_counted_only_where_bytes_do_not_say_enough() {
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let count = |messages: &[Message]| {
+        asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let words = messages.iter().flat_map(|m| m.content.split_whitespace());
+        Ok(words.count() as u32)
+    };
+    let long = |words: usize| "word ".repeat(words);
+    let place = Place::new(&[
+        script("", &["a", "b"]),
+        script("b", &[&long(150), &long(90)]),
+        script("c", &[&long(90), &long(150)]),
+    ]);
+    let settings = Settings {
+        tokens: Some(101),
+        ..Settings::none()
+    };
+    let gating = gate(
+        &place.store(),
+        &Filter::all(),
+        None,
+        &settings, Helpers { tokens: Some(&count), refusals: None })
+    .unwrap();
+    let kept: Vec<_> = place
+        .chains()
+        .iter()
+        .map(|chain| gating.take(chain))
+        .map(|gated| (gated.text.is_ok(), gated.pair.is_ok()))
+        .collect();
+    assert_eq!(kept, [(true, true), (true, false), (false, false)]);
+    // Once about the template, twice about the second, once about the third. The bytes of the first say enough.
+    assert_eq!(asked.into_inner(), 4);
+}
+
+fn judged(p: f64, agree: bool) -> Compared {
+    Compared {
+        first: Origin::Draft,
+        second: Origin::Revision(2),
+        p,
+        agree,
+    }
+}
+
+#[test]
+fn the_judge_decides_as_the_policy_says() {
+    let place = Place::new(&[script(
+        "Why?",
+        &["Draft text here.", "First revision.", "Last revision."],
+    )]);
+    let chain = &place.chains()[0];
+    let look = |setting: &str, compared: &[Compared]| {
+        let mut settings = Settings::default();
+        settings.set(setting).unwrap();
+        let row = Look::new(&settings, Helpers::default()).at(chain, compared).unwrap();
+        let decision = row.decision;
+        let findings: Vec<_> = decision
+            .findings
+            .iter()
+            .map(|f| format!("{} {}", f.gate.as_str(), f.action.as_str()))
+            .collect();
+        let rejected = decision
+            .rejected
+            .map(|from| from.to_string())
+            .unwrap_or_default();
+        format!(
+            "{} > {} {} {:?} {}",
+            decision.chosen,
+            rejected,
+            decision.why.as_str(),
+            decision.p,
+            findings.join(", ")
+        )
+    };
+    let first = Compared {
+        first: Origin::Revision(1),
+        second: Origin::Draft,
+        p: 0.25,
+        agree: true,
+    };
+    assert_eq!(look("secrets", &[]), "revision:2 > draft later None ");
+    assert_eq!(
+        look("secrets", &[judged(0.75, true)]),
+        "revision:2 > draft judge Some(0.75) "
+    );
+    assert_eq!(
+        look("secrets", &[judged(0.52, true)]),
+        "revision:2 > draft judge Some(0.52) judge-tie drop"
+    );
+    assert_eq!(
+        look("secrets", &[judged(0.9, false)]),
+        "revision:2 > draft judge Some(0.9) judge-disagrees drop"
+    );
+    assert_eq!(
+        look("secrets", &[judged(0.25, true)]),
+        "revision:2 > draft judge Some(0.25) draft-preferred drop"
+    );
+    assert_eq!(
+        look("draft-preferred=flip", &[judged(0.25, true)]),
+        "draft > revision:2 flipped Some(0.75) draft-preferred flip"
+    );
+    assert_eq!(
+        look("draft-preferred=best", &[judged(0.25, true), first]),
+        "revision:1 > draft best-round Some(0.75) draft-preferred replace"
+    );
+    assert_eq!(
+        look("draft-preferred=best", &[judged(0.25, true)]),
+        "revision:2 > draft judge Some(0.25) draft-preferred drop"
+    );
+    assert_eq!(
+        look("draft-preferred=off", &[judged(0.25, true)]),
+        "revision:2 > draft judge Some(0.25) "
+    );
+}
+
+#[test]
+fn figures_count_what_was_decided() {
+    let benign = || json!({"control": "benign"}).as_object().cloned().unwrap();
+    let refusal = "I'm sorry, but I cannot help with that.";
+    let mut chains: Vec<Script> = (0..10).map(own).collect();
+    chains.push(script("Blank?", &["  ", " "]));
+    for number in 0..8 {
+        let last = if number < 3 {
+            refusal
+        } else {
+            "Certainly, here is how it is done."
+        };
+        let texts = ["Here is how it is done.", last];
+        chains.push(Script {
+            metadata: benign(),
+            ..script(&format!("Question {number} of eight"), &texts)
+        });
+    }
+    let gating = Place::new(&chains).gate(&Settings::default());
+    let figures = &gating.figures;
+    assert_eq!((figures.chains, figures.kept, figures.pairs), (19, 10, 10));
+    assert_eq!(
+        figures.without,
+        BTreeMap::from([("empty-final".to_owned(), 1)])
+    );
+    let refusals = figures.refusals.unwrap();
+    assert_eq!(
+        (
+            refusals.prompts,
+            refusals.drafts.count,
+            refusals.finals.count
+        ),
+        (8, 0, 3)
+    );
+    assert!((refusals.increase - 0.375).abs() < 1e-12 && (refusals.p_value - 0.25).abs() < 1e-12);
+    let of = |gate: &str| {
+        figures
+            .gates
+            .iter()
+            .find(|figures| figures.gate == gate)
+            .unwrap()
+    };
+    assert_eq!((of("control").dropped, of("refusal").dropped), (8, 3));
+    let contrast = figures.contrast.unwrap();
+    assert_eq!((contrast.pairs, contrast.judged), (10, 0));
+    assert!((contrast.edit_distance.median - 1.0).abs() < 1e-12);
+    assert!(
+        figures.notes[0].contains("no judge compared"),
+        "{:?}",
+        figures.notes
+    );
+}
+
+#[test]
+fn minimal_revisions_get_a_note() {
+    let chains: Vec<Script> = (0..4)
+        .map(|number| {
+            let draft = own(number).texts[0].repeat(2);
+            script(&own(number).prompt, &[&draft, &format!("{draft} indeed")])
+        })
+        .collect();
+    let figures = Place::new(&chains).gate(&Settings::default()).figures;
+    assert!(figures.notes[0].contains("apo_zero"), "{:?}", figures.notes);
+}
+
+#[test]
+fn wordings_are_told_in_the_words_of_an_example() {
+    let chains: Vec<Script> = (0..60)
+        .map(|number| {
+            let mut chain = own(number);
+            if number % 2 == 0 {
+                chain.texts[1].push_str("You are Valid, valued and cared for. 💛");
+            }
+            chain
+        })
+        .collect();
+    let place = Place::new(&chains);
+    let gating = place.gate(&Settings::default());
+    let words: Vec<_> = gating
+        .figures
+        .wordings
+        .iter()
+        .map(|wording| wording.words.as_str())
+        .collect();
+    assert!(words.contains(&"You are Valid valued and"), "{words:?}");
+    let dropped = gating
+        .figures
+        .gates
+        .iter()
+        .find(|figures| figures.gate == "collapse")
+        .unwrap()
+        .dropped;
+    assert_eq!(dropped, 29);
+    assert_eq!(gating.figures.kept, 31);
+    let off = Settings {
+        collapse: None,
+        ..Settings::default()
+    };
+    assert_eq!(place.gate(&off).figures.kept, 60);
+}
+
+#[test]
+fn decisions_are_kept_and_replaced() {
+    let place = Place::new(&[own(0), own(0), own(1)]);
+    let gating = place.gate(&Settings::default());
+    let (record, chains) = gating.record(&Filter::all(), None);
+    let mut writer = Writer::open(&place.path()).unwrap();
+    writer.record_gating(&record, chains.clone()).unwrap();
+    let of = |number: usize| {
+        let id = ChainId(place.chains()[number].row.chain_id.clone());
+        place.store().gates_of(&id).unwrap().unwrap()
+    };
+    assert!(of(0).kept && of(0).pair && of(0).findings.is_empty());
+    assert!(!of(1).kept && !of(1).pair);
+    assert_eq!(of(1).findings[0].gate, "duplicate");
+    assert!(chains.contains(&of(1)));
+    let none = place.gate(&Settings::none());
+    let (record, chains) = none.record(&Filter::all(), None);
+    writer.record_gating(&record, chains).unwrap();
+    assert!(of(1).kept && of(1).findings.is_empty());
+    assert_eq!(place.store().last_gating().unwrap().unwrap()["kept"], 3);
+}
+
+/// Chains of few words, so that rows repeat, resemble and collapse.
+fn some_chains() -> impl Strategy<Value = Vec<Script>> {
+    let word = prop::sample::select(vec![
+        "kind", "help", "safe", "note", "care", "that", "is", "red",
+    ]);
+    let text =
+        |most| prop::collection::vec(word.clone(), 0..most).prop_map(|words| words.join(" "));
+    let one = (text(4), text(9), text(9))
+        .prop_map(|(prompt, draft, last)| script(&prompt, &[&draft, &last]));
+    prop::collection::vec(one, 1..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn order_changes_nothing_and_what_was_kept_is_kept_again(chains in some_chains(), turn in 0usize..60) {
+        let place = Place::new(&chains);
+        let settings = Settings { collapse: Some(0.1), near_duplicate: Some(0.6), ..Settings::default() };
+        let look = |chains: &[ChainDetail]| -> Vec<Looked> {
+            let look = Look::new(&settings, Helpers::default());
+            chains.iter().filter_map(|chain| look.at(chain, &[])).collect()
+        };
+        let mut details = place.chains();
+        let mut rows = look(&details);
+        compare(&mut rows, &settings);
+        let turn = turn % details.len();
+        details.rotate_left(turn);
+        details.reverse();
+        let mut turned = look(&details);
+        compare(&mut turned, &settings);
+        let told = |rows: &[Looked]| -> Vec<_> {
+            rows.iter().map(|row| (row.chain_id.clone(), row.decision.clone())).collect()
+        };
+        prop_assert_eq!(told(&rows), told(&turned));
+        // The whole way through the store comes to the same.
+        let gating = place.gate(&settings);
+        for row in &rows {
+            prop_assert_eq!(gating.decision(&row.chain_id), Some(&row.decision));
+        }
+        let kept: Vec<ChainDetail> = details
+            .into_iter()
+            .filter(|chain| gating.take(chain).text.is_ok())
+            .collect();
+        let mut again = look(&kept);
+        compare(&mut again, &settings);
+        for row in &again {
+            prop_assert_eq!(gating.decision(&row.chain_id), Some(&row.decision));
+        }
+    }
+}

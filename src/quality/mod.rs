@@ -1,0 +1,4 @@
+//! What decides that a text or a pair is worth learning from.
+
+pub mod gates;
+pub mod pair;
