@@ -144,6 +144,8 @@ fn look_at_all(
     look: Look<'_>,
 ) -> Result<All, StoreError> {
     type Batch = Vec<(ChainDetail, Vec<Compared>)>;
+    let judged = Filter::parse("judged:true").unwrap_or_default();
+    let any_judged = store.count(&judged, run)? > 0;
     let all: Mutex<All> = Mutex::default();
     let (sender, batches) = crossbeam_channel::bounded::<Batch>(4);
     let work = |batch: Batch| {
@@ -170,7 +172,11 @@ fn look_at_all(
         }
         let mut batch = Vec::with_capacity(TOGETHER);
         let flow = store.for_each_whole_chain(filter, run, Depth::Texts, |chain| {
-            let compared = match compared(store, &chain) {
+            let compared = match any_judged {
+                true => compared(store, &chain),
+                false => Ok(Vec::new()),
+            };
+            let compared = match compared {
                 Ok(compared) => compared,
                 Err(error) => return ControlFlow::Break(error),
             };
@@ -193,9 +199,20 @@ fn look_at_all(
         .unwrap_or_else(std::sync::PoisonError::into_inner))
 }
 
-/// What judges said of the texts of a chain.
-fn compared(_store: &Store, _chain: &ChainDetail) -> Result<Vec<Compared>, StoreError> {
-    Ok(Vec::new())
+/// What judges said of the texts of a chain, the latest first.
+fn compared(store: &Store, chain: &ChainDetail) -> Result<Vec<Compared>, StoreError> {
+    let judgements = store.judgements(&ChainId(chain.row.chain_id.clone()))?;
+    let origin = |ordinal| match ordinal {
+        0 => Origin::Draft,
+        ordinal => Origin::Revision(ordinal),
+    };
+    let compared = judgements.iter().rev().map(|row| Compared {
+        first: origin(row.first),
+        second: origin(row.second),
+        p: row.p,
+        agree: row.agree,
+    });
+    Ok(compared.collect())
 }
 
 /// Brings rows into their order and compares those that are left with each other. The wordings that revisions
