@@ -170,7 +170,8 @@ impl GateArgs {
             tokens: count.as_ref().map(|count| count as gates::CountTokens<'_>),
             refusals: asked.as_ref(),
         };
-        let mut gating = gates::gate(store, filter, run, settings, helpers).map_err(runs::failed)?;
+        let mut gating =
+            gates::gate(store, filter, run, settings, helpers).map_err(runs::failed)?;
         gating.figures.tokenizer = counter.map(|counter| counter.name);
         Ok(gating)
     }
@@ -188,8 +189,16 @@ impl GateArgs {
             )));
         };
         let mut holds = true;
-        for refusals in [Some(by_form), figures.refusals_asked].into_iter().flatten() {
-            let Refusals { increase, drafts, finals, .. } = refusals;
+        for refusals in [Some(by_form), figures.refusals_asked]
+            .into_iter()
+            .flatten()
+        {
+            let Refusals {
+                increase,
+                drafts,
+                finals,
+                ..
+            } = refusals;
             if increase > most + 1e-12 {
                 holds = false;
                 say(&format!(

@@ -94,7 +94,8 @@ pub enum Input {
 impl Job {
     /// Reads and checks everything that needs no model. Every error is one of usage or input.
     pub fn prepare(args: JobArgs, db: &Path) -> anyhow::Result<Self> {
-        let unreadable = |path: &Option<PathBuf>| path.clone().filter(|path| path.to_str().is_none());
+        let unreadable =
+            |path: &Option<PathBuf>| path.clone().filter(|path| path.to_str().is_none());
         if let Some(path) = unreadable(&args.prompts).or_else(|| unreadable(&args.controls)) {
             bail!(usage(anyhow!(
                 "{}: the path is not UTF-8; rename the file",

@@ -125,7 +125,7 @@ impl<'a> Texts<'a> {
                 .iter()
                 .filter(move |step| step.adopted && step.kind == kind)
         };
-        let draft = adopted(StepKind::Draft).last();
+        let draft = adopted(StepKind::Draft).next_back();
         Ok(Self {
             draft: Side {
                 text: chain.row.draft.as_deref().unwrap_or_default(),

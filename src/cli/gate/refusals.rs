@@ -16,7 +16,12 @@ struct Only {
 }
 
 /// Asks a model, or a server at an address, about the replies to benign prompts.
-pub fn ask(store: &Store, filter: &Filter, run: Option<&str>, judge: &str) -> anyhow::Result<Asked> {
+pub fn ask(
+    store: &Store,
+    filter: &Filter,
+    run: Option<&str>,
+    judge: &str,
+) -> anyhow::Result<Asked> {
     let server = judge.starts_with("http://") || judge.starts_with("https://");
     let option = if server { "--endpoint" } else { "--model" };
     let only = Only::try_parse_from(["amend", option, judge]).map_err(usage)?;

@@ -2,8 +2,8 @@
 
 use anyhow::{Context, bail};
 
-use crate::backend::llama::{chat_template, gguf};
 use crate::backend::llama::tokenizer::Tokenizer;
+use crate::backend::llama::{chat_template, gguf};
 use crate::chat_template::ChatTemplate;
 use crate::cli::args::{BackendKind, TemplateArgs};
 use crate::cli::job::stored_args;

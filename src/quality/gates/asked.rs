@@ -81,7 +81,9 @@ fn answers(backend: &dyn Backend, questions: Vec<Request>) -> Result<Vec<f64>, B
     let mut in_flight = 0;
     loop {
         while in_flight < backend.parallelism().max(1) {
-            let Some((ticket, question)) = waiting.next() else { break };
+            let Some((ticket, question)) = waiting.next() else {
+                break;
+            };
             backend.submit(ticket, question, sender.clone());
             in_flight += 1;
         }
@@ -110,11 +112,19 @@ mod tests {
     #[test]
     fn every_question_is_answered_once() {
         let backend = ScriptedBackend::from_yaml("", 3).unwrap();
-        let questions = (0..10).map(|n| question("Why?", &format!("Answer {n}"))).collect();
+        let questions = (0..10)
+            .map(|n| question("Why?", &format!("Answer {n}")))
+            .collect();
         let answers = answers(&backend, questions).unwrap();
         // A script prefers neither.
-        assert!(answers.iter().all(|answer| (answer - 0.5).abs() < 1e-12), "{answers:?}");
+        assert!(
+            answers.iter().all(|answer| (answer - 0.5).abs() < 1e-12),
+            "{answers:?}"
+        );
         assert_eq!(answers.len(), 10);
-        assert_eq!(super::answers(&backend, Vec::new()).unwrap(), Vec::<f64>::new());
+        assert_eq!(
+            super::answers(&backend, Vec::new()).unwrap(),
+            Vec::<f64>::new()
+        );
     }
 }

@@ -124,7 +124,7 @@ fn luhn(digits: &[u8]) -> bool {
             (_, double) => double,
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 static IBAN: LazyLock<Regex> = LazyLock::new(|| {
@@ -274,14 +274,11 @@ static CALLED: LazyLock<Regex> = LazyLock::new(|| {
 
 fn telephones(text: &str) -> bool {
     let long_enough = |found: &str, least: usize| (least..=15).contains(&digits(found).len());
-    INTERNATIONAL
+    INTERNATIONAL.find_iter(text).any(|found| {
+        stands_alone(text, found.start(), found.end()) && long_enough(found.as_str(), 9)
+    }) || AMERICAN
         .find_iter(text)
-        .any(|found| {
-            stands_alone(text, found.start(), found.end()) && long_enough(found.as_str(), 9)
-        })
-        || AMERICAN
-            .find_iter(text)
-            .any(|found| stands_alone(text, found.start(), found.end()))
+        .any(|found| stands_alone(text, found.start(), found.end()))
         || CALLED.captures_iter(text).any(|found| {
             let number = found.get(1).map_or("", |number| number.as_str());
             long_enough(number, 7)

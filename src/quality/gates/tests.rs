@@ -84,7 +84,14 @@ impl Place {
     }
 
     fn gate(&self, settings: &Settings) -> Gating {
-        gate(&self.store(), &Filter::all(), None, settings, Helpers::default()).unwrap()
+        gate(
+            &self.store(),
+            &Filter::all(),
+            None,
+            settings,
+            Helpers::default(),
+        )
+        .unwrap()
     }
 
     /// For each chain, what gates said: name, and `pair` where only the pair is concerned.
@@ -271,7 +278,12 @@ fn tokens_are_counted_only_where_bytes_do_not_say_enough() {
         &place.store(),
         &Filter::all(),
         None,
-        &settings, Helpers { tokens: Some(&count), refusals: None })
+        &settings,
+        Helpers {
+            tokens: Some(&count),
+            refusals: None,
+        },
+    )
     .unwrap();
     let kept: Vec<_> = place
         .chains()
@@ -303,7 +315,9 @@ fn the_judge_decides_as_the_policy_says() {
     let look = |setting: &str, compared: &[Compared]| {
         let mut settings = Settings::default();
         settings.set(setting).unwrap();
-        let row = Look::new(&settings, Helpers::default()).at(chain, compared).unwrap();
+        let row = Look::new(&settings, Helpers::default())
+            .at(chain, compared)
+            .unwrap();
         let decision = row.decision;
         let findings: Vec<_> = decision
             .findings

@@ -74,7 +74,10 @@ fn decisions_are_found_by_filters_and_views() {
         assert_eq!(prompts(&place, filter).join(" "), expected, "{filter}");
     }
     let id = ChainId(chains[1].chain_id.clone());
-    assert_eq!(place.store().gates_of(&id).unwrap(), Some(chains[1].clone()));
+    assert_eq!(
+        place.store().gates_of(&id).unwrap(),
+        Some(chains[1].clone())
+    );
     let other = ChainId::new("run1", &PromptId("letter".to_owned()), 0);
     assert_eq!(place.store().gates_of(&other).unwrap(), None);
     let conn = rusqlite::Connection::open(&place.path).unwrap();
@@ -89,23 +92,43 @@ fn decisions_are_found_by_filters_and_views() {
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)),
         )
         .unwrap();
-    assert_eq!((row.0.as_str(), row.1.as_str(), row.2, row.3.as_str()), ("for a reason", "[0.2,5.0]", 1, "judge"));
+    assert_eq!(
+        (row.0.as_str(), row.1.as_str(), row.2, row.3.as_str()),
+        ("for a reason", "[0.2,5.0]", 1, "judge")
+    );
 }
 
 #[test]
 fn a_later_gating_replaces_what_it_looks_at() {
     let place = filled();
     let mut writer = Writer::open(&place.path).unwrap();
-    let first = [gated("kettle", 0, Some(("tokens", false))), gated("garden", 0, Some(("tokens", false)))];
+    let first = [
+        gated("kettle", 0, Some(("tokens", false))),
+        gated("garden", 0, Some(("tokens", false))),
+    ];
     writer.record_gating(&gating(), first).unwrap();
-    writer.record_gating(&gating(), [gated("kettle", 0, None)]).unwrap();
+    writer
+        .record_gating(&gating(), [gated("kettle", 0, None)])
+        .unwrap();
     assert_eq!(prompts(&place, "kept:true"), ["kettle"]);
     assert_eq!(prompts(&place, "gate:tokens"), ["garden"]);
-    writer.record_gating(&gating(), [gated("garden", 0, None)]).unwrap();
+    writer
+        .record_gating(&gating(), [gated("garden", 0, None)])
+        .unwrap();
     let conn = rusqlite::Connection::open(&place.path).unwrap();
     let count = |table: &str| -> i64 {
-        conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+        conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| {
+            row.get(0)
+        })
+        .unwrap()
     };
     // The first gating decides about nothing any more.
-    assert_eq!((count("gatings"), count("gated_chains"), count("gate_findings")), (2, 2, 0));
+    assert_eq!(
+        (
+            count("gatings"),
+            count("gated_chains"),
+            count("gate_findings")
+        ),
+        (2, 2, 0)
+    );
 }
