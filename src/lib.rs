@@ -14,8 +14,8 @@
 //! ```
 //!
 //! The modules in reading order: the domain ([`prompt`], [`constitution`], [`generation`],
-//! [`verdict`], [`chain`], [`judgement`], [`digest`], [`diff`], [`statistics`]) is plain data and rules,
-//! without input or output. The adapters
+//! [`verdict`], [`chain`], [`judgement`], [`digest`], [`diff`], [`statistics`], [`likelihood`]) is plain
+//! data and rules, without input or output. The adapters
 //! ([`dataset`], [`template`], [`chat_template`], [`backend`]) bring prompts, templates and models in.
 //! The [`engine`] runs chains, the [`store`] keeps them, [`evaluation`] tests
 //! principles, [`quality`] says what is worth learning from, [`export`] writes datasets, and [`cli`] is the
@@ -34,6 +34,7 @@ pub mod evaluation;
 pub mod export;
 pub mod generation;
 pub mod judgement;
+pub mod likelihood;
 pub mod prompt;
 pub mod quality;
 pub mod statistics;

@@ -2,6 +2,10 @@
 //!
 //! Everything here is exact for the small counts that tests of principles have, and takes plain numbers.
 
+mod bootstrap;
+
+pub use bootstrap::{RESAMPLES, bootstrap};
+
 use serde::Serialize;
 
 /// The quantile of the normal distribution for two-sided 95 %.

@@ -9,6 +9,7 @@ const RULES: &[(&str, &[&str])] = &[
     ("diff", &[]),
     ("generation", &["digest"]),
     ("statistics", &[]),
+    ("likelihood", &["generation"]),
     ("prompt", &["digest", "generation"]),
     ("constitution", &["digest", "generation"]),
     ("verdict", &["constitution", "digest", "generation"]),
@@ -23,7 +24,10 @@ const RULES: &[(&str, &[&str])] = &[
         &["chain", "constitution", "digest", "generation", "prompt"],
     ),
     ("chat_template", &["digest", "generation"]),
-    ("backend", &["chat_template", "digest", "generation"]),
+    (
+        "backend",
+        &["chat_template", "digest", "generation", "likelihood"],
+    ),
     (
         "engine",
         &[
@@ -46,6 +50,7 @@ const RULES: &[(&str, &[&str])] = &[
             "digest",
             "engine",
             "generation",
+            "likelihood",
             "prompt",
             "statistics",
             "verdict",

@@ -95,6 +95,16 @@ fn scripted(args: &ModelArgs, deterministic: bool) -> anyhow::Result<Loaded> {
 }
 
 fn llama(args: &ModelArgs, deterministic: bool, hints: Hints) -> anyhow::Result<Loaded> {
+    let options = llama_options(args, deterministic, hints)?;
+    Ok(Loaded::Llama(Box::new(LlamaBackend::load(&options)?)))
+}
+
+/// How to load the model that the options name, which is fetched where it is not there.
+pub fn llama_options(
+    args: &ModelArgs,
+    deterministic: bool,
+    hints: Hints,
+) -> anyhow::Result<LlamaOptions> {
     // Wrong options are told before a model is fetched and loaded.
     let template = template_choice(&args.template)?;
     if args.script.is_some() {
@@ -104,7 +114,7 @@ fn llama(args: &ModelArgs, deterministic: bool, hints: Hints) -> anyhow::Result<
     let path = resolve_with_bar(&reference, args.offline)?;
     let info = gguf::inspect(&path).map_err(usage)?;
     let digest = gguf::digest(&path)?;
-    let options = LlamaOptions {
+    Ok(LlamaOptions {
         digest,
         name: format!("{} {}", info.name, info.quantisation),
         metadata: metadata(&info),
@@ -133,8 +143,7 @@ fn llama(args: &ModelArgs, deterministic: bool, hints: Hints) -> anyhow::Result<
         adapters: args.lora.resolve()?.load,
         template,
         deterministic,
-    };
-    Ok(Loaded::Llama(Box::new(LlamaBackend::load(&options)?)))
+    })
 }
 
 fn cache_type(kind: args::CacheType) -> CacheType {

@@ -167,12 +167,17 @@ impl Job {
 
     /// Loads what answers the run's requests.
     pub fn load(&self) -> anyhow::Result<Loaded> {
+        self.load_for(self.few_chains())
+    }
+
+    /// The same for as many chains like those of the run.
+    pub fn load_for(&self, chains: Option<u64>) -> anyhow::Result<Loaded> {
         let hints = Hints {
             workload: Workload {
                 shared_prefix: 0,
                 fan_out: self.args.chain.samples,
                 reply: self.plan.sampling.max_tokens,
-                chains: self.few_chains(),
+                chains,
             },
             probes: probes(&self.plan),
         };

@@ -20,6 +20,7 @@ mod progress;
 mod render;
 mod run;
 mod runs;
+mod score;
 mod shell;
 mod show;
 mod signals;
@@ -91,6 +92,8 @@ enum Command {
     Export(export::Args),
     /// Inspect and fetch models
     Model(model::Args),
+    /// Tell how likely a model thinks given texts
+    Score(score::Args),
     /// Print the text that a model would see
     Render(render::Args),
     /// Print a completion script for a shell
@@ -135,6 +138,7 @@ impl Cli {
             Command::Gate(args) => gate::run(args),
             Command::Export(args) => export::run(args),
             Command::Model(args) => model::run(args),
+            Command::Score(args) => score::run(args),
             Command::Render(args) => render::run(args),
             Command::Completions(args) => shell::completions(args),
             Command::Man(args) => shell::man(args),

@@ -349,7 +349,7 @@ fn execute(
 }
 
 /// An error of the engine; one of the prompt file keeps its exit code.
-fn engine_error(error: engine::EngineError, resume: &str) -> anyhow::Error {
+pub fn engine_error(error: engine::EngineError, resume: &str) -> anyhow::Error {
     match error {
         engine::EngineError::Backend(error @ BackendError::Unreachable(_)) => {
             anyhow!("{error}; what was done is kept, continue with: {resume}")

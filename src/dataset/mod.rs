@@ -9,6 +9,7 @@ mod jsonl;
 mod labelled;
 mod lines;
 mod parquet;
+mod published;
 mod row;
 mod text;
 mod unique;

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use crate::generation::{Message, Role};
 
 use super::ReadOptions;
+use super::published;
 
 /// The field that holds the prompt unless another one is named.
 pub(super) const DEFAULT_FIELD: &str = "prompt";
@@ -61,7 +62,10 @@ pub(super) fn check_columns(names: &[String], prompt_field: &str) -> Result<(), 
     let fits = |name: &String| {
         name == prompt_field || (prompt_field == DEFAULT_FIELD && name == MESSAGES_FIELD)
     };
-    if names.iter().any(fits) {
+    let known = |wanted: &str| names.iter().any(|name| name == wanted);
+    if names.iter().any(fits)
+        || (prompt_field == DEFAULT_FIELD && published::recognise(known).is_some())
+    {
         return Ok(());
     }
     Err(missing(names.iter().map(String::as_str), prompt_field))
@@ -83,6 +87,13 @@ fn missing<'a>(names: impl Iterator<Item = &'a str>, prompt_field: &str) -> Stri
 }
 
 fn read_fields(mut fields: Map<String, Value>, prompt_field: &str) -> Result<Parts, String> {
+    let own = [DEFAULT_FIELD, MESSAGES_FIELD];
+    if prompt_field == DEFAULT_FIELD
+        && !own.iter().any(|name| fields.contains_key(*name))
+        && let Some(suite) = published::recognise(|name| fields.contains_key(name))
+    {
+        suite.rename(&mut fields);
+    }
     let present = |name: &str| fields.get(name).is_some_and(|value| !value.is_null());
     let field = if present(prompt_field) {
         prompt_field

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::generation::{Message, Role};
 
+mod published;
 mod tables;
 
 /// A folder with one prompt file in it.

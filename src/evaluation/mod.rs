@@ -8,6 +8,7 @@
 
 mod comparison;
 mod coverage;
+pub mod effect;
 mod report;
 mod stress;
 mod suite;

@@ -11,6 +11,7 @@ pub mod model_ref;
 pub mod prefix;
 pub mod sampling;
 pub mod scheduler;
+pub mod score;
 pub mod sequence;
 pub mod shape;
 pub mod text_value;

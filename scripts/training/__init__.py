@@ -1,0 +1,1 @@
+"""What brings a GGUF model to the trainers and an adapter back."""

@@ -1,0 +1,263 @@
+//! Reading given texts: the logits at every token, under one adapter or two side by side.
+//!
+//! This stands beside the step loop and shares nothing with it but the model file. Texts are read one after
+//! the other, each in contexts of its own that hold one sequence, since nothing is generated and there is
+//! nothing to batch: a text is decoded in chunks of the batch size, which is as fast as prefill gets.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use llama_cpp_2::context::LlamaContext;
+use llama_cpp_2::context::params::LlamaContextParams;
+use llama_cpp_2::llama_batch::LlamaBatch;
+use llama_cpp_2::model::LlamaModel;
+use llama_cpp_2::token::LlamaToken;
+
+use crate::backend::BackendError;
+use crate::chat_template::{ChatTemplate, Span};
+use crate::likelihood::{Gap, Passage, TokenScore, gap, score};
+
+use super::tokenizer::Tokenizer;
+use super::worker::Adapter;
+use super::{
+    AdapterOptions, DEFAULT_CONTEXT, LlamaOptions, chat_template, load_adapters, load_model,
+    runtime,
+};
+
+/// Rows of logits that are held at a time, for each side.
+const CHUNK: usize = 128;
+
+/// A model that reads, under up to two adapters.
+pub struct Scorer {
+    model: Arc<LlamaModel>,
+    tokenizer: Tokenizer,
+    template: ChatTemplate,
+    sides: Vec<Option<Adapter>>,
+    params: LlamaContextParams,
+    context: usize,
+}
+
+/// The tokens of a passage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tokens {
+    /// All of them, those of the conversation first.
+    pub ids: Vec<u32>,
+    /// The first that is scored; every one behind it is scored too.
+    pub first: usize,
+    /// How many more there were than the context holds; they are left out.
+    pub left_out: usize,
+}
+
+impl Scorer {
+    /// Loads the model, and an adapter for each side that has one. Of the options, those of batching,
+    /// sharing and guessing do not matter.
+    ///
+    /// # Errors
+    ///
+    /// When model, adapter or chat template cannot be loaded.
+    pub fn load(
+        options: &LlamaOptions,
+        sides: &[Option<AdapterOptions>],
+    ) -> Result<Self, BackendError> {
+        let mut model = load_model(&options.path, options.gpu_layers, false)?;
+        let mut loaded = Vec::new();
+        for side in sides {
+            let side = side
+                .iter()
+                .cloned()
+                .map(|side| AdapterOptions { name: None, ..side });
+            let (mut adapters, _) = load_adapters(&mut model, &side.collect::<Vec<_>>())?;
+            loaded.push(adapters.swap_remove(0));
+        }
+        let tokenizer = Tokenizer::new(Arc::clone(&model));
+        let template = chat_template(&tokenizer, &options.template)?;
+        let trained = model.n_ctx_train().max(1);
+        let context = options
+            .context_per_sequence
+            .unwrap_or(DEFAULT_CONTEXT.min(trained))
+            .next_multiple_of(256);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = options.threads.map_or(cores, |n| n as usize);
+        let threads = i32::try_from(threads).unwrap_or(1);
+        let chunk = u32::try_from(CHUNK).unwrap_or(1);
+        let mut params = LlamaContextParams::default()
+            .with_n_seq_max(1)
+            .with_n_batch(chunk)
+            .with_n_ubatch(chunk)
+            .with_n_threads(threads)
+            .with_n_threads_batch(threads)
+            .with_type_k(options.cache_types.0)
+            .with_type_v(options.cache_types.1)
+            .with_swa_full(true)
+            .with_no_perf(true);
+        if let Some(on) = options.flash_attention {
+            params = params.with_flash_attention_policy(i32::from(on));
+        }
+        Ok(Self {
+            model,
+            tokenizer,
+            template,
+            sides: loaded,
+            params,
+            context: context as usize,
+        })
+    }
+
+    /// The tokens of a passage, as the model would meet them.
+    ///
+    /// # Errors
+    ///
+    /// When the chat template refuses the messages.
+    pub fn tokens(&self, passage: &Passage) -> Result<Tokens, BackendError> {
+        let mut ids: Vec<i32>;
+        let mut first;
+        if passage.messages.is_empty() {
+            let text = Span {
+                text: passage.text.clone(),
+                trusted: false,
+            };
+            ids = self
+                .tokenizer
+                .encode(&[text])
+                .iter()
+                .map(|t| t.id)
+                .collect();
+            // Nothing is known before the first token.
+            first = 1;
+        } else {
+            let mut spans = self
+                .template
+                .render(&passage.messages, true)
+                .map_err(|error| BackendError::Template(error.to_string()))?;
+            if let Some(tag) = self.template.opens_thinking(&spans) {
+                spans.push(Span {
+                    text: format!("{tag}\n\n"),
+                    trusted: true,
+                });
+            }
+            ids = self.tokenizer.encode(&spans).iter().map(|t| t.id).collect();
+            first = ids.len().max(1);
+            ids.extend(self.tokenizer.encode_continuation(&passage.text));
+        }
+        let left_out = ids.len().saturating_sub(self.context);
+        ids.truncate(self.context);
+        first = first.min(ids.len());
+        Ok(Tokens {
+            ids: ids.into_iter().map(i32::cast_unsigned).collect(),
+            first,
+            left_out,
+        })
+    }
+
+    /// The text of a token.
+    pub fn piece(&self, token: u32) -> String {
+        let bytes = self.tokenizer.piece(token.cast_signed(), true);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Reads passages under the first side. `done` is given each with its number; each scored token comes
+    /// with the `top` likeliest at its place.
+    ///
+    /// # Errors
+    ///
+    /// When decoding fails.
+    pub fn score(
+        &mut self,
+        texts: &[Tokens],
+        top: usize,
+        done: &mut dyn FnMut(usize, Vec<TokenScore>),
+    ) -> Result<(), BackendError> {
+        self.read(1, texts, |rows, token| score(rows[0], token, top), done)
+    }
+
+    /// Reads passages under both sides. `done` is given, for each with its number, how far the sides lie
+    /// apart at every scored token.
+    ///
+    /// # Errors
+    ///
+    /// When decoding fails.
+    pub fn compare(
+        &mut self,
+        texts: &[Tokens],
+        done: &mut dyn FnMut(usize, Vec<Gap>),
+    ) -> Result<(), BackendError> {
+        self.read(2, texts, |rows, token| gap(rows[0], rows[1], token), done)
+    }
+
+    /// Decodes texts under the first `count` sides, chunk by chunk, and has the rows before each scored
+    /// token looked at together with that token.
+    fn read<T>(
+        &mut self,
+        count: usize,
+        texts: &[Tokens],
+        look: impl Fn(&[&[f32]], u32) -> T,
+        done: &mut dyn FnMut(usize, Vec<T>),
+    ) -> Result<(), BackendError> {
+        let longest = texts.iter().map(|text| text.ids.len()).max().unwrap_or(0);
+        let cells = u32::try_from(longest.next_multiple_of(256)).unwrap_or(u32::MAX);
+        let params = self
+            .params
+            .clone()
+            .with_n_ctx(NonZeroU32::new(cells.max(256)));
+        let mut contexts: Vec<LlamaContext<'_>> = Vec::with_capacity(count);
+        for side in self.sides.iter_mut().take(count) {
+            let mut context = self
+                .model
+                .new_context(runtime()?, params.clone())
+                .map_err(|error| BackendError::Load(error.to_string()))?;
+            if let Some((adapter, scale)) = side {
+                context
+                    .lora_adapter_set(adapter, *scale)
+                    .map_err(|error| failed(&error))?;
+            }
+            contexts.push(context);
+        }
+        for (number, text) in texts.iter().enumerate() {
+            let mut seen = Vec::with_capacity(text.ids.len());
+            for context in &mut contexts {
+                context.clear_kv_cache();
+            }
+            read_one(&mut contexts, text, |rows, token| {
+                seen.push(look(rows, token));
+            })?;
+            done(number, seen);
+        }
+        Ok(())
+    }
+}
+
+fn failed(error: &dyn std::fmt::Display) -> BackendError {
+    BackendError::Inference(error.to_string())
+}
+
+/// Decodes one text in all contexts, which must be empty.
+fn read_one(
+    contexts: &mut [LlamaContext<'_>],
+    text: &Tokens,
+    mut visit: impl FnMut(&[&[f32]], u32),
+) -> Result<(), BackendError> {
+    let mut batch = LlamaBatch::new(CHUNK, 1);
+    // The row of the last token predicts what is not there.
+    let last = text.ids.len().saturating_sub(1);
+    for begin in (0..last).step_by(CHUNK) {
+        let end = (begin + CHUNK).min(last);
+        batch.clear();
+        for place in begin..end {
+            let token = LlamaToken(text.ids[place].cast_signed());
+            let position = i32::try_from(place).unwrap_or(i32::MAX);
+            batch
+                .add(token, position, &[0], place + 1 >= text.first)
+                .map_err(|error| failed(&error))?;
+        }
+        for context in contexts.iter_mut() {
+            context.decode(&mut batch).map_err(|error| failed(&error))?;
+            context.synchronize();
+        }
+        for place in begin.max(text.first.saturating_sub(1))..end {
+            let row = i32::try_from(place - begin).unwrap_or(0);
+            let rows: Vec<&[f32]> = contexts.iter().map(|c| c.get_logits_ith(row)).collect();
+            visit(&rows, text.ids[place + 1]);
+        }
+    }
+    Ok(())
+}

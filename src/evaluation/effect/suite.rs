@@ -1,0 +1,360 @@
+//! Rates of a suite: how often each principle is violated, how often an answer is refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Estimate;
+use crate::prompt::Prompt;
+use crate::statistics::{Interval, mcnemar, wilson};
+
+/// What a suite is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SuiteKind {
+    /// Ordinary prompts: a refusal is a fault.
+    Benign,
+    /// Prompts that sound dangerous and are not: a refusal is a fault.
+    Borderline,
+    /// Prompts that ask for harm: a refusal is what one hopes for.
+    Harmful,
+    /// Texts to read, for drift. They are not answered.
+    General,
+    /// Prompts of which nothing is known.
+    Other,
+}
+
+impl SuiteKind {
+    /// All kinds that a person can name.
+    pub const NAMED: [SuiteKind; 5] = [
+        SuiteKind::Benign,
+        SuiteKind::Borderline,
+        SuiteKind::Harmful,
+        SuiteKind::General,
+        SuiteKind::Other,
+    ];
+
+    /// The name used on the command line and in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SuiteKind::Benign => "benign",
+            SuiteKind::Borderline => "borderline",
+            SuiteKind::Harmful => "harmful",
+            SuiteKind::General => "general",
+            SuiteKind::Other => "other",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn find(name: &str) -> Option<Self> {
+        Self::NAMED.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// The kind of a file that says none: its name's, or the one of a published suite that has the fields
+    /// of this prompt.
+    pub fn guess(file: &Path, first: &Prompt) -> Self {
+        let stem = file.file_stem().map(|stem| stem.to_string_lossy());
+        if let Some(kind) = stem.as_deref().and_then(Self::find) {
+            return kind;
+        }
+        let all = |names: &[&str]| names.iter().all(|name| first.metadata.contains_key(*name));
+        if all(&["SemanticCategory"]) || all(&["risk_area", "types_of_harm"]) {
+            SuiteKind::Harmful
+        } else if all(&["type", "focus"]) {
+            SuiteKind::Borderline
+        } else {
+            SuiteKind::Other
+        }
+    }
+
+    /// The kind of one prompt of a suite of this kind: XSTest pairs harmless prompts with harmful ones and
+    /// labels them.
+    pub fn of_prompt(self, prompt: &Prompt) -> Self {
+        let field = |name: &str| prompt.metadata.get(name).and_then(Value::as_str);
+        match (self, field("label"), field("type")) {
+            (SuiteKind::Borderline, Some("unsafe"), _) => SuiteKind::Harmful,
+            (SuiteKind::Borderline, None, Some(kind)) if kind.starts_with("contrast_") => {
+                SuiteKind::Harmful
+            }
+            _ => self,
+        }
+    }
+}
+
+/// One answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    /// Words.
+    pub words: u64,
+    /// Whether it refuses.
+    pub refused: bool,
+    /// By principle that was asked about: whether it is violated.
+    pub verdicts: BTreeMap<String, bool>,
+}
+
+/// The answers to one prompt and sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compared {
+    /// The prompt's id.
+    pub prompt: String,
+    /// The answer before; `None` where only one side is measured.
+    pub before: Option<Answer>,
+    /// The answer after.
+    pub after: Answer,
+}
+
+/// A share with Wilson's 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Share {
+    /// How often it holds.
+    pub hits: u64,
+    /// Of how many.
+    pub trials: u64,
+    /// Hits by trials.
+    pub share: f64,
+    /// Wilson's interval.
+    pub interval: Interval,
+}
+
+impl Share {
+    fn of(values: impl Iterator<Item = bool>) -> Option<Self> {
+        let (mut hits, mut trials) = (0, 0);
+        for value in values {
+            hits += u64::from(value);
+            trials += 1;
+        }
+        Some(Self {
+            hits,
+            trials,
+            share: hits as f64 / trials as f64,
+            interval: wilson(hits, trials)?,
+        })
+    }
+}
+
+/// A share before and after.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Rate {
+    /// Before; `None` where only one side is measured.
+    pub before: Option<Share>,
+    /// After.
+    pub after: Share,
+    /// After less before, bootstrap over prompts.
+    pub difference: Option<Estimate>,
+    /// McNemar's exact test of the answers in which the two sides differ.
+    pub p_value: Option<f64>,
+}
+
+/// A principle in a suite.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PrincipleEffect {
+    /// Its id.
+    pub id: String,
+    /// Whether a program decides, and not a model.
+    pub by_check: bool,
+    /// How often it is violated.
+    pub violated: Rate,
+    /// How many times as often it is obeyed after as before, bootstrap over prompts; `None` where it was
+    /// never obeyed before, or only one side is measured.
+    pub obeyed_ratio: Option<Estimate>,
+}
+
+/// What a suite shows.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SuiteEffect {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub kind: SuiteKind,
+    /// Prompts that were answered.
+    pub prompts: u64,
+    /// Answers of one side.
+    pub answers: u64,
+    /// Chains without an answer on both sides, or without verdicts.
+    pub left_out: u64,
+    /// How often the answer is a refusal.
+    pub refused: Option<Rate>,
+    /// By principle, in the order of the constitution.
+    pub principles: Vec<PrincipleEffect>,
+    /// Words of an answer on average, before and after.
+    pub words: Option<(Option<f64>, f64)>,
+}
+
+/// Answers to one prompt, which are drawn together.
+type Group<'a> = Vec<&'a Compared>;
+
+impl SuiteEffect {
+    /// Figures of answers. `principles` gives the ids in order, each with whether a program decides.
+    pub fn new(
+        name: &str,
+        kind: SuiteKind,
+        answers: &[Compared],
+        left_out: u64,
+        principles: &[(String, bool)],
+    ) -> Self {
+        let mut groups: BTreeMap<&str, Group<'_>> = BTreeMap::new();
+        for answer in answers {
+            groups.entry(&answer.prompt).or_default().push(answer);
+        }
+        let groups: Vec<Group<'_>> = groups.into_values().collect();
+        let asked: BTreeSet<&String> = answers
+            .iter()
+            .flat_map(|a| a.after.verdicts.keys())
+            .collect();
+        let of = |(id, by_check): &(String, bool)| {
+            let rate = rate(&groups, |answer| answer.verdicts.get(id).copied())?;
+            Some(PrincipleEffect {
+                id: id.clone(),
+                by_check: *by_check,
+                violated: rate,
+                obeyed_ratio: ratio(&groups, |answer| answer.verdicts.get(id).map(|v| !v)),
+            })
+        };
+        Self {
+            name: name.to_owned(),
+            kind,
+            prompts: groups.len() as u64,
+            answers: answers.len() as u64,
+            left_out,
+            refused: rate(&groups, |answer| Some(answer.refused)),
+            principles: principles
+                .iter()
+                .filter(|(id, _)| asked.contains(id))
+                .filter_map(of)
+                .collect(),
+            words: words(answers),
+        }
+    }
+
+    /// A principle's figures.
+    pub fn principle(&self, id: &str) -> Option<&PrincipleEffect> {
+        self.principles.iter().find(|principle| principle.id == id)
+    }
+
+    /// The share of verdicts that find a violation, all principles together: before and after.
+    pub fn violations(&self) -> Option<(Option<f64>, f64)> {
+        let sum = |side: fn(&Rate) -> Option<Share>| {
+            let shares: Vec<Share> = self
+                .principles
+                .iter()
+                .filter_map(|p| side(&p.violated))
+                .collect();
+            let trials: u64 = shares.iter().map(|s| s.trials).sum();
+            let hits: u64 = shares.iter().map(|s| s.hits).sum();
+            (trials > 0).then(|| hits as f64 / trials as f64)
+        };
+        Some((sum(|rate| rate.before), sum(|rate| Some(rate.after))?))
+    }
+
+    pub(super) fn refusal_figures(&self, figures: &mut BTreeMap<String, f64>) {
+        let Some(rate) = &self.refused else { return };
+        figures.insert(format!("refusals:{}", self.name), rate.after.share);
+        if let Some(before) = rate.before {
+            figures.insert(format!("refusals_before:{}", self.name), before.share);
+        }
+    }
+
+    pub(super) fn violation_figures(&self, figures: &mut BTreeMap<String, f64>) {
+        if let Some((before, after)) = self.violations() {
+            figures.insert("violations".to_owned(), after);
+            figures.extend(before.map(|before| ("violations_before".to_owned(), before)));
+        }
+        for principle in &self.principles {
+            let (id, rate) = (&principle.id, &principle.violated);
+            figures.insert(format!("violations:{id}"), rate.after.share);
+            if let Some(before) = rate.before {
+                figures.insert(format!("violations_before:{id}"), before.share);
+            }
+            if let Some(ratio) = principle.obeyed_ratio {
+                figures.insert(format!("obeyed_ratio:{id}"), ratio.value);
+            }
+        }
+        if let Some((Some(before), after)) = self.words
+            && before > 0.0
+        {
+            figures.insert("length_ratio".to_owned(), after / before);
+        }
+    }
+}
+
+/// Hits and trials of a group on one side.
+fn count<'a>(
+    answers: impl Iterator<Item = &'a Answer>,
+    holds: &impl Fn(&Answer) -> Option<bool>,
+) -> (f64, f64) {
+    answers
+        .filter_map(holds)
+        .fold((0.0, 0.0), |(hits, trials), hit| {
+            (hits + f64::from(u8::from(hit)), trials + 1.0)
+        })
+}
+
+/// For each group: hits and trials before, hits and trials after.
+fn counts(groups: &[Group<'_>], holds: &impl Fn(&Answer) -> Option<bool>) -> Vec<[f64; 4]> {
+    let of = |group: &Group<'_>| {
+        let before = count(group.iter().filter_map(|c| c.before.as_ref()), holds);
+        let after = count(group.iter().map(|c| &c.after), holds);
+        [before.0, before.1, after.0, after.1]
+    };
+    groups.iter().map(of).collect()
+}
+
+/// Weighted sums of counts.
+fn sums(counts: &[[f64; 4]], drawn: &[u32]) -> [f64; 4] {
+    let mut sums = [0.0; 4];
+    for (counts, &times) in counts.iter().zip(drawn) {
+        for (sum, count) in sums.iter_mut().zip(counts) {
+            *sum += count * f64::from(times);
+        }
+    }
+    sums
+}
+
+fn rate(groups: &[Group<'_>], holds: impl Fn(&Answer) -> Option<bool>) -> Option<Rate> {
+    let answers = || groups.iter().flatten();
+    let after = Share::of(answers().filter_map(|c| holds(&c.after)))?;
+    let before = Share::of(answers().filter_map(|c| holds(c.before.as_ref()?)));
+    let mut only = (0, 0);
+    for compared in answers() {
+        let sides = (
+            compared.before.as_ref().and_then(&holds),
+            holds(&compared.after),
+        );
+        match sides {
+            (Some(true), Some(false)) => only.0 += 1,
+            (Some(false), Some(true)) => only.1 += 1,
+            _ => {}
+        }
+    }
+    let counts = counts(groups, &holds);
+    Some(Rate {
+        before,
+        after,
+        difference: before.and_then(|_| {
+            Estimate::of(groups.len(), |drawn| {
+                let [hits, trials, hits_after, trials_after] = sums(&counts, drawn);
+                Some(hits_after / trials_after - hits / trials)
+            })
+        }),
+        p_value: before.map(|_| mcnemar(only.0, only.1)),
+    })
+}
+
+fn ratio(groups: &[Group<'_>], holds: impl Fn(&Answer) -> Option<bool>) -> Option<Estimate> {
+    let counts = counts(groups, &holds);
+    Estimate::of(groups.len(), |drawn| {
+        let [hits, trials, hits_after, trials_after] = sums(&counts, drawn);
+        (hits > 0.0).then(|| (hits_after / trials_after) / (hits / trials))
+    })
+}
+
+fn words(answers: &[Compared]) -> Option<(Option<f64>, f64)> {
+    let mean = |words: Vec<u64>| {
+        (!words.is_empty()).then(|| words.iter().sum::<u64>() as f64 / words.len() as f64)
+    };
+    let after = mean(answers.iter().map(|a| a.after.words).collect())?;
+    let before = answers.iter().filter_map(|a| a.before.as_ref());
+    Some((mean(before.map(|a| a.words).collect()), after))
+}
