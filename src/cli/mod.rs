@@ -9,6 +9,7 @@ mod diff;
 mod drafts;
 mod dry_run;
 mod endpoint;
+mod eval;
 mod exit;
 mod export;
 mod gate;
@@ -88,6 +89,8 @@ enum Command {
     Constitution(constitution::Args),
     /// Decide which texts and pairs are worth learning from
     Gate(gate::Args),
+    /// Measure what an adapter changes: violations, refusals, drift
+    Eval(Box<eval::Args>),
     /// Write a fine-tuning dataset
     Export(export::Args),
     /// Inspect and fetch models
@@ -136,6 +139,7 @@ impl Cli {
             Command::Compare(args) => compare::run(args),
             Command::Constitution(args) => constitution::run(args),
             Command::Gate(args) => gate::run(args),
+            Command::Eval(args) => eval::run(*args),
             Command::Export(args) => export::run(args),
             Command::Model(args) => model::run(args),
             Command::Score(args) => score::run(args),

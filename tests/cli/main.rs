@@ -7,6 +7,7 @@ mod comparing;
 mod constitution;
 mod disk;
 mod gates;
+mod eval;
 mod interrupt;
 mod kill;
 mod principle_tests;

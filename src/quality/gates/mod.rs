@@ -40,6 +40,7 @@ pub use asked::{AskError, Asked, ask_refusals};
 pub use collapse::WordingKind;
 pub use decision::{Action, Decision, Finding, Gated, Refused};
 pub use figures::{ContrastFigures, Figures, GateFigures, Refusals, Share, Spread, Wording};
+pub use refusal::refuses;
 pub use settings::{DraftPreferred, Gate, RefusalOf, SettingError, Settings};
 
 /// Chains that are looked at together.

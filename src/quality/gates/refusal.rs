@@ -12,7 +12,7 @@ const ANSWER: usize = 150;
 
 /// Whether a response refuses: it says so at its beginning, and gives no long answer after that. The forms are
 /// English.
-pub(super) fn refuses(text: &str) -> bool {
+pub fn refuses(text: &str) -> bool {
     let text = text.trim();
     let end = (0..=BEGINNING.min(text.len()))
         .rev()

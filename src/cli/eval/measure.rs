@@ -1,0 +1,343 @@
+//! Measuring: both sides answer, the judge is asked, and what the store then holds becomes figures.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::backend::llama::score::Scorer;
+use crate::chain::StepKind;
+use crate::cli::args::{ModelArgs, PromptArgs};
+use crate::cli::backend::Loaded;
+use crate::cli::exit::{say, usage};
+use crate::cli::{job, runs, score};
+use crate::constitution::Constitution;
+use crate::evaluation::effect::{Answer, Compared, Drift, Effect, SuiteEffect, SuiteKind};
+use crate::evaluation::{Asked, Pair};
+use crate::quality::gates::refuses;
+use crate::store::Store;
+
+use super::answers::{Common, Done};
+use super::sides::{Side, Sides};
+use super::suites::Suite;
+
+/// A principle that is asked about, and whether a program decides.
+pub type AskedOf = (String, bool);
+
+/// The principles that an evaluation asks about, in order.
+pub fn asked(constitution: &Constitution, select: &str) -> anyhow::Result<Vec<AskedOf>> {
+    let principles = if select == "all" {
+        constitution.active()
+    } else {
+        let ids: Vec<String> = select.split(',').map(|id| id.trim().to_owned()).collect();
+        job::check_ids("--select", &ids, constitution).map_err(usage)?;
+        ids.iter()
+            .filter_map(|id| constitution.principle(id))
+            .collect()
+    };
+    let of = |p: &crate::constitution::Principle| (p.id.clone(), p.check.is_some());
+    Ok(principles.into_iter().map(of).collect())
+}
+
+/// The runs of one suite.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Runs {
+    /// The suite.
+    pub suite: String,
+    /// Answers and verdicts before.
+    pub before: Option<[String; 2]>,
+    /// Answers and verdicts after.
+    pub after: [String; 2],
+}
+
+/// What was run.
+#[derive(Default)]
+pub struct Measured {
+    /// The runs of every suite that was answered.
+    pub runs: Vec<Runs>,
+    /// Name of the model that answered.
+    pub model: String,
+    /// Name of the model that judged; `None` where programs decide everything.
+    pub judge: Option<String>,
+    /// Chains that failed.
+    pub failed: u64,
+}
+
+impl Measured {
+    /// Has both sides answer every suite and the judge look at the answers. False when interrupted.
+    pub fn answer(
+        &mut self,
+        common: &Common<'_>,
+        sides: &Sides,
+        suites: &[&Suite],
+        asked: &[AskedOf],
+    ) -> anyhow::Result<bool> {
+        let named = |suite: &&Suite| Runs {
+            suite: suite.name.clone(),
+            ..Runs::default()
+        };
+        self.runs = suites.iter().map(named).collect();
+        let Some((mut last, after)) = self.side(common, &sides.after, "after", suites)? else {
+            return Ok(false);
+        };
+        for (runs, id) in self.runs.iter_mut().zip(after) {
+            runs.after[0] = id;
+        }
+        if let Some(side) = &sides.before {
+            // Only one model is in memory at a time.
+            drop(last);
+            let Some((loaded, before)) = self.side(common, side, "before", suites)? else {
+                return Ok(false);
+            };
+            last = loaded;
+            for (runs, id) in self.runs.iter_mut().zip(before) {
+                runs.before = Some([id, String::new()]);
+            }
+        }
+        let by_model = asked.iter().any(|(_, by_check)| !by_check);
+        let plain = match &sides.before {
+            Some(side) => side.adapter.is_none(),
+            None => sides.after.adapter.is_none(),
+        };
+        let judge_is_there = !by_model || (plain && sides.judges_itself);
+        self.verdicts(
+            common,
+            &sides.judge,
+            judge_is_there.then_some(last),
+            suites,
+            by_model,
+        )
+    }
+
+    /// Has a side answer every suite; its model, and the ids of the runs. `None` when interrupted.
+    fn side(
+        &mut self,
+        common: &Common<'_>,
+        side: &Side,
+        when: &str,
+        suites: &[&Suite],
+    ) -> anyhow::Result<Option<(Loaded, Vec<String>)>> {
+        let samples = u64::from(common.chain.samples);
+        let all: u64 = suites.iter().map(|suite| suite.prompts * samples).sum();
+        let (mut loaded, mut ids) = (None, Vec::new());
+        for suite in suites {
+            let job = common.answers(suite, &side.model)?;
+            let loaded = match &mut loaded {
+                Some(loaded) => loaded,
+                none => none.insert(job.load_for(Some(all))?),
+            };
+            self.model.clone_from(&loaded.backend().identity().name);
+            let what = format!("answers {when} ({}), {}", side.label(), suite.name);
+            let done = common.run(&job, loaded, suite.prompts * samples, &what)?;
+            if self.interrupted(&done) {
+                return Ok(None);
+            }
+            ids.push(done.run_id);
+        }
+        Ok(loaded.map(|loaded| (loaded, ids)))
+    }
+
+    /// Asks the judge about the answers of both sides. False when interrupted.
+    fn verdicts(
+        &mut self,
+        common: &Common<'_>,
+        judge: &ModelArgs,
+        mut loaded: Option<Loaded>,
+        suites: &[&Suite],
+        by_model: bool,
+    ) -> anyhow::Result<bool> {
+        let samples = u64::from(common.chain.samples);
+        for (number, suite) in suites.iter().enumerate() {
+            let sides = [
+                (
+                    "before",
+                    self.runs[number].before.as_ref().map(|b| b[0].clone()),
+                ),
+                ("after", Some(self.runs[number].after[0].clone())),
+            ];
+            for (when, answers) in sides {
+                let Some(answers) = answers else { continue };
+                let job = common.verdicts(&answers, judge)?;
+                let loaded = match &mut loaded {
+                    Some(loaded) => loaded,
+                    none => none.insert(job.load()?),
+                };
+                if by_model {
+                    self.judge = Some(loaded.backend().identity().name.clone());
+                }
+                let what = format!("verdicts {when}, {}", suite.name);
+                let done = common.run(&job, loaded, suite.prompts * samples, &what)?;
+                if self.interrupted(&done) {
+                    return Ok(false);
+                }
+                let runs = &mut self.runs[number];
+                match (when, &mut runs.before) {
+                    ("before", Some(before)) => before[1] = done.run_id,
+                    _ => runs.after[1] = done.run_id,
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn interrupted(&mut self, done: &Done) -> bool {
+        self.failed += done.failed;
+        done.interrupted
+    }
+
+    /// The figures of what was answered.
+    pub fn effect(
+        &self,
+        db: &Path,
+        suites: &[&Suite],
+        asked: &[AskedOf],
+    ) -> anyhow::Result<Effect> {
+        let mut effect = Effect::default();
+        if suites.is_empty() {
+            return Ok(effect);
+        }
+        let store = Store::open_read(db).map_err(runs::failed)?;
+        let (mut all, mut all_left_out) = (Vec::new(), 0);
+        for (suite, runs) in suites.iter().zip(&self.runs) {
+            let (answers, left_out) = read(&store, suite, runs)?;
+            for (kind, name) in suite.parts() {
+                let of_kind = |(of, _): &&(SuiteKind, Compared)| *of == kind;
+                let part: Vec<Compared> = answers
+                    .iter()
+                    .filter(of_kind)
+                    .map(|(_, answer)| answer.clone())
+                    .collect();
+                effect
+                    .suites
+                    .push(SuiteEffect::new(&name, kind, &part, left_out, asked));
+            }
+            all_left_out += left_out;
+            // Two suites may give their prompts the same ids.
+            all.extend(answers.into_iter().map(|(_, answer)| Compared {
+                prompt: format!("{}\n{}", suite.name, answer.prompt),
+                ..answer
+            }));
+        }
+        if effect.suites.len() > 1 {
+            let all = SuiteEffect::new("all", SuiteKind::Other, &all, all_left_out, asked);
+            effect.all = Some(all);
+        }
+        Ok(effect)
+    }
+}
+
+/// The answers to a suite with the kind of their prompts, and how many chains are left out.
+fn read(
+    store: &Store,
+    suite: &Suite,
+    runs: &Runs,
+) -> anyhow::Result<(Vec<(SuiteKind, Compared)>, u64)> {
+    let after = &runs.after[1];
+    // One side alone is a pair of equal runs, of which one is left away.
+    let before = runs.before.as_ref().map_or(after, |before| &before[1]);
+    let (mut answers, mut left_out) = (Vec::new(), 0);
+    store
+        .for_each_pair(before, after, |pair| {
+            match pair {
+                Some(pair) => {
+                    let kind = suite.kind_of(&pair.prompt_id);
+                    answers.push((kind, compared(pair, runs.before.is_some())));
+                }
+                None => left_out += 1,
+            }
+            Ok::<(), std::convert::Infallible>(())
+        })
+        .map_err(runs_failed)?
+        .unwrap_or_else(|never| match never {});
+    Ok((answers, left_out))
+}
+
+fn runs_failed(error: crate::store::StoreError) -> anyhow::Error {
+    runs::failed(error)
+}
+
+fn compared(pair: Pair, two_sides: bool) -> Compared {
+    let answer = |text: &str, asked: &[Asked]| Answer {
+        words: text.split_whitespace().count() as u64,
+        refused: refuses(text),
+        verdicts: verdicts(asked),
+    };
+    Compared {
+        before: two_sides.then(|| answer(&pair.first.draft, &pair.first.asked)),
+        after: answer(&pair.second.draft, &pair.second.asked),
+        prompt: pair.prompt_id,
+    }
+}
+
+fn verdicts(asked: &[Asked]) -> BTreeMap<String, bool> {
+    let critiques = asked
+        .iter()
+        .filter(|asked| asked.kind == StepKind::Critique);
+    critiques
+        .map(|asked| (asked.principle.clone(), asked.violated))
+        .collect()
+}
+
+/// How far the sides lie apart on the texts of suites.
+pub fn drift<'a>(
+    sides: &Sides,
+    suites: impl Iterator<Item = &'a Suite>,
+    reading: &PromptArgs,
+) -> anyhow::Result<Option<Drift>> {
+    let mut passages = Vec::new();
+    for suite in suites {
+        passages.extend(score::passages(&suite.path, reading)?);
+    }
+    say(&format!(
+        "drift: reading {} texts under both sides",
+        passages.len()
+    ));
+    let before = sides.before.as_ref().and_then(|side| side.adapter.clone());
+    let after = sides.after.adapter.clone();
+    let mut scorer = Scorer::load(&sides.options()?, &[before, after])?;
+    let texts = passages
+        .iter()
+        .map(|(_, passage)| scorer.tokens(passage))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut gaps = Vec::with_capacity(texts.len());
+    scorer.compare(&texts, &mut |number, found| {
+        gaps.push((passages[number].0.id.0.clone(), found));
+    })?;
+    Ok(Drift::new(&gaps))
+}
+
+/// The figures that an evaluation of these suites can have.
+pub fn figure_names(suites: &[Suite], asked: &[AskedOf], two_sides: bool) -> Vec<String> {
+    let mut names = BTreeSet::new();
+    let mut add = |name: &str, of: &str| {
+        names.insert(format!("{name}{of}"));
+        if two_sides {
+            names.insert(format!("{name}_before{of}"));
+        }
+    };
+    let answered = || suites.iter().filter(|suite| suite.is_answered());
+    for (_, name) in answered().flat_map(Suite::parts) {
+        add("refusals", &format!(":{name}"));
+    }
+    let any = answered().next().is_some();
+    if any {
+        add("violations", "");
+        for (id, _) in asked {
+            add("violations", &format!(":{id}"));
+        }
+    }
+    if any && two_sides {
+        names.insert("length_ratio".to_owned());
+        names.extend(asked.iter().map(|(id, _)| format!("obeyed_ratio:{id}")));
+    }
+    if two_sides && suites.iter().any(|suite| !suite.is_answered()) {
+        let drift = [
+            "drift",
+            "drift_top",
+            "same_top",
+            "perplexity",
+            "perplexity_before",
+            "perplexity_ratio",
+        ];
+        names.extend(drift.map(str::to_owned));
+    }
+    names.into_iter().collect()
+}
