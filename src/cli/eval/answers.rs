@@ -50,6 +50,7 @@ impl Common<'_> {
         let args = JobArgs {
             prompts: Some(suite.path.clone()),
             drafts_from: None,
+            controls: None,
             chain: ChainArgs {
                 rounds: Some(0),
                 select: None,
@@ -69,6 +70,7 @@ impl Common<'_> {
         let args = JobArgs {
             prompts: None,
             drafts_from: Some(answers.to_owned()),
+            controls: None,
             chain: ChainArgs {
                 rounds: Some(1),
                 revise: Some(Revise::Never),
