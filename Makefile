@@ -1,13 +1,16 @@
 # The targets need a Rust toolchain, gcc, make and python3 with pip; `setup` brings the rest.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup model build demo test lint clean
+.PHONY: help setup setup-test model build demo test lint clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what is missing to build llama.cpp, after saying what
 	@scripts/setup
+
+setup-test: ## the same, and Chromium, its driver and axe-core for the browser tests
+	@scripts/setup test
 
 model: ## fetch the default model into the user's cache (98 MB)
 	@scripts/fetch-model
@@ -18,7 +21,7 @@ build: setup ## build the program: target/release/amend
 demo: setup model build ## run the main job on a few prompts; results under out/demo/
 	@scripts/demo
 
-test: setup model ## run every test, those on the real model included
+test: setup-test model ## run every test, those on the real model included
 	cargo test --release --locked
 
 lint: setup ## check formatting and lints
