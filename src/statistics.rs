@@ -82,6 +82,80 @@ fn erfc(x: f64) -> f64 {
     if x >= 0.0 { tail } else { 2.0 - tail }
 }
 
+/// Two judges' yes and no on the same things.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Table {
+    /// Both say yes.
+    pub both: u64,
+    /// Only the first says yes.
+    pub only_first: u64,
+    /// Only the second says yes.
+    pub only_second: u64,
+    /// Neither says yes.
+    pub neither: u64,
+}
+
+impl Table {
+    /// How many things were judged.
+    pub fn total(&self) -> u64 {
+        self.both + self.only_first + self.only_second + self.neither
+    }
+
+    /// On how many the judges agree.
+    pub fn agreed(&self) -> u64 {
+        self.both + self.neither
+    }
+}
+
+/// Agreement beyond chance.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Kappa {
+    /// Cohen's kappa: 1 is full agreement, 0 what chance gives.
+    pub value: f64,
+    /// Its 95 % interval.
+    pub interval: Interval,
+}
+
+/// Cohen's kappa (1960) with the large-sample interval of Fleiss, Cohen and Everitt (1969), which is rough
+/// below some thirty judgements; `None` where chance alone gives full agreement, since both judges always
+/// say the same.
+pub fn cohen_kappa(table: &Table) -> Option<Kappa> {
+    let n = table.total() as f64;
+    let share = |count: u64| count as f64 / n;
+    let cells = [
+        [share(table.both), share(table.only_first)],
+        [share(table.only_second), share(table.neither)],
+    ];
+    let row = |i: usize| cells[i][0] + cells[i][1];
+    let column = |j: usize| cells[0][j] + cells[1][j];
+    let chance = row(0) * column(0) + row(1) * column(1);
+    if table.total() == 0 || chance >= 1.0 {
+        return None;
+    }
+    let value = (cells[0][0] + cells[1][1] - chance) / (1.0 - chance);
+    let rest = 1.0 - value;
+    let mut sum = -(value - chance * rest).powi(2);
+    for (i, cells) in cells.iter().enumerate() {
+        for (j, cell) in cells.iter().enumerate() {
+            sum += cell
+                * if i == j {
+                    (1.0 - (row(i) + column(i)) * rest).powi(2)
+                } else {
+                    (rest * (column(i) + row(j))).powi(2)
+                };
+        }
+    }
+    // Rounding may leave a little below nothing.
+    let error = (sum.max(0.0) / n).sqrt() / (1.0 - chance);
+    Some(Kappa {
+        value,
+        interval: Interval {
+            low: (value - Z * error).max(-1.0),
+            high: (value + Z * error).min(1.0),
+        },
+    })
+}
+
 /// How two groups of probabilities lie to each other.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Separation {
@@ -205,6 +279,29 @@ mod tests {
         assert!(mcnemar(900, 1900) < 1e-9);
         close(mcnemar(6000, 6000), 1.0);
         close(mcnemar(5900, 6100), 0.0692);
+    }
+
+    #[test]
+    fn kappa_is_cohens_with_the_interval_of_fleiss() {
+        let table = |both, only_first, only_second, neither| Table {
+            both,
+            only_first,
+            only_second,
+            neither,
+        };
+        // As R's psych::cohen.kappa gives them.
+        let kappa = cohen_kappa(&table(20, 5, 10, 15)).unwrap();
+        close(kappa.value, 0.4);
+        close(kappa.interval.low, 0.1511);
+        close(kappa.interval.high, 0.6489);
+        let kappa = cohen_kappa(&table(45, 15, 25, 15)).unwrap();
+        close(kappa.value, 0.1304);
+        let full = cohen_kappa(&table(3, 0, 0, 4)).unwrap();
+        assert_eq!((full.value, full.interval.low), (1.0, 1.0));
+        assert!(cohen_kappa(&table(0, 2, 2, 0)).unwrap().value < -0.99);
+        // Nothing can be said beyond chance.
+        assert_eq!(cohen_kappa(&table(5, 0, 0, 0)), None);
+        assert_eq!(cohen_kappa(&table(0, 0, 0, 0)), None);
     }
 
     #[test]

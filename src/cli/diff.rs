@@ -5,9 +5,9 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 
 use super::text::sanitize;
-pub use crate::diff::{Change, Piece, find, mark, unchanged, words};
+pub use crate::diff::{Change, Piece, find, mark, unchanged, words, words_within};
 
-/// Pieces as text: with removed and added words in colour, or in `[-…-]` and `{+…+}`.
+/// Pieces as text: removed, added and marked words in colour, or in `[-…-]`, `{+…+}` and `[*…*]`.
 pub fn painted(pieces: &[Piece], colour: bool) -> String {
     let mut body = String::new();
     for piece in pieces {
@@ -15,6 +15,7 @@ pub fn painted(pieces: &[Piece], colour: bool) -> String {
         if !colour {
             // Writing to a string cannot fail.
             let _ = match piece.change {
+                Change::Same if piece.marked => write!(body, "[*{text}*]"),
                 Change::Same => write!(body, "{text}"),
                 Change::Removed => write!(body, "[-{text}-]"),
                 Change::Added => write!(body, "{{+{text}+}}"),

@@ -53,6 +53,18 @@ impl fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
+/// Ends a command that has nothing more to do, from wherever it stands.
+#[derive(Debug)]
+pub struct Finished;
+
+impl fmt::Display for Finished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("done")
+    }
+}
+
+impl std::error::Error for Finished {}
+
 /// Turns an error into one of usage or input.
 pub fn usage(error: impl Into<anyhow::Error>) -> anyhow::Error {
     anyhow::Error::new(UsageError(error.into()))
@@ -83,7 +95,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
             .downcast_ref::<io::Error>()
             .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
     });
-    if broken_pipe {
+    if broken_pipe || error.is::<Finished>() {
         return Exit::Done.into();
     }
     let bold = anstyle::Style::new()

@@ -40,10 +40,11 @@ Filters:
   Numbers also take = != < <= > >=. A word alone, or a \"quoted text\", is searched for.
 
   about a step      principle:ID  violated:true|false  p>0.7  severity:major  source:model|check
-                    kind:draft|critique|revision|recheck
+                    kind:draft|critique|revision|recheck  human:agree|disagree
   about the chain   status:running|done|failed  stop:clean|rounds-done|context-full|failed
                     round>=2  revised:true  regressed:true  changed>0.3  len>2.0  tokens>300
-                    flag:preamble  prompt:ID  sample:0  run:ID  chain:ID  text:\"some words\"
+                    flag:preamble  label:accept|reject|edit|none  prompt:ID  sample:0
+                    run:ID  chain:ID  text:\"some words\"
   about judgements  judged:true  preference>0.6  margin<0  agree:true
 
   Conditions about a step that stand side by side speak of one and the same step; in parentheses of
@@ -190,6 +191,9 @@ mod tests {
             cached_tokens: 0,
             tokens: 0,
             error: None,
+            label: None,
+            chosen: None,
+            note: None,
         }
     }
 

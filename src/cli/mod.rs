@@ -1,5 +1,6 @@
 //! The command line: the only module that prints.
 
+mod agreement;
 mod args;
 mod backend;
 mod chains;
@@ -14,9 +15,12 @@ mod exit;
 mod export;
 mod gate;
 mod job;
+mod label;
+mod log;
 mod lora;
 mod ls;
 mod model;
+mod pager;
 mod progress;
 mod render;
 mod run;
@@ -79,10 +83,16 @@ enum Command {
     Runs(runs::Args),
     /// List chains
     Ls(ls::Args),
-    /// Show one chain with the diff of every revision
+    /// Show chains with the diff of every revision
     Show(show::Args),
+    /// What happened in a run, in order; also while it goes on
+    Log(log::Args),
+    /// Accept, reject, edit, comment on chains, and agree with verdicts
+    Label(label::Args),
     /// Figures per principle and per run
     Stats(stats::Args),
+    /// Where people and verdicts agree, per principle
+    Agreement(agreement::Args),
     /// Compare two runs over the same prompts, chain by chain
     Compare(compare::Args),
     /// Write, check, test and compare constitutions
@@ -135,7 +145,10 @@ impl Cli {
             Command::Runs(args) => runs::run(args),
             Command::Ls(args) => ls::run(args),
             Command::Show(args) => show::run(args),
+            Command::Log(args) => log::run(args),
+            Command::Label(args) => label::run(args),
             Command::Stats(args) => stats::run(args),
+            Command::Agreement(args) => agreement::run(args),
             Command::Compare(args) => compare::run(args),
             Command::Constitution(args) => constitution::run(args),
             Command::Gate(args) => gate::run(args),

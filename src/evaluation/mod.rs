@@ -4,8 +4,9 @@
 //! A test is put through the very verdict step of a run: a chain whose draft is the test's response, with
 //! the same pack, form and probability. [`Suite`] makes and runs these chains, [`Report`] reads figures
 //! off their verdicts. [`Coverage`] and
-//! [`Comparison`] read the chains of stored runs.
+//! [`Comparison`] read the chains of stored runs, and [`agreement`] what people say of their verdicts.
 
+mod agreement;
 mod comparison;
 mod coverage;
 pub mod effect;
@@ -16,6 +17,7 @@ mod suite;
 #[cfg(test)]
 mod tests;
 
+pub use agreement::{BestThreshold, Judged, PrincipleAgreement, agreement};
 pub use comparison::{Asked, Comparison, Pair, Side, Split, Totals};
 pub use coverage::{Coverage, Findings, Found, PrincipleCoverage, Retrigger, Trace};
 pub use report::{Figures, Overall, PrincipleReport, Report};

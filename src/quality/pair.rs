@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use crate::chain::{Flag, StepKind};
-use crate::store::{ChainDetail, ChainState};
+use crate::store::{ChainDetail, ChainState, Label};
 
 /// Where a text comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -109,15 +109,21 @@ pub struct Texts<'a> {
     pub draft: Side<'a>,
     /// Adopted revisions, in order.
     pub revisions: Vec<Side<'a>>,
+    /// What a person wrote in place of all these.
+    pub person: Option<Side<'a>>,
 }
 
 impl<'a> Texts<'a> {
-    /// The responses of a chain that has ended well; the name of the reason for any other.
+    /// The responses of a chain that has ended well and that nobody rejected; the name of the reason for any
+    /// other.
     pub fn of(chain: &'a ChainDetail) -> Result<Self, &'static str> {
         match chain.row.status {
             ChainState::Done => {}
             ChainState::Running => return Err("running"),
             ChainState::Failed => return Err("failed"),
+        }
+        if chain.row.label == Some(Label::Reject) {
+            return Err("rejected");
         }
         let adopted = |kind| {
             chain
@@ -139,6 +145,11 @@ impl<'a> Texts<'a> {
                     flags: &step.flags,
                 })
                 .collect(),
+            person: chain.row.chosen.as_deref().map(|text| Side {
+                text,
+                from: Origin::Person,
+                flags: &[],
+            }),
         })
     }
 
@@ -151,6 +162,7 @@ impl<'a> Texts<'a> {
     pub fn get(&self, from: Origin) -> Option<Side<'a>> {
         std::iter::once(&self.draft)
             .chain(&self.revisions)
+            .chain(&self.person)
             .find(|side| side.from == from)
             .copied()
     }

@@ -66,7 +66,8 @@ pub(super) fn chain(conn: &Connection, key: i64, depth: Depth) -> rusqlite::Resu
         "SELECT c.chain_id, r.run_id, p.prompt_id, t.body, c.sample, c.position, c.status,
              c.stop_reason, c.rounds, d.body, f.body, c.revised, c.changed, c.length_ratio,
              c.regressed, c.steps, c.prompt_tokens, c.cached_tokens, c.tokens, c.error,
-             p.conversation, p.metadata
+             p.conversation, p.metadata, c.label,
+             (SELECT body FROM texts WHERE id = c.chosen), (SELECT body FROM texts WHERE id = c.note)
          FROM chains c JOIN runs r ON r.id = c.run JOIN prompts p ON p.id = c.prompt
          JOIN texts t ON t.id = p.text LEFT JOIN texts d ON d.id = c.draft
          LEFT JOIN texts f ON f.id = c.final WHERE c.id = ?1",
@@ -97,6 +98,9 @@ pub(super) fn chain(conn: &Connection, key: i64, depth: Depth) -> rusqlite::Resu
             cached_tokens: read::count(row, 17)?,
             tokens: read::count(row, 18)?,
             error: row.get(19)?,
+            label: read::maybe_name(row, 22)?,
+            chosen: row.get(23)?,
+            note: row.get(24)?,
         };
         Ok((chain, row.get(20)?, read::json(row, 21)?))
     })?;
@@ -111,7 +115,7 @@ pub(super) fn chain(conn: &Connection, key: i64, depth: Depth) -> rusqlite::Resu
 fn steps(conn: &Connection, chain: i64, depth: Depth) -> rusqlite::Result<Vec<StepDetail>> {
     let mut statement = conn.prepare_cached(
         "SELECT s.id, s.ordinal, s.round, s.kind, s.principle, t.body, s.adopted,
-             v.violated, v.probability, v.severity, v.quote, v.quote_verified, w.body, v.source
+             v.violated, v.probability, v.severity, v.quote, v.quote_verified, w.body, v.source, v.agreed
          FROM steps s JOIN texts t ON t.id = s.output
          LEFT JOIN verdicts v ON v.step = s.id LEFT JOIN texts w ON w.id = v.critique
          WHERE s.chain = ?1 ORDER BY s.ordinal",
@@ -126,6 +130,7 @@ fn steps(conn: &Connection, chain: i64, depth: Depth) -> rusqlite::Result<Vec<St
             output: row.get(5)?,
             adopted: row.get(6)?,
             verdict: verdict(row)?,
+            agreed: row.get(14)?,
             flags: flags(conn, key)?,
             calls: match depth {
                 Depth::Texts => Vec::new(),

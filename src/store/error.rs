@@ -133,6 +133,9 @@ pub enum StoreError {
         /// What was missing.
         what: String,
     },
+    /// A label that cannot be given.
+    #[error("{0}")]
+    Label(String),
     /// A filter that cannot be read.
     #[error(transparent)]
     Filter(#[from] FilterError),
@@ -152,6 +155,7 @@ impl StoreError {
                 | StoreError::RunDiffers { .. }
                 | StoreError::Unknown { .. }
                 | StoreError::Ambiguous { .. }
+                | StoreError::Label(_)
                 | StoreError::Filter(_)
         )
     }

@@ -1,5 +1,6 @@
 //! The keys of the filter language and the values that each takes.
 
+use super::Label;
 use super::filter::Value;
 use super::gates::GATES;
 use super::rows::ChainState;
@@ -20,12 +21,16 @@ pub(super) enum Key {
     Severity,
     /// Who decided a step's verdict.
     Source,
+    /// Whether a person finds a step's verdict right.
+    Human,
     /// What a step does.
     Kind,
     /// Where the chain stands.
     Status,
     /// Why it ended.
     Stop,
+    /// What people say about it.
+    Label,
     /// A failure mode of any of its steps.
     Flag,
     /// Whether a revision was adopted.
@@ -76,16 +81,24 @@ pub(super) enum Kind {
     Free,
 }
 
+/// What `label` takes for chains without one.
+pub(super) const NO_LABEL: &str = "none";
+
+/// What `human` takes: the person finds the verdict right, or wrong.
+pub(super) const HUMAN: [&str; 2] = ["agree", "disagree"];
+
 /// Every key with its names, the first of which is the one that is documented.
-const KEYS: [(Key, &[&str]); 27] = [
+const KEYS: [(Key, &[&str]); 29] = [
     (Key::Principle, &["principle"]),
     (Key::Violated, &["violated"]),
     (Key::P, &["p", "probability"]),
     (Key::Severity, &["severity"]),
     (Key::Source, &["source"]),
+    (Key::Human, &["human"]),
     (Key::Kind, &["kind"]),
     (Key::Status, &["status"]),
     (Key::Stop, &["stop"]),
+    (Key::Label, &["label"]),
     (Key::Flag, &["flag"]),
     (Key::Revised, &["revised"]),
     (Key::Regressed, &["regressed"]),
@@ -135,7 +148,13 @@ impl Key {
     pub fn is_of_step(self) -> bool {
         matches!(
             self,
-            Key::Principle | Key::Violated | Key::P | Key::Severity | Key::Source | Key::Kind
+            Key::Principle
+                | Key::Violated
+                | Key::P
+                | Key::Severity
+                | Key::Source
+                | Key::Human
+                | Key::Kind
         )
     }
 
@@ -157,6 +176,8 @@ impl Key {
             | Key::Kind
             | Key::Status
             | Key::Stop
+            | Key::Label
+            | Key::Human
             | Key::Flag
             | Key::Gate => Kind::Name,
             Key::Principle | Key::Prompt | Key::Run | Key::Chain | Key::Text => Kind::Free,
@@ -191,6 +212,11 @@ impl Key {
             .to_vec(),
             Key::Flag => Flag::ALL.map(Flag::as_str).to_vec(),
             Key::Gate => GATES.to_vec(),
+            Key::Human => HUMAN.to_vec(),
+            Key::Label => {
+                let names = Label::ALL.map(Label::as_str);
+                names.into_iter().chain([NO_LABEL]).collect()
+            }
             _ => Vec::new(),
         }
     }

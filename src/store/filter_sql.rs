@@ -1,33 +1,54 @@
 //! A filter as SQL. Values are always parameters, never part of the text.
 //!
-//! Conditions are written over the tables and not over the views: the views join what a reader wants to
-//! see, and a condition on one column should touch no more than that column's index. Every condition is
-//! true or false, never NULL, so that `not` means what it says.
+//! Conditions are written over the views `v_filter_…`, which hold what is asked and join nothing: a condition
+//! touches no more than an index. Every condition is true or false, never NULL, so that `not` means what it
+//! says.
 
 use rusqlite::types::Value as SqlValue;
 
 use super::filter::{Expr, Filter, Op, Term, Value};
-use super::filter_key::Key;
+use super::filter_key::{HUMAN, Key, NO_LABEL};
 
 /// A condition on chains, with its parameters in order.
 pub(super) struct Condition {
-    /// For a `WHERE` over [`FROM`].
+    /// For a `WHERE` over [`FROM`] or [`BY_RUN`].
     pub sql: String,
     /// Bound to `?1`, `?2`, ….
     pub params: Vec<SqlValue>,
 }
 
-/// The tables that a [`Condition`] may speak of: `c` chains, `r` runs, `p` prompts.
-pub(super) const FROM: &str =
-    "chains c JOIN runs r ON r.id = c.run JOIN prompts p ON p.id = c.prompt";
+/// What a [`Condition`] speaks of: `c` chains.
+pub(super) const FROM: &str = "v_filter_chains c";
+
+/// The same with the chains' runs, to order by their names.
+pub(super) const BY_RUN: &str = "v_filter_chains c JOIN v_filter_runs r ON r.run = c.run";
+
+/// How conditions on steps are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// All chains that meet one are found first. Best where every match is wanted.
+    All,
+    /// One chain at a time. Best where few of many matches are wanted.
+    Each,
+}
 
 /// The condition that a filter, and where given a run, put on a chain.
 pub(super) fn condition(filter: &Filter, run: Option<&str>) -> Condition {
-    let mut build = Builder { params: Vec::new() };
+    asking(filter, run, Ask::All)
+}
+
+/// The same, asked in one or the other way.
+pub(super) fn asking(filter: &Filter, run: Option<&str>, ask: Ask) -> Condition {
+    let mut build = Builder {
+        params: Vec::new(),
+        ask,
+    };
     let mut parts = Vec::new();
     if let Some(run) = run {
         let param = build.param(SqlValue::Text(run.to_owned()));
-        parts.push(format!("r.run_id = {param}"));
+        parts.push(format!(
+            "c.run = (SELECT run FROM v_filter_runs WHERE run_id = {param})"
+        ));
     }
     if let Some(expr) = filter.expr() {
         parts.push(build.expr(expr));
@@ -43,8 +64,38 @@ pub(super) fn condition(filter: &Filter, run: Option<&str>) -> Condition {
     }
 }
 
+/// A filter as SQL that any program can run on a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// A statement that gives the ids of the matching chains.
+    pub sql: String,
+    /// What stands for `?1`, `?2`, … in it, as SQL writes it.
+    pub params: Vec<String>,
+}
+
+impl Filter {
+    /// The SQL that the filter, and where given a run by its whole id, become.
+    pub fn explain(&self, run: Option<&str>) -> Explanation {
+        let condition = condition(self, run);
+        Explanation {
+            sql: format!("SELECT c.chain_id FROM {FROM} WHERE {}", condition.sql),
+            params: condition.params.iter().map(literal).collect(),
+        }
+    }
+}
+
+fn literal(value: &SqlValue) -> String {
+    match value {
+        SqlValue::Null | SqlValue::Blob(_) => "NULL".to_owned(),
+        SqlValue::Integer(value) => value.to_string(),
+        SqlValue::Real(value) => format!("{value:?}"),
+        SqlValue::Text(text) => format!("'{}'", text.replace('\'', "''")),
+    }
+}
+
 struct Builder {
     params: Vec<SqlValue>,
+    ask: Ask,
 }
 
 impl Builder {
@@ -73,7 +124,7 @@ impl Builder {
         let mut of_judgement = Vec::new();
         for part in parts {
             match part {
-                Expr::Term(term) if term.key.is_of_step() => of_step.push(self.step(term)),
+                Expr::Term(term) if term.key.is_of_step() => of_step.push(term),
                 Expr::Term(term) if term.key.is_of_judgement() => {
                     of_judgement.push(self.judgement(term));
                 }
@@ -82,14 +133,11 @@ impl Builder {
             }
         }
         if !of_step.is_empty() {
-            conditions.push(format!(
-                "c.id IN (SELECT s.chain FROM steps s LEFT JOIN verdicts v ON v.step = s.id WHERE {})",
-                of_step.join(" AND ")
-            ));
+            conditions.push(self.step(&of_step));
         }
         if !of_judgement.is_empty() {
             conditions.push(format!(
-                "c.id IN (SELECT j.chain FROM judgements j WHERE {})",
+                "c.id IN (SELECT j.chain FROM v_filter_judgements j WHERE {})",
                 of_judgement.join(" AND ")
             ));
         }
@@ -107,18 +155,50 @@ impl Builder {
         self.compare(column, term)
     }
 
-    /// A condition on a step `s` and its verdict `v`; inside a subquery, where NULL is false.
-    fn step(&mut self, term: &Term) -> String {
-        let column = match term.key {
+    /// Conditions on one step `s`; inside a subquery, where NULL is false.
+    fn step(&mut self, terms: &[&Term]) -> String {
+        let column = |term: &Term| match term.key {
             Key::Principle => "s.principle",
             Key::Kind => "s.kind",
-            Key::Violated => "v.violated",
-            Key::P => "v.probability",
-            Key::Severity => "v.severity",
+            Key::Violated => "s.violated",
+            Key::P => "s.probability",
+            Key::Severity => "s.severity",
             // The only other key of a step.
-            _ => "v.source",
+            _ => "s.source",
         };
-        self.compare(column, term)
+        // Steps without a verdict match no condition on one.
+        let any_step = |term: &&Term| matches!(term.key, Key::Principle | Key::Kind);
+        let view = if terms.iter().all(any_step) {
+            "v_filter_steps"
+        } else {
+            "v_filter_verdicts"
+        };
+        let conditions: Vec<_> = terms
+            .iter()
+            .map(|term| match term.key {
+                Key::Human => self.human(term),
+                _ => self.compare(column(term), term),
+            })
+            .collect();
+        let conditions = conditions.join(" AND ");
+        match self.ask {
+            Ask::All => format!("c.id IN (SELECT s.chain FROM {view} s WHERE {conditions})"),
+            Ask::Each => {
+                format!("EXISTS (SELECT 1 FROM {view} s WHERE s.chain = c.id AND {conditions})")
+            }
+        }
+    }
+
+    /// What a person says of a verdict, kept as whether it is right.
+    fn human(&mut self, term: &Term) -> String {
+        let right = matches!(&term.value, Value::Text(said) if said == HUMAN[0]);
+        self.compare(
+            "s.agreed",
+            &Term {
+                value: Value::Bool(right),
+                ..term.clone()
+            },
+        )
     }
 
     fn chain(&mut self, term: &Term) -> String {
@@ -128,17 +208,18 @@ impl Builder {
             Key::Gate => return self.gate(term),
             Key::Kept => return self.gated("kept", term),
             Key::Pair => return self.gated("pair", term),
-            Key::Run => return self.prefix("r.run_id", term),
+            Key::Run => return self.run(term),
+            Key::Prompt => return self.prompt(term),
+            Key::Label => return self.label(term),
             Key::Chain => return self.prefix("c.chain_id", term),
             Key::Status => "c.status",
             Key::Stop => "ifnull(c.stop_reason, '')",
             Key::Revised => "c.revised",
-            Key::Regressed => "(c.regressed <> '[]')",
+            Key::Regressed => "c.regressed",
             Key::Rounds => "c.rounds",
             Key::Tokens => "c.tokens",
             Key::Sample => "c.sample",
-            Key::Prompt => "p.prompt_id",
-            Key::Judged => "(EXISTS (SELECT 1 FROM judgements j WHERE j.chain = c.id))",
+            Key::Judged => "(EXISTS (SELECT 1 FROM v_filter_judgements j WHERE j.chain = c.id))",
             Key::Changed => return self.maybe("c.changed", term),
             // Keys of steps do not come here.
             _ => return self.maybe("c.length_ratio", term),
@@ -170,24 +251,54 @@ impl Builder {
         format!("{not}(substr({column}, 1, length({param})) = {param})")
     }
 
-    fn flag(&mut self, term: &Term) -> String {
+    fn run(&mut self, term: &Term) -> String {
         let param = self.param(sql_value(&term.value));
         let not = negation(term);
         format!(
-            "c.id {not}IN (SELECT s.chain FROM step_flags f JOIN steps s ON s.id = f.step WHERE f.flag = {param})"
+            "c.run {not}IN (SELECT run FROM v_filter_runs WHERE substr(run_id, 1, length({param})) = {param})"
         )
     }
 
     fn gate(&mut self, term: &Term) -> String {
         let param = self.param(sql_value(&term.value));
         let not = negation(term);
-        format!("c.id {not}IN (SELECT chain FROM gate_findings WHERE gate = {param})")
+        format!("c.id {not}IN (SELECT chain FROM v_filter_gates WHERE gate = {param})")
     }
 
     /// What gates decided: false for a chain that none looked at.
     fn gated(&mut self, column: &str, term: &Term) -> String {
         let condition = self.compare(column, term);
-        format!("c.id IN (SELECT chain FROM gated_chains WHERE {condition})")
+        format!("c.id IN (SELECT chain FROM v_filter_gated WHERE {condition})")
+    }
+
+    fn prompt(&mut self, term: &Term) -> String {
+        let param = self.param(sql_value(&term.value));
+        let not = negation(term);
+        format!("c.prompt {not}IN (SELECT prompt FROM v_filter_prompts WHERE prompt_id = {param})")
+    }
+
+    fn label(&mut self, term: &Term) -> String {
+        let not = if term.op == Op::Ne { " NOT" } else { "" };
+        match &term.value {
+            Value::Text(name) if name == NO_LABEL => format!("c.label IS{not} NULL"),
+            value => {
+                let param = self.param(sql_value(value));
+                format!("c.label IS{not} {param}")
+            }
+        }
+    }
+
+    fn flag(&mut self, term: &Term) -> String {
+        let param = self.param(sql_value(&term.value));
+        let not = negation(term);
+        match self.ask {
+            Ask::All => format!(
+                "c.id {not}IN (SELECT f.chain FROM v_filter_flags f WHERE f.flag = {param})"
+            ),
+            Ask::Each => format!(
+                "{not}EXISTS (SELECT 1 FROM v_filter_flags f WHERE f.flag = {param} AND f.chain = c.id)"
+            ),
+        }
     }
 
     fn text(&mut self, term: &Term) -> String {
@@ -198,11 +309,11 @@ impl Builder {
         let param = self.param(SqlValue::Text(phrase));
         format!(
             "c.id IN (
-                 SELECT s.chain FROM search JOIN steps s ON s.output = search.rowid
+                 SELECT s.chain FROM search JOIN v_filter_steps s ON s.text = search.rowid
                  WHERE search MATCH {param}
                  UNION ALL
-                 SELECT k.id FROM search JOIN prompts q ON q.text = search.rowid
-                 JOIN chains k ON k.prompt = q.id WHERE search MATCH {param})"
+                 SELECT k.id FROM search JOIN v_filter_prompts q ON q.text = search.rowid
+                 JOIN v_filter_chains k ON k.prompt = q.prompt WHERE search MATCH {param})"
         )
     }
 }

@@ -319,7 +319,7 @@ impl Store {
             let sql = format!(
                 "SELECT c.chain_id FROM {} WHERE ({}) AND c.status = 'done' AND c.revised
                  ORDER BY r.run_id, c.position, c.sample, c.id",
-                filter_sql::FROM,
+                filter_sql::BY_RUN,
                 condition.sql
             );
             let mut statement = conn.prepare(&sql)?;

@@ -8,13 +8,17 @@ mod content;
 mod detail;
 mod drafts;
 mod error;
+mod events;
+mod facets;
 mod filter;
 mod filter_key;
 mod filter_sql;
 mod gates;
 mod judgements;
+mod labels;
 mod lock;
 mod open;
+mod page;
 mod pairs;
 mod query;
 mod read;
@@ -33,10 +37,17 @@ use serde_json::Value;
 pub use detail::Depth;
 pub use drafts::{Draft, Drafts};
 pub use error::StoreError;
+pub use events::{EventKind, RunEvent};
+pub use facets::{Facets, LengthCount, PrincipleCount, RoundCount};
 pub use filter::{Filter, FilterError};
+pub use filter_sql::Explanation;
 pub use gates::{GATES, GateFinding, GatedChain, NewGating};
 pub use judgements::{JudgementRow, NewJudge, Response, Responses};
+pub use labels::{
+    Agreement, BulkAction, CurrentLabel, Label, LabelAction, LabelEntry, LabelKind, Labels,
+};
 pub use lock::RunLock;
+pub use page::{ListPlace, ListRow, Page, PageRequest, Sort, SortKey};
 pub use query::Store;
 pub use rows::{
     CallDetail, ChainDetail, ChainRow, ChainState, NameCount, PrincipleStats, RunDetail, RunRow,

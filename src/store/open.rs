@@ -27,6 +27,9 @@ const SCHEMA: &[M<'static>] = &[
     M::up(include_str!("schema/0004_lookup.sql")),
     M::up(include_str!("schema/0005_judgements.sql")),
     M::up(include_str!("schema/0006_gates.sql")),
+    M::up(include_str!("schema/0007_labels.sql")),
+    M::up(include_str!("schema/0008_facts.sql")),
+    M::up(include_str!("schema/0009_events.sql")),
 ];
 
 /// What a database file holds.
@@ -41,6 +44,13 @@ enum Content {
 /// Opens a store for writing; makes it when there is none, and brings an older schema up to date.
 pub(super) fn for_writing(path: &Path) -> Result<Connection, StoreError> {
     with_schema(path, SCHEMA)
+}
+
+/// Opens an existing store for adding labels. Never makes a file.
+pub(super) fn for_labelling(path: &Path) -> Result<Connection, StoreError> {
+    // As for reading, so that what is missing, empty or another program's is said in the same words.
+    drop(for_reading(path)?);
+    for_writing(path)
 }
 
 /// SQLite waits for other processes where waiting alone helps. Where two make one store at the same moment,
@@ -345,12 +355,50 @@ mod tests {
             .unwrap();
         let triggers: i64 = conn
             .query_row(
-                "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND name <> 'search_remove'",
+                "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'search%'
+                     AND name <> 'search_remove'",
                 [],
                 |row| row.get(0),
             )
             .unwrap();
         assert_eq!(triggers, 0, "texts would be added twice");
+    }
+
+    #[test]
+    fn verdicts_and_flags_of_an_older_schema_learn_their_chains() {
+        let dir = folder();
+        let path = dir.path().join("older.db");
+        let conn = with_schema(&path, &SCHEMA[..4]).unwrap();
+        conn.execute_batch(
+            "INSERT INTO texts (id, digest, body) VALUES (1, zeroblob(32), 'a text');
+             INSERT INTO prompts (id, digest, prompt_id, text, metadata)
+                 VALUES (1, zeroblob(32), 'p', 1, '{}');
+             INSERT INTO models VALUES (1, '', '', '', '{}');
+             INSERT INTO runs VALUES (1, 'r', '', '', 0, 'done', '', '{}', 1, '', '', 1, 1, '', '', '', '');
+             INSERT INTO chains (id, chain_id, run, position, prompt, sample, status)
+                 VALUES (7, 'c', 1, 0, 1, 0, 'done');
+             INSERT INTO steps (id, chain, ordinal, round, kind, principle, output, adopted)
+                 VALUES (3, 7, 0, 0, 'draft', NULL, 1, 1), (4, 7, 1, 1, 'critique', 'kind', 1, 0);
+             INSERT INTO verdicts VALUES (4, 1, 0.75, 'minor', NULL, 0, 1, 'model');
+             INSERT INTO step_flags VALUES (4, 0, 'truncated');",
+        )
+        .unwrap();
+        drop(conn);
+        let conn = for_writing(&path).unwrap();
+        let verdict: (i64, String, String) = conn
+            .query_row("SELECT chain, kind, principle FROM verdicts", [], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .unwrap();
+        assert_eq!(verdict, (7, "critique".to_owned(), "kind".to_owned()));
+        let flag: i64 = conn
+            .query_row("SELECT chain FROM step_flags", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(flag, 7);
+        let label: Option<String> = conn
+            .query_row("SELECT label FROM v_chains", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(label, None);
     }
 
     #[test]

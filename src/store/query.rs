@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::detail::{self, Depth};
-use super::filter_sql::{self, FROM};
+use super::filter_sql::{self, BY_RUN, FROM};
 use super::rows::{ChainDetail, ChainRow, PrincipleStats, RunDetail, RunRow, RunStats};
 use super::{Filter, StoreError, open, read, stats};
 use crate::chain::ChainId;
@@ -168,7 +168,7 @@ impl Store {
         self.snapshot(|conn| {
             // Keys first and rows after: what SQLite may have to sort stays small.
             let sql = format!(
-                "SELECT c.id FROM {FROM} WHERE {} ORDER BY r.run_id, c.position, c.sample, c.id",
+                "SELECT c.id FROM {BY_RUN} WHERE {} ORDER BY r.run_id, c.position, c.sample",
                 condition.sql
             );
             let mut statement = conn.prepare(&sql)?;
@@ -284,7 +284,7 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
 const CHAIN_BY_ID: &str =
     "SELECT chain_id, run_id, prompt_id, prompt, sample, position, status, stop_reason,
     rounds, draft, final, revised, changed, length_ratio, regressions, regressed_principles,
-    violated_principles, flags, steps, prompt_tokens, cached_tokens, tokens, error
+    violated_principles, flags, steps, prompt_tokens, cached_tokens, tokens, error, label, chosen, note
     FROM v_chains WHERE chain_id = ?1";
 
 /// A row of `v_chains` by the chain's key.
@@ -321,6 +321,9 @@ pub(super) fn chain_by_id(conn: &Connection, id: &str) -> rusqlite::Result<Chain
             cached_tokens: read::count(row, 20)?,
             tokens: read::count(row, 21)?,
             error: row.get(22)?,
+            label: read::maybe_name(row, 23)?,
+            chosen: row.get(24)?,
+            note: row.get(25)?,
         })
     })
 }

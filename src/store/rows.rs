@@ -10,7 +10,7 @@ use crate::generation::ModelIdentity;
 use crate::generation::{Decision, FinishReason, Message, SamplingParams, Shape, Usage};
 use crate::verdict::Verdict;
 
-use super::RunState;
+use super::{Label, RunState};
 
 /// One row of `v_runs`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -124,6 +124,12 @@ pub struct ChainRow {
     pub tokens: u64,
     /// The error of a failed chain.
     pub error: Option<String>,
+    /// What people say about it, in one word.
+    pub label: Option<Label>,
+    /// The text that a person wrote in place of the final one.
+    pub chosen: Option<String>,
+    /// A person's remark.
+    pub note: Option<String>,
 }
 
 /// Where a chain stands, as the store and filters name it.
@@ -181,6 +187,8 @@ pub struct StepDetail {
     pub adopted: bool,
     /// What it decided.
     pub verdict: Option<Verdict>,
+    /// Whether a person finds the verdict right; `None` where nobody said.
+    pub agreed: Option<bool>,
     /// The model calls it took, in order.
     pub calls: Vec<CallDetail>,
 }

@@ -8,13 +8,13 @@ use super::rows::{NameCount, PrincipleStats, RunStats};
 use super::{Filter, read};
 
 /// The matching chains as the table `sel (id)`, to be put before a `SELECT`.
-struct Selection {
+pub(super) struct Selection {
     with: String,
     params: Vec<SqlValue>,
 }
 
 impl Selection {
-    fn new(filter: &Filter, run: Option<&str>) -> Self {
+    pub fn new(filter: &Filter, run: Option<&str>) -> Self {
         let condition = filter_sql::condition(filter, run);
         Self {
             with: format!(
@@ -25,7 +25,7 @@ impl Selection {
         }
     }
 
-    fn rows<T>(
+    pub fn rows<T>(
         &self,
         conn: &Connection,
         select: &str,
@@ -47,7 +47,7 @@ impl Selection {
             .query_row(params_from_iter(&self.params), map)
     }
 
-    fn counts(&self, conn: &Connection, select: &str) -> rusqlite::Result<Vec<NameCount>> {
+    pub fn counts(&self, conn: &Connection, select: &str) -> rusqlite::Result<Vec<NameCount>> {
         self.rows(conn, select, |row| {
             Ok(NameCount {
                 name: row.get(0)?,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::content::{self, Known, json};
-use super::{NewRun, RunState, StoreError, open};
+use super::{EventKind, NewRun, RunState, StoreError, events, open};
 use crate::chain::{Call, ChainEnd, ChainId, ChainStart, Step, StepKind, StopReason};
 use crate::digest::{Digest, canonical};
 use crate::engine::{ChainStatus, RecordError, Recorder};
@@ -87,7 +87,13 @@ impl Writer {
         self.count_time(Instant::now())?;
         self.write(|conn, _| {
             conn.prepare_cached("UPDATE runs SET state = ?2 WHERE id = ?1")?
-                .execute(params![run, state.as_str()])
+                .execute(params![run, state.as_str()])?;
+            let what = match state {
+                RunState::Running => EventKind::Running,
+                RunState::Interrupted => EventKind::Interrupted,
+                RunState::Done => EventKind::Done,
+            };
+            events::record(conn, run, what, None, None)
         })?;
         self.flush()?;
         if state != RunState::Running {
@@ -246,8 +252,9 @@ impl Recorder for Writer {
     }
 
     fn record_step(&mut self, chain: &ChainId, step: &Step) -> Result<bool, RecordError> {
+        let run = self.current_run()?;
         let chain = self.chain(chain)?;
-        let output = self.write(|conn, known| record_step(conn, known, chain, step))?;
+        let output = self.write(|conn, known| record_step(conn, known, run, chain, step))?;
         let Some(output) = output else {
             return Ok(false);
         };
@@ -257,7 +264,8 @@ impl Recorder for Writer {
 
     fn end_chain(&mut self, chain: &ChainId, end: &ChainEnd) -> Result<(), RecordError> {
         let key = self.chain(chain)?;
-        self.write(|conn, known| end_chain(conn, known, key, end))?;
+        let run = self.current_run()?;
+        self.write(|conn, known| end_chain(conn, known, run, key, end))?;
         self.chains.remove(chain);
         Ok(())
     }
@@ -345,6 +353,7 @@ fn begin_chain(
 fn record_step(
     conn: &Connection,
     known: &mut Known,
+    run: i64,
     chain: i64,
     step: &Step,
 ) -> rusqlite::Result<Option<i64>> {
@@ -377,14 +386,17 @@ fn record_step(
         .execute(params![id, attempt, generation])?;
     }
     for (ordinal, flag) in (0..).zip(&step.flags) {
-        conn.prepare_cached("INSERT INTO step_flags (step, ordinal, flag) VALUES (?1, ?2, ?3)")?
-            .execute(params![id, ordinal, flag.as_str()])?;
+        conn.prepare_cached(
+            "INSERT INTO step_flags (step, ordinal, flag, chain) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![id, ordinal, flag.as_str(), chain])?;
     }
     if let Some(verdict) = &step.verdict {
         let critique = content::text(conn, known, &verdict.critique)?;
         conn.prepare_cached(
             "INSERT INTO verdicts (step, violated, probability, severity, quote, quote_verified,
-                 critique, source) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                 critique, source, chain, kind, principle)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?
         .execute(params![
             id,
@@ -394,10 +406,14 @@ fn record_step(
             verdict.quote,
             verdict.quote_verified,
             critique,
-            verdict.source.as_str()
+            verdict.source.as_str(),
+            chain,
+            step.kind.as_str(),
+            step.principle
         ])?;
     }
     add_to_chain(conn, chain, step, output)?;
+    events::record(conn, run, EventKind::Step, Some(chain), Some(id))?;
     Ok(Some(output))
 }
 
@@ -425,6 +441,7 @@ fn add_to_chain(conn: &Connection, chain: i64, step: &Step, output: i64) -> rusq
 fn end_chain(
     conn: &Connection,
     known: &mut Known,
+    run: i64,
     chain: i64,
     end: &ChainEnd,
 ) -> rusqlite::Result<()> {
@@ -438,6 +455,12 @@ fn end_chain(
         StopReason::Failed => "failed",
         StopReason::Clean | StopReason::RoundsDone | StopReason::ContextFull => "done",
     };
+    let running = conn
+        .prepare_cached("SELECT status = 'running' FROM chains WHERE id = ?1")?
+        .query_row([chain], |row| row.get(0))?;
+    if running {
+        events::record(conn, run, EventKind::End, Some(chain), None)?;
+    }
     conn.prepare_cached(
         "UPDATE chains SET status = ?2, stop_reason = ?3, rounds = ?4, draft = ?5, final = ?6,
              revised = ?7, changed = ?8, length_ratio = ?9, regressed = ?10, error = ?11

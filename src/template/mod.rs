@@ -48,7 +48,10 @@ const BUILTIN: [(&str, &[(&str, &str)]); 2] = [
                 "revision.yaml",
                 include_str!("../../prompts/default/revision.yaml"),
             ),
-            ("judge.yaml", include_str!("../../prompts/default/judge.yaml")),
+            (
+                "judge.yaml",
+                include_str!("../../prompts/default/judge.yaml"),
+            ),
             (
                 "reason.yaml",
                 include_str!("../../prompts/default/reason.yaml"),

@@ -10,6 +10,7 @@ mod eval;
 mod gates;
 mod interrupt;
 mod kill;
+mod labels;
 mod principle_tests;
 mod real_model;
 mod scripted;

@@ -10,7 +10,7 @@ use crate::chain::StepKind;
 use crate::cli::diff::{self, Piece};
 use crate::cli::text::sanitize;
 use crate::generation::Message;
-use crate::store::{CallDetail, ChainDetail, RunDetail, StepDetail};
+use crate::store::{CallDetail, ChainDetail, ChainRow, Label, RunDetail, StepDetail};
 use crate::verdict::Verdict;
 
 const HEADING: Style = AnsiColor::Yellow.on_default();
@@ -20,21 +20,41 @@ const BAD: Style = AnsiColor::Red.on_default();
 const GOOD: Style = AnsiColor::Green.on_default();
 const WARN: Style = AnsiColor::Yellow.on_default();
 
+/// More than this many bytes that differ are not compared word by word.
+const DIFF_LIMIT: usize = 256 * 1024;
+
 /// Renders the chain, or one of its steps, with escape sequences when `colour` is set.
 pub fn render(chain: &ChainDetail, run: &RunDetail, step: Option<u32>, colour: bool) -> String {
+    sections(chain, run, step, colour).concat()
+}
+
+/// The same in its parts: what the chain is, its prompt, and its steps, the last with what people say.
+pub fn sections(
+    chain: &ChainDetail,
+    run: &RunDetail,
+    step: Option<u32>,
+    colour: bool,
+) -> Vec<String> {
     let mut page = Page {
         out: String::new(),
         colour,
     };
     page.header(chain, run);
+    let mut sections = vec![page.take()];
     page.prompt(&chain.prompt_messages);
+    sections.push(page.take());
     let texts = Texts::of(&chain.steps);
     for item in &chain.steps {
         if step.is_none_or(|step| item.ordinal == step) {
             page.step(item, run, &texts);
+            sections.push(page.take());
         }
     }
-    page.out
+    if step.is_none() {
+        page.edit(&chain.row);
+        sections.push(page.take());
+    }
+    sections
 }
 
 /// Which text each step is about, and where it is quoted.
@@ -75,6 +95,11 @@ struct Page {
 }
 
 impl Page {
+    /// What was written since the last time.
+    fn take(&mut self) -> String {
+        std::mem::take(&mut self.out)
+    }
+
     /// Text that this program chose, in a style.
     fn paint(&self, style: Style, text: &str) -> String {
         if self.colour && !text.is_empty() {
@@ -140,6 +165,14 @@ impl Page {
             let regressed = self.paint(BAD, &row.regressed.join(", "));
             self.field("Regressed:", &regressed);
         }
+        if let Some(label) = row.label {
+            let style = if label == Label::Reject { BAD } else { GOOD };
+            let label = self.paint(style, label.as_str());
+            self.field("Label:", &label);
+        }
+        if let Some(note) = &row.note {
+            self.field("Note:", &sanitize(&diff_line(note)));
+        }
         if let Some(error) = &row.error {
             let error = self.paint(BAD, &sanitize(error));
             self.field("Error:", &error);
@@ -166,10 +199,7 @@ impl Page {
         let quoted = quoted.map_or(&[][..], Vec::as_slice);
         match (step.kind, before) {
             (StepKind::Critique | StepKind::Recheck, _) => self.critique(step),
-            (StepKind::Revision, Some(before)) => {
-                let pieces = diff::words(before, &step.output);
-                self.pieces(diff::mark(pieces, quoted));
-            }
+            (StepKind::Revision, Some(before)) => self.diff(before, &step.output, quoted),
             (StepKind::Draft | StepKind::Revision, _) => {
                 self.pieces(diff::mark(diff::unchanged(&step.output), quoted));
             }
@@ -208,7 +238,7 @@ impl Page {
             self.text(4, &step.output, Style::new());
             return;
         };
-        let decision = self.decision(step.kind, verdict);
+        let decision = self.decision(step.kind, verdict, step.agreed);
         self.line(4, &decision);
         if let Some(quote) = &verdict.quote {
             let found = if verdict.quote_verified {
@@ -227,7 +257,7 @@ impl Page {
         self.text(4, prose, Style::new());
     }
 
-    fn decision(&self, kind: StepKind, verdict: &Verdict) -> String {
+    fn decision(&self, kind: StepKind, verdict: &Verdict, agreed: Option<bool>) -> String {
         let word = match (kind, verdict.violated) {
             (StepKind::Recheck, true) => self.paint(BAD, "regression: violated again"),
             (_, true) => self.paint(BAD, "violated"),
@@ -241,7 +271,32 @@ impl Page {
             details.push(severity.as_str().to_owned());
         }
         details.push(format!("by {}", verdict.source.as_str()));
+        match agreed {
+            Some(true) => details.push(self.paint(GOOD, "a person agrees")),
+            Some(false) => details.push(self.paint(BAD, "a person disagrees")),
+            None => {}
+        }
         details.join(", ")
+    }
+
+    /// What a person made of the final text.
+    fn edit(&mut self, row: &ChainRow) {
+        let Some(chosen) = &row.chosen else { return };
+        self.line(0, "");
+        let title = self.paint(BOLD, "edited by a person");
+        self.line(0, &title);
+        self.diff(row.last.as_deref().unwrap_or_default(), chosen, &[]);
+    }
+
+    /// A text against the one that it replaces.
+    fn diff(&mut self, before: &str, after: &str, quoted: &[Range<usize>]) {
+        let pieces = diff::words_within(before, after, DIFF_LIMIT);
+        if pieces.is_none() {
+            let note = self.paint(DIM, "(too much differs to compare word by word)");
+            self.line(4, &note);
+        }
+        let pieces = pieces.unwrap_or_else(|| diff::unchanged(after));
+        self.pieces(diff::mark(pieces, quoted));
     }
 
     /// A text with what changed in it.

@@ -4,7 +4,7 @@ use super::Compared;
 use super::decision::{Action, Decision, Finding};
 use super::settings::{DraftPreferred, Gate, Settings};
 use crate::quality::pair::{Contrast, Origin, Side, Texts, Why};
-use crate::store::{ChainDetail, changed_share, length_ratio};
+use crate::store::{ChainDetail, Label, changed_share, length_ratio};
 
 /// The pair of a chain before any gate has looked at its texts; `None` where it has no text to learn from.
 pub(super) fn choose(
@@ -15,7 +15,7 @@ pub(super) fn choose(
 ) -> Option<Decision> {
     let draft = texts.draft;
     let mut made = Made {
-        chosen: texts.last(),
+        chosen: texts.person.unwrap_or_else(|| texts.last()),
         rejected: Some(draft).filter(|draft| !draft.text.trim().is_empty()),
         why: Why::Later,
         p: None,
@@ -23,6 +23,11 @@ pub(super) fn choose(
     };
     if made.chosen.text.trim().is_empty() {
         return None;
+    }
+    // A person who accepted a text, or wrote one, has the last word.
+    if texts.person.is_some() || chain.row.label == Some(Label::Accept) {
+        made.why = Why::Person;
+        return Some(made.finish(chain, settings));
     }
     let judged = compared
         .iter()

@@ -328,6 +328,10 @@ pub(super) fn rounds<'a>(
     let Ok(texts) = Texts::of(chain) else {
         return Vec::new();
     };
+    // A text that a person wrote stands for all that the model wrote.
+    if texts.person.is_some() {
+        return Vec::new();
+    }
     let mut given: Vec<&str> = Vec::new();
     let look = |side: Side<'a>| {
         let Origin::Revision(ordinal) = side.from else {

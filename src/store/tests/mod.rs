@@ -1,10 +1,13 @@
 //! The store as its users see it: recorded through the `Recorder`, read back, filtered, opened from the
 //! outside.
 
+mod events;
 mod filters;
 mod gates;
 mod judgements;
+mod labels;
 mod language;
+mod pages;
 mod reading;
 mod recording;
 mod test_runs;
@@ -344,11 +347,14 @@ fn filled() -> Place {
     place
 }
 
-/// Every row of every table, times aside, as text.
+/// Every row of every table, times and the log of events aside, as text.
 fn dump(path: &Path) -> String {
     let conn = rusqlite::Connection::open(path).unwrap();
     let tables: Vec<String> = conn
-        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name")
+        .prepare(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
+             AND name <> 'events' ORDER BY name",
+        )
         .unwrap()
         .query_map([], |row| row.get(0))
         .unwrap()
@@ -368,7 +374,7 @@ fn dump(path: &Path) -> String {
             for (index, name) in names.iter().enumerate() {
                 if matches!(
                     name.as_str(),
-                    "created_at" | "updated_at" | "active_seconds"
+                    "created_at" | "updated_at" | "active_seconds" | "at"
                 ) {
                     continue;
                 }

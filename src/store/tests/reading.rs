@@ -284,7 +284,7 @@ fn the_views_have_the_columns_that_are_documented() {
     let chain = query(
         "SELECT chain_id, run_id, prompt_id, prompt, sample, position, status, stop_reason, rounds, draft,
              final, revised, changed, length_ratio, regressions, regressed_principles, violated_principles,
-             flags, steps, prompt_tokens, cached_tokens, tokens, error
+             flags, steps, prompt_tokens, cached_tokens, tokens, error, label, chosen, note
          FROM v_chains WHERE prompt_id = 'bridge'",
     );
     assert_eq!(chain[0], id.clone().into());
@@ -308,7 +308,7 @@ fn the_views_have_the_columns_that_are_documented() {
     assert_eq!(check[1], 0.into());
     let verdict = query(
         "SELECT step_id, chain_id, run_id, round, kind, principle_id, violated, probability, severity,
-             quote, quote_verified, critique, source FROM v_verdicts WHERE violated AND source = 'model'",
+             quote, quote_verified, critique, source, agreed FROM v_verdicts WHERE violated AND source = 'model'",
     );
     assert_eq!(verdict[0], format!("{id}:1").into());
     assert_eq!(verdict[11], "It claims too much.".to_owned().into());

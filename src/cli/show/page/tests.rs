@@ -114,6 +114,7 @@ fn step(ordinal: u32, kind: StepKind, output: &str) -> StepDetail {
         flags: Vec::new(),
         adopted: matches!(kind, StepKind::Draft | StepKind::Revision),
         verdict: None,
+        agreed: None,
         calls: vec![call(output)],
     }
 }
@@ -183,6 +184,9 @@ fn chain() -> ChainDetail {
             cached_tokens: 1,
             tokens: 1,
             error: None,
+            label: None,
+            chosen: None,
+            note: None,
         },
         prompt_messages: vec![Message::user("Hello?")],
         prompt_metadata: Map::new(),
@@ -204,7 +208,7 @@ fn a_chain_reads_from_prompt_to_recheck() {
         Hello?
 
     step 0  draft
-        Go AWAY now.
+        Go [*AWAY now*].
 
         Please.
         (40 prompt tokens (30 cached), 9 written, 120 ms, stop, seed 7)
