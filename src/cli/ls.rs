@@ -10,7 +10,7 @@ use super::chains::{ChainsArgs, Chosen};
 use super::text::{excerpt, fit, pad, terminal_width};
 use super::{Exit, runs};
 use crate::chain::Flag;
-use crate::store::{ChainRow, ChainState};
+use crate::store::{ChainRow, ChainState, Label};
 
 /// Columns of the prompt's excerpt where stdout is not a terminal.
 const PROMPT_COLUMNS: usize = 48;
@@ -123,7 +123,11 @@ fn write_chain(
         &chain.rounds.to_string(),
         &changed,
         &chain.prompt,
-        &[chain.violated.join(","), flags.join(",")],
+        &[
+            chain.violated.join(","),
+            flags.join(","),
+            chain.label.map_or("", Label::as_str).to_owned(),
+        ],
         width,
     );
     let style = Style::new().fg_color(Some(colour.into()));
@@ -132,7 +136,7 @@ fn write_chain(
 }
 
 fn header(width: Option<usize>) -> String {
-    let last = ["VIOLATED".to_owned(), "FLAGS".to_owned()];
+    let last = ["VIOLATED", "FLAGS", "LABEL"].map(str::to_owned);
     let rest = line("ROUNDS", "CHANGED", "PROMPT", &last, width);
     format!("{}  {}  {rest}", pad("CHAIN", 16), pad("STATUS", 12))
 }
@@ -142,20 +146,20 @@ fn line(
     rounds: &str,
     changed: &str,
     prompt: &str,
-    last: &[String; 2],
+    last: &[String; 3],
     width: Option<usize>,
 ) -> String {
     let prompt_columns = width.map_or(PROMPT_COLUMNS, |width| {
         (width.saturating_sub(LEFT_COLUMNS) * 3 / 5).clamp(8, 80)
     });
     let prompt = pad(&excerpt(prompt, prompt_columns), prompt_columns);
-    let [violated, flags] = last.each_ref().map(|text| excerpt(text, usize::MAX));
+    let [violated, flags, label] = last.each_ref().map(|text| excerpt(text, usize::MAX));
     let violated = if violated.is_empty() {
         "-".to_owned()
     } else {
         violated
     };
-    let line = format!("{rounds:>6}  {changed:>7}  {prompt}  {violated}  {flags}");
+    let line = format!("{rounds:>6}  {changed:>7}  {prompt}  {violated}  {flags}  {label}");
     let room = width.map_or(usize::MAX, |width| width.saturating_sub(16 + 12 + 4));
     fit(line.trim_end(), room)
 }
