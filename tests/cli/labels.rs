@@ -285,9 +285,29 @@ fn a_text_from_a_file_is_taken_as_it_is() {
 fn chains_are_shown_side_by_side_raw_and_by_filter() {
     let place = place();
     let (capital, sky) = (id(&place, "capital"), id(&place, "sky"));
+    // No snapshot: where lines break follows from how long the calls took.
+    let both = place
+        .amend(&["show", &capital[..8], &sky[..8]])
+        .success()
+        .stdout;
+    for (left, right) in [
+        (&format!("chain {capital}"), &format!("chain {sky}")),
+        (
+            &"    The capital is [*perhaps Paris*].".to_owned(),
+            &"    Blue. <img src=x onerror=alert(1)>".to_owned(),
+        ),
+    ] {
+        let line = both.lines().find(|line| line.starts_with(left.as_str()));
+        assert!(
+            line.is_some_and(|line| line.contains(right.as_str())),
+            "{both}"
+        );
+    }
+    assert!(
+        both.lines().all(|line| line.chars().count() <= 100),
+        "{both}"
+    );
     settings().bind(|| {
-        let both = place.amend(&["show", &capital[..8], &sky[..8]]).success();
-        assert_snapshot!("show_two", both.stdout);
         let raw = place
             .amend(&["show", &capital, "--raw", "--step", "1"])
             .success();
