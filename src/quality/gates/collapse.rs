@@ -9,11 +9,18 @@
 //! Rows beyond the cap are left out, drawn by a hash of the chain and not by their order. Since fewer rows make
 //! other shares, this is repeated until nothing more has to go.
 
+mod passages;
+mod tokens;
+
 use std::collections::HashMap;
 
 use rayon::prelude::*;
 
-use super::words::{join, mix};
+use passages::passages;
+use tokens::{Key, wordings};
+
+pub use tokens::WordingKind;
+pub(super) use tokens::{Tokens, words_at};
 
 /// The z-score from which a difference is no chance: one in a thousand, two-sided.
 const Z: f64 = 3.29;
@@ -27,110 +34,6 @@ const FEWEST: u32 = 5;
 const LOOKED_IN: usize = 4096;
 /// The share of those rows, of the cap, from which a wording is counted in all.
 const MARGIN: f64 = 0.4;
-/// Words of a phrase.
-const PHRASE: std::ops::RangeInclusive<usize> = 3..=5;
-/// Words at the beginning and at the end.
-const EDGE: usize = 3;
-/// The most wordings that are told.
-const MOST: usize = 100;
-
-/// What a wording is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WordingKind {
-    /// The first words of a text.
-    Opening,
-    /// The last words of a text.
-    Closing,
-    /// Words anywhere.
-    Phrase,
-    /// An emoji.
-    Emoji,
-}
-
-/// A text as numbers: one for each word or emoji.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Tokens(Box<[u32]>);
-
-const EMOJI: u32 = 1 << 31;
-
-impl Tokens {
-    /// The words and emojis of a text.
-    pub fn of(text: &str) -> Self {
-        let mut tokens = Vec::new();
-        for (token, _) in spell(text) {
-            tokens.push(token);
-        }
-        Self(tokens.into())
-    }
-}
-
-/// The words and emojis of a text, with what they are written as.
-fn spell(text: &str) -> impl Iterator<Item = (u32, &str)> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        loop {
-            let c = rest.chars().next()?;
-            if is_emoji(c) {
-                let (emoji, after) = rest.split_at(c.len_utf8());
-                rest = after;
-                return Some((EMOJI | (mix(u64::from(c)) >> 33) as u32, emoji));
-            }
-            let word = |c: char| c.is_alphanumeric() || matches!(c, '\'' | '’');
-            let end = rest.find(|c| !word(c)).unwrap_or(rest.len());
-            if end == 0 {
-                rest = &rest[c.len_utf8()..];
-                continue;
-            }
-            let (word, after) = rest.split_at(end);
-            rest = after;
-            return Some((word_number(word), word));
-        }
-    })
-}
-
-fn word_number(word: &str) -> u32 {
-    let lower = word.chars().flat_map(char::to_lowercase);
-    let hash = lower.fold(0xcbf2_9ce4_8422_2325_u64, |hash, c| {
-        let c = if c == '’' { '\'' } else { c };
-        (hash ^ u64::from(c)).wrapping_mul(0x0100_0000_01b3)
-    });
-    (mix(hash) >> 33) as u32
-}
-
-fn is_emoji(c: char) -> bool {
-    matches!(u32::from(c),
-        0x2600..=0x27bf | 0x2b05..=0x2b55 | 0x1f000..=0x1f3fa | 0x1f400..=0x1faff)
-}
-
-/// A wording as a number.
-type Key = u64;
-
-/// Calls `each` with every wording of a text, some of them more than once.
-fn wordings(tokens: &Tokens, mut each: impl FnMut(WordingKind, Key, usize, usize)) {
-    let tokens = &tokens.0;
-    for (start, &first) in tokens.iter().enumerate() {
-        if first & EMOJI != 0 {
-            each(WordingKind::Emoji, join(4, u64::from(first)), start, 1);
-        }
-        let mut key = join(3, u64::from(first));
-        let rest = tokens[start + 1..].iter().take(*PHRASE.end() - 1);
-        for (&token, length) in rest.zip(2..) {
-            key = join(key, u64::from(token));
-            if PHRASE.contains(&length) {
-                each(WordingKind::Phrase, key, start, length);
-            }
-        }
-    }
-    if tokens.len() > EDGE {
-        let edge =
-            |tag: u64, tokens: &[u32]| tokens.iter().fold(tag, |key, &t| join(key, u64::from(t)));
-        each(WordingKind::Opening, edge(1, &tokens[..EDGE]), 0, EDGE);
-        let last = tokens.len() - EDGE;
-        each(WordingKind::Closing, edge(2, &tokens[last..]), last, EDGE);
-    }
-}
-
 /// A row, as far as its wording goes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Row {
@@ -272,7 +175,7 @@ impl Index {
         })
     }
 
-    /// The wordings that count among the rows that are left, most significant first; those that a longer one
+    /// The wordings that count among the rows that are left, most significant first; those that another one
     /// explains are left out.
     fn significant(&self, rows: &[Row], left: &[usize], cap: f64) -> Vec<Found> {
         let mut counts = vec![[0_u32; 2]; self.kinds.len()];
@@ -313,7 +216,7 @@ impl Index {
                 })
             })
             .collect();
-        without_parts(rows, found)
+        passages(rows, found)
     }
 
     /// Where a wording stands: in the row of lowest priority among those that hold it.
@@ -385,49 +288,6 @@ fn z_score(chosen: f64, drafts: f64, total: f64) -> f64 {
     let ((a, b), (c, d)) = (part(chosen), part(drafts));
     let log_odds = (a / b).ln() - (c / d).ln();
     log_odds / (1.0 / a + 1.0 / b + 1.0 / c + 1.0 / d).sqrt()
-}
-
-/// Leaves out wordings that are a part of one before or after them which nearly as many texts hold.
-fn without_parts(rows: &[Row], found: Vec<Found>) -> Vec<Found> {
-    let text = |found: &Found| -> Vec<u32> {
-        let (row, start, length) = found.example;
-        rows[row]
-            .texts
-            .as_ref()
-            .map_or(&[][..], |texts| &texts[0].0[start..start + length])
-            .to_vec()
-    };
-    let texts: Vec<Vec<u32>> = found.iter().map(text).collect();
-    let explained = |part: usize| {
-        (0..found.len()).any(|whole| {
-            let (a, b) = (&found[part], &found[whole]);
-            let close = f64::from(b.chosen) >= 0.8 * f64::from(a.chosen);
-            let longer = texts[whole].len() > texts[part].len()
-                // Of equal words the place says more.
-                || (texts[whole].len() == texts[part].len() && b.kind < a.kind);
-            let inside = texts[whole]
-                .windows(texts[part].len().max(1))
-                .any(|window| window == texts[part]);
-            whole != part && close && longer && inside
-        })
-    };
-    let keep: Vec<bool> = (0..found.len()).map(|part| !explained(part)).collect();
-    found
-        .into_iter()
-        .zip(keep)
-        .filter_map(|(found, keep)| keep.then_some(found))
-        .take(MOST)
-        .collect()
-}
-
-/// The words of a text from a token on, as they are written.
-pub(super) fn words_at(text: &str, start: usize, length: usize) -> String {
-    let words: Vec<&str> = spell(text)
-        .skip(start)
-        .take(length)
-        .map(|(_, word)| word)
-        .collect();
-    words.join(" ")
 }
 
 #[cfg(test)]

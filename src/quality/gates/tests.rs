@@ -462,7 +462,7 @@ fn wordings_are_told_in_the_words_of_an_example() {
         .iter()
         .map(|wording| wording.words.as_str())
         .collect();
-    assert!(words.contains(&"You are Valid valued and"), "{words:?}");
+    assert_eq!(words, ["You are Valid valued and cared for 💛"]);
     let dropped = gating
         .figures
         .gates
