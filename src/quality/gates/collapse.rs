@@ -34,6 +34,7 @@ const FEWEST: u32 = 5;
 const LOOKED_IN: usize = 4096;
 /// The share of those rows, of the cap, from which a wording is counted in all.
 const MARGIN: f64 = 0.4;
+
 /// A row, as far as its wording goes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Row {

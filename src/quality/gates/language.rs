@@ -9,7 +9,7 @@ use whatlang::{Info, detect};
 const FEWEST_LETTERS: usize = 24;
 
 /// How many characters of a text are looked at.
-const LOOKED_AT: usize = 1_000;
+const LOOKED_AT: usize = 600;
 
 /// Two languages by their ISO 639-3 codes, and how sure it is that they differ.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +25,10 @@ pub(super) struct Differs {
 /// Whether a response is in another language than its prompt. `None` where either cannot be told, and where the
 /// prompt asks for a translation or names the language.
 pub(super) fn differs(prompt: &str, response: &str) -> Option<Differs> {
+    // Telling a language takes longer than all other gates together, and most texts need no telling.
+    if plainly_english(prompt) && plainly_english(response) {
+        return None;
+    }
     let (asked, given) = (language(prompt)?, language(response)?);
     if asked.lang() == given.lang() || wanted(prompt, &given) {
         return None;
@@ -36,11 +40,32 @@ pub(super) fn differs(prompt: &str, response: &str) -> Option<Differs> {
     })
 }
 
-fn language(text: &str) -> Option<Info> {
-    let text = match text.char_indices().nth(LOOKED_AT) {
+/// English words that are no words of other languages in these letters.
+const ENGLISH: [&str; 24] = [
+    "about", "and", "are", "because", "does", "from", "have", "how", "should", "that", "the", "their", "there",
+    "they", "this", "what", "when", "which", "who", "why", "with", "would", "you", "your",
+];
+
+/// Whether one word of eight, and at least two, are English ones.
+fn plainly_english(text: &str) -> bool {
+    let (mut words, mut english) = (0, 0);
+    let each = beginning(text).split(|c: char| !c.is_alphabetic());
+    for word in each.filter(|word| !word.is_empty()) {
+        words += 1;
+        english += usize::from(ENGLISH.iter().any(|known| word.eq_ignore_ascii_case(known)));
+    }
+    english >= 2 && english * 8 >= words
+}
+
+fn beginning(text: &str) -> &str {
+    match text.char_indices().nth(LOOKED_AT) {
         Some((end, _)) => &text[..end],
         None => text,
-    };
+    }
+}
+
+fn language(text: &str) -> Option<Info> {
+    let text = beginning(text);
     let letters = text.chars().filter(|c| c.is_alphabetic()).count();
     if letters < FEWEST_LETTERS {
         return None;
@@ -77,6 +102,15 @@ mod tests {
         let differs = differs(ENGLISH, GERMAN).unwrap();
         assert_eq!((differs.prompt, differs.response), ("eng", "deu"));
         assert!(differs.confidence > 0.9, "{}", differs.confidence);
+    }
+
+    #[test]
+    fn plain_english_needs_no_telling() {
+        assert!(plainly_english("What does the dog do when it rains?"));
+        for text in [GERMAN, "The end", "Les animaux de la ferme sont là-bas.", "De hond ligt in de tuin en the kat ook", ""] {
+            assert!(!plainly_english(text), "{text}");
+        }
+        assert_eq!(differs(ENGLISH, "Why, this is what you and they would have."), None);
     }
 
     #[test]

@@ -103,6 +103,7 @@ pub(super) fn wordings(tokens: &Tokens, mut each: impl FnMut(WordingKind, Key, u
         each(WordingKind::Closing, edge(2, &tokens[last..]), last, EDGE);
     }
 }
+
 /// The words of a text from a token on, as they are written.
 pub(in super::super) fn words_at(text: &str, start: usize, length: usize) -> String {
     let words: Vec<&str> = spell(text)
