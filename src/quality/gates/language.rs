@@ -42,8 +42,9 @@ pub(super) fn differs(prompt: &str, response: &str) -> Option<Differs> {
 
 /// English words that are no words of other languages in these letters.
 const ENGLISH: [&str; 24] = [
-    "about", "and", "are", "because", "does", "from", "have", "how", "should", "that", "the", "their", "there",
-    "they", "this", "what", "when", "which", "who", "why", "with", "would", "you", "your",
+    "about", "and", "are", "because", "does", "from", "have", "how", "should", "that", "the",
+    "their", "there", "they", "this", "what", "when", "which", "who", "why", "with", "would",
+    "you", "your",
 ];
 
 /// Whether one word of eight, and at least two, are English ones.
@@ -107,10 +108,19 @@ mod tests {
     #[test]
     fn plain_english_needs_no_telling() {
         assert!(plainly_english("What does the dog do when it rains?"));
-        for text in [GERMAN, "The end", "Les animaux de la ferme sont là-bas.", "De hond ligt in de tuin en the kat ook", ""] {
+        for text in [
+            GERMAN,
+            "The end",
+            "Les animaux de la ferme sont là-bas.",
+            "De hond ligt in de tuin en the kat ook",
+            "",
+        ] {
             assert!(!plainly_english(text), "{text}");
         }
-        assert_eq!(differs(ENGLISH, "Why, this is what you and they would have."), None);
+        assert_eq!(
+            differs(ENGLISH, "Why, this is what you and they would have."),
+            None
+        );
     }
 
     #[test]

@@ -13,8 +13,16 @@ const MOST: usize = 100;
 /// Tells a passage that repeats once: its wordings are joined where they overlap, and those that a passage
 /// explains are left out. The most significant go first.
 pub(super) fn passages(rows: &[Row], found: Vec<Found>) -> Vec<Found> {
-    let counts: HashMap<Key, u32> = found.iter().map(|found| (found.key, found.chosen)).collect();
-    let tokens = |row: usize| rows[row].texts.as_ref().map_or(&[][..], |texts| &texts[0].0[..]);
+    let counts: HashMap<Key, u32> = found
+        .iter()
+        .map(|found| (found.key, found.chosen))
+        .collect();
+    let tokens = |row: usize| {
+        rows[row]
+            .texts
+            .as_ref()
+            .map_or(&[][..], |texts| &texts[0].0[..])
+    };
     let words: Vec<&[u32]> = found
         .iter()
         .map(|found| {
@@ -67,10 +75,18 @@ fn widened(
         key.and_then(|key| counts.get(&key))
             .is_some_and(|&other| close(count, other))
     };
-    while place.start > 0 && PHRASE.iter().any(|n| repeats(place.start - 1..place.start - 1 + n)) {
+    while place.start > 0
+        && PHRASE
+            .iter()
+            .any(|n| repeats(place.start - 1..place.start - 1 + n))
+    {
         place.start -= 1;
     }
-    while PHRASE.iter().any(|n| (place.end + 1).checked_sub(*n).is_some_and(|at| repeats(at..place.end + 1))) {
+    while PHRASE.iter().any(|n| {
+        (place.end + 1)
+            .checked_sub(*n)
+            .is_some_and(|at| repeats(at..place.end + 1))
+    }) {
         place.end += 1;
     }
     place
@@ -79,5 +95,8 @@ fn widened(
 fn phrase_key(words: &[u32]) -> Option<Key> {
     let (&first, rest) = words.split_first()?;
     let begun = join(3, u64::from(first));
-    Some(rest.iter().fold(begun, |key, &token| join(key, u64::from(token))))
+    Some(
+        rest.iter()
+            .fold(begun, |key, &token| join(key, u64::from(token))),
+    )
 }
