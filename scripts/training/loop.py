@@ -86,7 +86,7 @@ class Loop:
         self.amend(
             "run", "datasets/bench.jsonl", "-c", self.constitution(constitution), "--pack", "scripts/training/pack",
             "--db", self.db(name), "--limit", s.prompts, "--samples", s.samples, "--max-tokens", s.max_tokens,
-            "--temp", s.temperature, "--recheck", "--seed", s.seed, *more, allowed=(0, 3), stdout=subprocess.DEVNULL,
+            "--temp", s.temperature, "--recheck", "--kv", "streams", "--seed", s.seed, *more, allowed=(0, 3), stdout=subprocess.DEVNULL,
         )
 
     def export(self, db: str, form: str, name: str, more: list | None = None, where: str = KEPT) -> None:

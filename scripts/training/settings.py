@@ -25,10 +25,10 @@ class Settings:
 
 FULL = Settings(
     prompts=64,
-    samples=6,
+    samples=2,
     held_out=60,
     texts=65,
-    max_tokens=120,
+    max_tokens=96,
     sft_steps=60,
     dpo_steps=40,
     batch=4,

@@ -51,9 +51,11 @@ def prepare(loop: "Loop") -> None:
     loop.call([*loop.python, "-c", code, default_model(), loop.model])
 
 
-def chains(loop: "Loop") -> None:
-    loop.chains("asking", "asking")
-    loop.chains("summing", "summing")
+def answering(constitution: str) -> Callable[["Loop"], None]:
+    def work(loop: "Loop") -> None:
+        loop.chains(constitution, constitution)
+
+    return work
 
 
 def replay(loop: "Loop") -> None:
@@ -114,7 +116,8 @@ def measuring(name: str, constitution: str) -> Callable[["Loop"], None]:
 
 STAGES = [
     Stage("prepare", "Python packages, and the model as transformers reads it", prepare),
-    Stage("chains", "answers under two constitutions, mended where they break a principle", chains),
+    Stage("chains-asking", "answers, mended where they break a principle", answering("asking")),
+    Stage("chains-summing", "the same under another constitution", answering("summing")),
     Stage("replay", "the base model's own answers to other prompts", replay),
     Stage("export", "gates, and datasets for SFT and DPO, with and without replay", export),
     Stage("train-sft", "LoRA by supervised fine-tuning", training("sft", "sft")),
