@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from .settings import Settings
-from .stages import KEPT, STAGES, Failed, default_model
+from .stages import GATES, KEPT, STAGES, Failed, default_model
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -64,8 +64,10 @@ class Loop:
             raise Failed(f"`{' '.join(shown)}` ended with code {done.returncode}")
         return done
 
-    def amend(self, *arguments, allowed: tuple[int, ...] = (0,), **options) -> subprocess.CompletedProcess:
-        return self.call([self.program, *arguments], allowed, **options)
+    def amend(self, command: str, *arguments, allowed: tuple[int, ...] = (0,), **options) -> subprocess.CompletedProcess:
+        threads = self.settings.threads if command in ("run", "eval") else None
+        more = ["--threads", threads] if threads else []
+        return self.call([self.program, command, *arguments, *more], allowed, **options)
 
     def constitution(self, name: str) -> Path:
         return ROOT / "scripts/training/constitutions" / f"{name}.yaml"
@@ -89,13 +91,23 @@ class Loop:
             "--temp", s.temperature, "--recheck", "--kv", "streams", "--seed", s.seed, *more, allowed=(0, 3), stdout=subprocess.DEVNULL,
         )
 
-    def export(self, db: str, form: str, name: str, more: list | None = None, where: str = KEPT) -> None:
+    def export(
+        self, db: str, form: str, name: str, more: list | None = None, where: str = KEPT, gates: list | None = None
+    ) -> None:
         folder = self.out / "data" / name
+        gates = GATES if gates is None else gates
         done = self.amend(
-            "export", "--format", form, "--db", self.db(db), "--out", folder, "--where", where, *(more or []), "--json",
-            stdout=subprocess.PIPE,
+            "export", "--format", form, "--db", self.db(db), "--out", folder, "--where", where, *gates, *(more or []),
+            "--json", stdout=subprocess.PIPE,
         )
         (self.out / "data" / f"{name}.json").write_text(done.stdout)
+
+    def gates(self, db: str) -> None:
+        """What all gates say of the chains, those that stay open for the export too."""
+        done = self.amend("gate", "--db", self.db(db), "--where", KEPT, stdout=subprocess.PIPE)
+        path = self.out / "gates" / f"{db}.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(done.stdout)
 
     def train(self, data: str, name: str, steps: int, rate: float) -> None:
         """Trains with the script that the export wrote, and brings the adapter back."""

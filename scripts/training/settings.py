@@ -20,6 +20,7 @@ class Settings:
     replay: float  # rows of general text for each row of the chains
     temperature: float = 0.7
     max_length: int = 256
+    threads: int | None = None  # of amend; all cores where nothing else runs
     seed: int = 1
 
 

@@ -25,8 +25,15 @@ class Stage:
     work: Callable[["Loop"], None]
 
 
-# Chains whose final text obeys: something was mended, and looking again found nothing.
-KEPT = "revised:true not regressed:true not flag:truncated not flag:repetition"
+# Chains whose final text obeys: a whole round found nothing, or what was mended was looked at again.
+KEPT = "stop:clean or (revised:true not regressed:true)"
+
+# Wording that every answer shares is what is taught here, and short answers are wanted: two gates stay open. What
+# they would have said is kept beside (`gates/`).
+GATES = [
+    "--gate", "flags=empty,critique-repeated,no-revision,think-unclosed,truncated,repetition,preamble,roles-swapped",
+    "--gate", "collapse=off", "--gate", "length-ratio=off",
+]
 
 
 def default_model() -> Path:
@@ -64,10 +71,11 @@ def replay(loop: "Loop") -> None:
         "run", "datasets/borderline.jsonl", "--rounds", "0", "--db", loop.db("replay"), "--limit", loop.settings.prompts,
         "--max-tokens", loop.settings.max_tokens, "--seed", loop.settings.seed, allowed=(0, 3), stdout=subprocess.DEVNULL,
     )
-    loop.export("replay", "trl-sft", "replay", where="not flag:truncated")
+    loop.export("replay", "trl-sft", "replay", where="not flag:truncated", gates=[])
 
 
 def export(loop: "Loop") -> None:
+    loop.gates("asking")
     loop.export("asking", "trl-sft", "sft")
     loop.export("asking", "trl-dpo", "dpo")
     mixed = ["--replay", loop.out / "data/replay/train.jsonl", "--replay-ratio", loop.settings.replay]
@@ -87,7 +95,8 @@ def measure_swap(loop: "Loop") -> None:
 def second_turn(loop: "Loop") -> None:
     """The adapter answers other prompts, and what it writes is trained on again."""
     loop.chains("second", "asking", "--lora", loop.adapter("sft"))
-    loop.export("second", "trl-sft", "second", where="not regressed:true not flag:truncated not flag:repetition")
+    loop.gates("second")
+    loop.export("second", "trl-sft", "second")
     loop.train("second", "second", loop.settings.sft_steps, loop.settings.sft_rate)
     loop.evaluate("second", loop.constitution("asking"), "--lora", loop.adapter("second"))
 
