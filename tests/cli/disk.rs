@@ -117,7 +117,7 @@ fn a_read_only_store_is_read_and_not_written() {
 fn a_disk_that_is_full_half_way_loses_nothing() {
     let place = place(300);
     let stopped =
-        limited(&place, 1500, RUN)
+        limited(&place, 3000, RUN)
             .code(1)
             .complains(&["store/amend.db", "amend resume", "kept"]);
     assert!(!stopped.stderr.contains("300 chains"), "{}", stopped.stderr);
