@@ -14,6 +14,7 @@ pub mod scheduler;
 pub mod score;
 pub mod sequence;
 pub mod shape;
+pub mod step_cost;
 pub mod text_value;
 pub mod tokenizer;
 pub mod vocab;

@@ -21,10 +21,10 @@ use crate::backend::{BackendError, Ticket};
 
 use super::cache::{Cache, Cells};
 use super::context::{self, WorkerConfig};
-use super::lookup::{StepCost, worthwhile};
 use super::prefix::Seq;
 use super::scheduler::{Ahead, Demand, Share, next_domain, plan, rides_along};
 use super::sequence::{Job, Next, Sequence};
+use super::step_cost::StepCost;
 use super::vocab::Vocab;
 
 /// Tokens for which a sequence that is let in finds room beyond its prompt. It may need more; then others
@@ -334,12 +334,12 @@ impl<'a> Worker<'a> {
             .filter(|running| running.sequence.domain == domain)
             .map(|running| running.sequence.pending())
             .sum();
-        let marginal = self.cost.marginal(rows.min(self.config.batch as usize));
+        let rows = rows.min(self.config.batch as usize);
         for running in &mut self.running {
             let sequence = &mut running.sequence;
             let wanted = match (self.config.lookup, sequence.acceptance()) {
                 (Some(fixed), Some(_)) if fixed > 0 => fixed,
-                (None, Some(acceptance)) => marginal.map_or(0, |m| worthwhile(acceptance, m)),
+                (None, Some(acceptance)) => self.cost.worthwhile(acceptance, rows),
                 _ => 0,
             };
             // Rows beside a prompt are computed another way than rows of a reply, and round otherwise.
@@ -387,11 +387,15 @@ impl<'a> Worker<'a> {
             Err(DecodeError::NoKvCacheSlot) if self.preempt(&mut Vec::new()) => return Ok(()),
             Err(error) => return Err(BackendError::Inference(error.to_string())),
         }
-        let rows = batch.n_tokens().unsigned_abs();
+        let decoded = batch.n_tokens().unsigned_abs();
         self.counters
             .tokens
-            .fetch_add(rows.into(), Ordering::Relaxed);
-        self.cost.observe(rows as usize, elapsed.as_secs_f64());
+            .fetch_add(decoded.into(), Ordering::Relaxed);
+        // Tokens of prompts are cheaper: no next token is computed for them.
+        let rows: usize = self.running.iter().map(|running| running.rows.1).sum();
+        if rows == decoded as usize {
+            self.cost.observe(rows, elapsed.as_secs_f64());
+        }
         for share in shares {
             let running = &mut self.running[share.slot];
             let (from, to) = (
