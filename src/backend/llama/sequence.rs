@@ -183,15 +183,15 @@ impl Sequence {
         (self.start + self.room).saturating_sub(self.tokens.len())
     }
 
-    /// How likely a proposed token is right; `None` where nothing can be proposed now.
-    pub fn acceptance(&self) -> Option<f64> {
+    /// What can propose tokens now; `None` where nothing can be proposed.
+    pub fn lookup(&self) -> Option<&Lookup> {
         let lookup = self.lookup.as_ref()?;
         let copies = match &self.task {
             Task::Write { .. } => true,
             Task::Fill { writer, .. } => writer.in_text(),
             Task::Choose { .. } => false,
         };
-        (copies && !lookup.propose(1).is_empty()).then(|| lookup.acceptance())
+        (copies && !lookup.propose(1).is_empty()).then_some(lookup)
     }
 
     /// Proposes at most `most` tokens for the next step.

@@ -63,16 +63,16 @@ impl StepCost {
         }
     }
 
-    /// How many tokens are worth proposing beside `rows` rows that are sure to count, where the i-th is
-    /// right with probability `acceptance`ⁱ: as many as make most tokens a second.
-    pub fn worthwhile(&self, acceptance: f64, rows: usize) -> usize {
+    /// How many tokens are worth proposing beside `rows` rows that are sure to count: as many as make most
+    /// tokens a second. `chances` gives for each how likely it is right when those before it are.
+    pub fn worthwhile(&self, chances: impl Iterator<Item = f64>, rows: usize) -> usize {
         let Some(alone) = self.seconds(rows) else {
             return 0;
         };
         let mut best = (0, WORTH * rows as f64 / alone);
         let (mut chance, mut expected) = (1.0, rows as f64);
-        for count in 1..=MOST {
-            chance *= acceptance;
+        for (count, next) in (1..=MOST).zip(chances) {
+            chance *= next;
             expected += chance;
             let speed = self.seconds(rows + count).map_or(0.0, |s| expected / s);
             if speed > best.1 {
@@ -92,6 +92,7 @@ fn prior(rows: f64) -> f64 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::iter::repeat;
 
     fn measured(seconds: impl Fn(f64) -> f64, sizes: &[usize]) -> StepCost {
         let mut cost = StepCost::default();
@@ -103,17 +104,17 @@ mod tests {
 
     #[test]
     fn nothing_is_proposed_before_a_step_was_measured() {
-        assert_eq!(StepCost::default().worthwhile(0.99, 1), 0);
+        assert_eq!(StepCost::default().worthwhile(repeat(0.99), 1), 0);
     }
 
     #[test]
     fn cheap_rows_make_long_proposals_and_dear_ones_none() {
         let cheap = measured(|rows| 0.010 + 0.001 * rows, &[1, 8, 64]);
-        assert_eq!(cheap.worthwhile(0.999, 1), MOST);
-        assert!((4..=20).contains(&cheap.worthwhile(0.8, 1)));
+        assert_eq!(cheap.worthwhile(repeat(0.999), 1), MOST);
+        assert!((4..=20).contains(&cheap.worthwhile(repeat(0.8), 1)));
         let dear = measured(|rows| 0.010 * rows, &[1, 8, 64]);
-        assert_eq!(dear.worthwhile(0.95, 1), 0);
-        assert_eq!(cheap.worthwhile(0.05, 1), 0);
+        assert_eq!(dear.worthwhile(repeat(0.95), 1), 0);
+        assert_eq!(cheap.worthwhile(repeat(0.05), 1), 0);
     }
 
     #[test]
@@ -123,8 +124,8 @@ mod tests {
             |rows| 0.001 + 0.001 * rows.powf(0.9),
             &[1, 2, 4, 8, 16, 32, 64],
         );
-        assert!(cost.worthwhile(0.97, 1) > 8);
-        assert_eq!(cost.worthwhile(0.85, 32), 0);
+        assert!(cost.worthwhile(repeat(0.97), 1) > 8);
+        assert_eq!(cost.worthwhile(repeat(0.85), 32), 0);
     }
 
     #[test]
@@ -154,7 +155,7 @@ mod tests {
                 let (a, b) = (cost.seconds(rows).unwrap(), cost.seconds(rows + 1).unwrap());
                 prop_assert!(a.is_finite() && a > 0.0 && b.is_finite());
             }
-            prop_assert!(cost.worthwhile(acceptance, 3) <= MOST);
+            prop_assert!(cost.worthwhile(repeat(acceptance), 3) <= MOST);
         }
     }
 }

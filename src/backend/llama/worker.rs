@@ -337,9 +337,9 @@ impl<'a> Worker<'a> {
         let rows = rows.min(self.config.batch as usize);
         for running in &mut self.running {
             let sequence = &mut running.sequence;
-            let wanted = match (self.config.lookup, sequence.acceptance()) {
+            let wanted = match (self.config.lookup, sequence.lookup()) {
                 (Some(fixed), Some(_)) if fixed > 0 => fixed,
-                (None, Some(acceptance)) => self.cost.worthwhile(acceptance, rows),
+                (None, Some(lookup)) => self.cost.worthwhile(lookup.chances(), rows),
                 _ => 0,
             };
             // Rows beside a prompt are computed another way than rows of a reply, and round otherwise.
