@@ -1,8 +1,10 @@
 //! The inference core on the real default model: what is shared, what gives way, what is guessed, and
 //! which adapter computes what.
 
-#[path = "support/adapter.rs"]
+#[path = "../support/adapter.rs"]
 mod adapter;
+mod architectures;
+mod tiny;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
