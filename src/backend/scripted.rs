@@ -16,9 +16,12 @@
 //!     error: the script says so
 //!   - contains: [late]
 //!     until: go                     # the reply waits until this file exists
+//!   - contains: [which]
+//!     choice: 0.8                   # only choices: the probability of the first option
 //! ```
 //!
-//! What no rule matches is answered from the content of the request: equal requests get equal replies.
+//! What no rule matches is answered from the content of the request: equal requests get equal replies. All
+//! options of a choice are then as likely.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,7 +33,7 @@ use serde::Deserialize;
 
 use crate::digest::Digest;
 use crate::generation::{
-    Choice, Decision, FinishReason, Generate, Generation, Message, Reply, Request, Usage,
+    Choice, Choose, Decision, FinishReason, Generate, Generation, Message, Reply, Request, Usage,
     split_thinking,
 };
 
@@ -62,6 +65,8 @@ pub struct Rule {
     pub probability: Option<f64>,
     /// Why the reply ends; `stop` when left out.
     pub finish: Option<FinishReason>,
+    /// Only choices: the probability of the first option; the others share the rest.
+    pub choice: Option<f64>,
     /// Fail with this message instead of replying.
     pub error: Option<String>,
     /// Keep the reply back until this file exists.
@@ -120,35 +125,36 @@ impl ScriptedBackend {
         }
         match request {
             Request::Generate(generate) => {
-                let rule = self.rule(generate);
+                let rule = self.rule(request);
                 let until = rule.and_then(|rule| rule.until.clone());
                 (generate_reply(generate, rule, prompt_tokens), until)
             }
             Request::Choose(choose) => {
-                let even = -(choose.options.len() as f64).ln();
-                let usage = Usage {
-                    prompt_tokens,
-                    ..Usage::default()
-                };
-                let choice = Choice {
-                    logprobs: vec![even; choose.options.len()],
-                    usage,
-                };
-                (Ok(Reply::Chosen(choice)), None)
+                let rule = self.rule(request);
+                let until = rule.and_then(|rule| rule.until.clone());
+                (choice_reply(choose, rule, prompt_tokens), until)
             }
         }
     }
 
     /// The rule that answers a request, which counts as applied.
-    fn rule(&self, request: &Generate) -> Option<&Rule> {
+    fn rule(&self, request: &Request) -> Option<&Rule> {
         let last = request
-            .messages
+            .messages()
             .last()
             .map_or("", |message| &message.content);
+        let fits = |rule: &Rule| match request {
+            Request::Generate(generate) => {
+                rule.choice.is_none()
+                    && rule
+                        .verdict
+                        .is_none_or(|verdict| verdict == generate.shape.is_some())
+            }
+            Request::Choose(_) => rule.choice.is_some(),
+        };
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
         let (index, rule) = self.script.rules.iter().enumerate().find(|(index, rule)| {
-            rule.verdict
-                .is_none_or(|verdict| verdict == request.shape.is_some())
+            fits(rule)
                 && rule.times.is_none_or(|times| applied[*index] < times)
                 && rule
                     .contains
@@ -200,6 +206,31 @@ fn generate_reply(
             ..Usage::default()
         },
     }))
+}
+
+fn choice_reply(
+    request: &Choose,
+    rule: Option<&Rule>,
+    prompt_tokens: u32,
+) -> Result<Reply, BackendError> {
+    if let Some(error) = rule.and_then(|rule| rule.error.clone()) {
+        return Err(BackendError::Inference(error));
+    }
+    let count = request.options.len();
+    let first = rule.and_then(|rule| rule.choice);
+    let logprobs = match first {
+        None => vec![-(count as f64).ln(); count],
+        Some(first) => {
+            let others = (1.0 - first) / count.saturating_sub(1).max(1) as f64;
+            let share = |index| if index == 0 { first } else { others };
+            (0..count).map(|index| f64::ln(share(index))).collect()
+        }
+    };
+    let usage = Usage {
+        prompt_tokens,
+        ..Usage::default()
+    };
+    Ok(Reply::Chosen(Choice { logprobs, usage }))
 }
 
 /// A reply that depends on the request alone: about half of the verdicts are clean.

@@ -305,7 +305,8 @@ pub fn share(text: &str) -> Result<f64, String> {
     }
 }
 
-fn limit(text: &str) -> Result<String, String> {
+/// Checks the form of a limit, which [`parse_limit`] reads.
+pub fn limit(text: &str) -> Result<String, String> {
     parse_limit(text).map(|_| text.to_owned())
 }
 

@@ -15,6 +15,7 @@ mod exit;
 mod export;
 mod gate;
 mod job;
+mod judge;
 mod label;
 mod log;
 mod lora;
@@ -97,6 +98,8 @@ enum Command {
     Compare(compare::Args),
     /// Write, check, test and compare constitutions
     Constitution(constitution::Args),
+    /// Say which of two texts of a chain is better
+    Judge(Box<judge::Args>),
     /// Decide which texts and pairs are worth learning from
     Gate(gate::Args),
     /// Measure what an adapter changes: violations, refusals, drift
@@ -151,6 +154,7 @@ impl Cli {
             Command::Agreement(args) => agreement::run(args),
             Command::Compare(args) => compare::run(args),
             Command::Constitution(args) => constitution::run(args),
+            Command::Judge(args) => judge::run(*args),
             Command::Gate(args) => gate::run(args),
             Command::Eval(args) => eval::run(*args),
             Command::Export(args) => export::run(args),

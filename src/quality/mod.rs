@@ -1,4 +1,5 @@
 //! What decides that a text or a pair is worth learning from.
 
 pub mod gates;
+pub mod judge;
 pub mod pair;

@@ -9,6 +9,7 @@ mod disk;
 mod eval;
 mod gates;
 mod interrupt;
+mod judging;
 mod kill;
 mod labels;
 mod principle_tests;

@@ -327,6 +327,34 @@ fn options_are_scored_at_their_first_tokens() {
 }
 
 #[test]
+fn what_options_begin_with_alike_may_be_written_before_they_are_scored() {
+    let server = Server::openai(|seen, _| {
+        if seen.body["max_tokens"] != 2 {
+            return Answer::status(400, &json!({"message": "two tokens are enough"}));
+        }
+        let mut answer = reply("(B");
+        let listed =
+            json!([{"token": "A", "logprob": 0.1f64.ln()}, {"token": "B", "logprob": 0.4f64.ln()}]);
+        answer["choices"][0]["logprobs"] = json!({"content": [
+            {"token": "(", "logprob": -0.1, "top_logprobs": [{"token": "(", "logprob": -0.1}]},
+            {"token": "B", "logprob": 0.4f64.ln(), "top_logprobs": listed},
+        ]});
+        Answer::json(&answer)
+    });
+    let backend = connect(&server);
+    let request = Request::Choose(Choose {
+        messages: vec![Message::user("(A) or (B)?")],
+        options: vec!["(A".to_owned(), "(B".to_owned()],
+        adapter: None,
+    });
+    let replies = submit(&backend, request);
+    let Ok(Reply::Chosen(choice)) = replies.recv_timeout(LONG).unwrap().1 else {
+        panic!("not a choice");
+    };
+    assert!((choice.logprobs[0].exp() - 0.2).abs() < 1e-9);
+}
+
+#[test]
 fn a_conversation_that_does_not_fit_says_by_how_much() {
     let words = "This model's maximum context length is 64 tokens. However, you requested 150 tokens \
                  (100 in the messages, 50 in the completion).";

@@ -87,20 +87,41 @@ pub(super) fn decision(
     Err(NoProbability::NotThere)
 }
 
-/// Log-probabilities of the options, normalised over them, read at the first token. Options that begin
-/// alike, and options that are not listed, cannot be told.
+/// Log-probabilities of the options, normalised over them, read at the first token that can tell them apart:
+/// what all of them begin with, such as a bracket, may be written before. Options that are not listed there
+/// cannot be told.
 pub(super) fn choice(options: &[String], places: &[Place]) -> Result<Vec<f64>, NoProbability> {
-    let place = places.first().ok_or(NoProbability::NotThere)?;
-    let mut sums = vec![0.0; options.len()];
-    for (text, logprob) in &place.top {
-        let text = text.trim_start();
-        if text.is_empty() {
+    let mut before = String::new();
+    for place in places {
+        let written = format!("{before}{}", place.token);
+        let fitting = options.iter().filter(|option| spells(option, &written));
+        // The next token tells.
+        if written.trim().is_empty() || fitting.count() > 1 {
+            before = written;
             continue;
         }
-        let mut fits = options.iter().enumerate().filter(|(_, option)| {
-            let option = option.trim_start();
-            option.starts_with(text) || text.starts_with(option)
-        });
+        return choice_at(options, &before, place);
+    }
+    Err(match before.trim().is_empty() {
+        true => NoProbability::NotThere,
+        false => NoProbability::TooFew,
+    })
+}
+
+/// Whether a text begins to spell an option, or spells it and goes on.
+fn spells(option: &str, text: &str) -> bool {
+    let (option, text) = (option.trim_start(), text.trim_start());
+    option.starts_with(text) || text.starts_with(option)
+}
+
+fn choice_at(options: &[String], before: &str, place: &Place) -> Result<Vec<f64>, NoProbability> {
+    let mut sums = vec![0.0; options.len()];
+    for (text, logprob) in &place.top {
+        let text = format!("{before}{text}");
+        if text.trim().is_empty() {
+            continue;
+        }
+        let mut fits = options.iter().enumerate().filter(|(_, o)| spells(o, &text));
         match (fits.next(), fits.next()) {
             (Some((index, _)), None) => sums[index] += logprob.exp(),
             (Some(_), Some(_)) => return Err(NoProbability::TooFew),
@@ -112,6 +133,18 @@ pub(super) fn choice(options: &[String], places: &[Place]) -> Result<Vec<f64>, N
         return Err(NoProbability::TooFew);
     }
     Ok(sums.into_iter().map(|sum| (sum / total).ln()).collect())
+}
+
+/// The most tokens that options have in common at their beginning, and one more.
+pub(super) fn tokens_of_choice(options: &[String]) -> usize {
+    let Some((first, rest)) = options.split_first() else {
+        return 1;
+    };
+    let alike = |other: &String| {
+        let both = first.chars().zip(other.chars());
+        both.take_while(|(a, b)| a == b).count()
+    };
+    1 + rest.iter().map(alike).min().unwrap_or(0)
 }
 
 /// The probability of the least likely token that is listed.
@@ -246,9 +279,21 @@ mod tests {
         let whole = [place("(A", &[("(A", 0.6), (" (B)", 0.2), ("The", 0.1)])];
         let read = choice(&options, &whole).unwrap();
         assert!((read[0].exp() - 0.75).abs() < 1e-9);
-        // The first token is common to both, so it tells nothing.
-        let common = [place("(", &[("(", 0.9), ("(A", 0.1)])];
-        assert_eq!(choice(&options, &common), Err(NoProbability::TooFew));
+        // The first token is common to both, so it tells nothing, and the next one does.
+        let bracket = place("(", &[("(", 0.9), ("(A", 0.1)]);
+        assert_eq!(
+            choice(&options, std::slice::from_ref(&bracket)),
+            Err(NoProbability::TooFew)
+        );
+        let letter = place("B", &[("A", 0.1), ("B", 0.3), ("C", 0.5)]);
+        let read = choice(&options, &[bracket, letter]).unwrap();
+        assert!((read[0].exp() - 0.25).abs() < 1e-9);
+        assert_eq!(tokens_of_choice(&options), 2);
+        assert_eq!(tokens_of_choice(&["A".to_owned(), "B".to_owned()]), 1);
+        let mixed = [place("(A", &[("(A", 0.6), ("(B", 0.2), ("(", 0.1)])];
+        assert_eq!(choice(&options, &mixed), Err(NoProbability::TooFew));
+        let silent = [place(" ", &[(" ", 0.6)])];
+        assert_eq!(choice(&options, &silent), Err(NoProbability::NotThere));
         let one = [place("(A", &[("(A", 0.9)])];
         assert_eq!(choice(&options, &one), Err(NoProbability::TooFew));
     }

@@ -48,7 +48,7 @@ impl OpenAi {
 
     pub(super) fn choose(&self, request: &Choose) -> Result<Choice, BackendError> {
         let mut body = self.body(&request.messages, None);
-        body["max_tokens"] = 1.into();
+        body["max_tokens"] = logprobs::tokens_of_choice(&request.options).into();
         let answer = self.ask_with_logprobs(body)?;
         let places = listed(&answer.choice)?;
         let logprobs = logprobs::choice(&request.options, &places).map_err(|_| {

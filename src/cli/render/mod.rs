@@ -18,6 +18,7 @@ use crate::backend::llama::tokenizer::{Token, Tokenizer};
 use crate::chain::StepKind;
 use crate::chat_template::{ChatTemplate, Span};
 use crate::generation::{Message, Role};
+use crate::template::JudgeStep;
 
 /// The template of models that bring none.
 const FALLBACK: &str = "chatml";
@@ -65,9 +66,9 @@ pub struct Args {
     /// Print the messages that a pack makes: its name or its folder
     #[arg(long, value_name = "PACK", requires = "step")]
     pack: Option<String>,
-    /// The step to make messages for: draft, critique, revision or recheck
+    /// The step to make messages for: draft, critique, revision or recheck; for a judge judge, reason or conclude
     #[arg(long, value_name = "STEP", requires = "pack", value_parser = parse_step)]
-    step: Option<StepKind>,
+    step: Option<pack::Step>,
     /// A variable of the pack, such as response='No.'; others stand as their names in brackets
     #[arg(long, value_name = "NAME=TEXT", requires = "pack", value_parser = parse_setting)]
     set: Vec<(String, String)>,
@@ -278,16 +279,25 @@ fn token_line(tokenizer: &Tokenizer, token: Token, json: bool) -> String {
     }
 }
 
-fn parse_step(text: &str) -> Result<StepKind, String> {
-    [
+fn parse_step(text: &str) -> Result<pack::Step, String> {
+    let chain = [
         StepKind::Draft,
         StepKind::Critique,
         StepKind::Revision,
         StepKind::Recheck,
     ]
     .into_iter()
-    .find(|step| step.as_str() == text)
-    .ok_or_else(|| "a step is draft, critique, revision or recheck".to_owned())
+    .find(|step| step.as_str() == text);
+    let judge = JudgeStep::ALL
+        .into_iter()
+        .find(|step| step.as_str() == text);
+    chain
+        .map(pack::Step::Chain)
+        .or(judge.map(pack::Step::Judge))
+        .ok_or_else(|| {
+            "a step is draft, critique, revision or recheck, or judge, reason or conclude"
+                .to_owned()
+        })
 }
 
 fn parse_setting(text: &str) -> Result<(String, String), String> {

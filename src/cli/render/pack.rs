@@ -9,7 +9,16 @@ use crate::chain::StepKind;
 use crate::cli::exit::usage;
 use crate::constitution::{self, Principle, Severity, Status};
 use crate::generation::{Message, Role};
-use crate::template::{Pack, Vars};
+use crate::template::{Comparison, JudgeStep, Pack, Vars};
+
+/// What messages are made for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    /// A step of a chain.
+    Chain(StepKind),
+    /// What a judge is told.
+    Judge(JudgeStep),
+}
 
 /// The messages that a pack makes.
 pub(super) fn messages(
@@ -19,7 +28,7 @@ pub(super) fn messages(
 ) -> anyhow::Result<Vec<Message>> {
     let pack = Pack::load(pack).map_err(usage)?;
     // Clap asks for both or neither.
-    let step = args.step.unwrap_or(StepKind::Draft);
+    let step = args.step.unwrap_or(Step::Chain(StepKind::Draft));
     let mut principle = match (&args.constitution, &args.principle) {
         (Some(constitution), Some(id)) => load_principle(constitution, id)?,
         _ => placeholder_principle(),
@@ -37,6 +46,25 @@ pub(super) fn messages(
         .or(last)
         .unwrap_or_else(|| "[prompt]".to_owned());
     let conversation = conversation.unwrap_or_else(|| vec![Message::user(prompt.clone())]);
+    let constitution_name = values
+        .constitution_name
+        .as_deref()
+        .unwrap_or("[constitution_name]");
+    let step = match step {
+        Step::Chain(step) => step,
+        Step::Judge(step) => {
+            let compared = Comparison {
+                conversation: &conversation,
+                prompt: &prompt,
+                a: values.response_a.as_deref().unwrap_or("[response_a]"),
+                b: values.response_b.as_deref().unwrap_or("[response_b]"),
+                principle: &principle,
+                constitution_name,
+                reasoning: values.reasoning.as_deref().unwrap_or("[reasoning]"),
+            };
+            return pack.render_judge(step, &compared).map_err(usage);
+        }
+    };
     let vars = Vars {
         conversation: &conversation,
         prompt: &prompt,
@@ -45,10 +73,7 @@ pub(super) fn messages(
         critique: Some(values.critique.as_deref().unwrap_or("[critique]")),
         quote: Some(values.quote.as_deref().unwrap_or("[quote]")),
         principle: Some(&principle),
-        constitution_name: values
-            .constitution_name
-            .as_deref()
-            .unwrap_or("[constitution_name]"),
+        constitution_name,
         round: values.round.unwrap_or(u32::from(step != StepKind::Draft)),
     };
     pack.render(step, &vars).map_err(usage)
@@ -63,6 +88,9 @@ struct Values {
     critique: Option<String>,
     quote: Option<String>,
     constitution_name: Option<String>,
+    response_a: Option<String>,
+    response_b: Option<String>,
+    reasoning: Option<String>,
     round: Option<u32>,
 }
 
@@ -76,6 +104,9 @@ impl Values {
             "critique" => self.critique = Some(text),
             "quote" => self.quote = Some(text),
             "constitution_name" => self.constitution_name = Some(text),
+            "response_a" => self.response_a = Some(text),
+            "response_b" => self.response_b = Some(text),
+            "reasoning" => self.reasoning = Some(text),
             "round" => {
                 let round = text.parse().context("--set round is not a number");
                 self.round = Some(round.map_err(usage)?);
@@ -87,7 +118,7 @@ impl Values {
             "principle.rationale" => principle.rationale = text,
             other => bail!(usage(anyhow!(
                 "--set knows no `{other}`; there are prompt, draft, response, critique, quote, round, \
-                 constitution_name, and id, title, critique, revision and rationale after `principle.`"
+                 constitution_name, response_a, response_b, reasoning, and id, title, critique, revision and rationale after `principle.`"
             ))),
         }
         Ok(())

@@ -1,0 +1,246 @@
+//! What judgements came to.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::stored::Bench;
+use crate::cli::progress::duration;
+use crate::cli::text::{plural, sanitize};
+use crate::judgement::{Judgement, Mode, PairKind};
+use crate::quality::judge::Summary;
+use crate::statistics::wilson;
+
+/// From so many answers on, a judge is told to be none.
+const ENOUGH: u64 = 10;
+/// A judge that prefers one place in more than this share of its answers goes by the place.
+const BIASED: f64 = 0.7;
+/// And so does one whose orders agree less often than this.
+const AGREEING: f64 = 0.6;
+
+/// Counts over judgements.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Figures {
+    pub judged: u64,
+    pub failed: u64,
+    /// The later text is preferred.
+    pub later: u64,
+    /// The earlier text is preferred.
+    pub earlier: u64,
+    pub agree: u64,
+    /// Answers, one for each principle and order, and those that prefer what was shown first.
+    pub answers: u64,
+    pub first: u64,
+    sum: f64,
+}
+
+impl Figures {
+    pub fn add(&mut self, judgement: &Judgement) {
+        self.judged += 1;
+        self.later += u64::from(judgement.p > 0.5);
+        self.earlier += u64::from(judgement.p < 0.5);
+        self.agree += u64::from(judgement.preference.agrees());
+        self.sum += judgement.p;
+        for vote in &judgement.votes {
+            self.answers += 2;
+            self.first += u64::from(vote.preference.p_ab < 0.5);
+            self.first += u64::from(vote.preference.p_ba > 0.5);
+        }
+    }
+
+    fn share(&self, count: u64) -> Option<f64> {
+        (self.judged > 0).then(|| count as f64 / self.judged as f64)
+    }
+
+    fn prefers_first(&self) -> Option<f64> {
+        (self.answers > 0).then(|| self.first as f64 / self.answers as f64)
+    }
+
+    fn mean(&self) -> Option<f64> {
+        (self.judged > 0).then(|| self.sum / self.judged as f64)
+    }
+}
+
+/// Why a judge's answers are worth little, where they are.
+pub(super) fn doubt(
+    answers: u64,
+    prefers_first: Option<f64>,
+    agree: Option<f64>,
+) -> Option<String> {
+    let (first, agree) = prefers_first.zip(agree)?;
+    let by_place = !(1.0 - BIASED..=BIASED).contains(&first) || agree < AGREEING;
+    (answers >= ENOUGH && by_place).then(|| {
+        "this judge goes by the place of a text more than by what it says; do not build on it"
+            .to_owned()
+    })
+}
+
+/// Everything that is said at the end.
+pub(super) struct Outcome<'a> {
+    pub figures: &'a Figures,
+    pub summary: Summary,
+    pub elapsed: Duration,
+    /// Pairs that were judged before.
+    pub before: u64,
+    /// Pairs of equal texts.
+    pub equal: u64,
+    pub judges: &'a Bench,
+    pub pairs: PairKind,
+    pub mode: Mode,
+}
+
+impl Outcome<'_> {
+    fn speed(&self) -> f64 {
+        self.figures.judged as f64 / self.elapsed.as_secs_f64().max(1e-9)
+    }
+
+    fn doubt(&self) -> Option<String> {
+        let figures = self.figures;
+        doubt(
+            figures.answers,
+            figures.prefers_first(),
+            figures.share(figures.agree),
+        )
+    }
+
+    pub fn print(&self) -> io::Result<()> {
+        let mut out = anstream::stdout().lock();
+        let (figures, summary) = (self.figures, &self.summary);
+        let stopped = if summary.interrupted {
+            "interrupted: "
+        } else {
+            ""
+        };
+        let timed = match figures.judged {
+            0 => String::new(),
+            _ => format!(
+                " in {} ({:.1} pairs/s)",
+                duration(self.elapsed),
+                self.speed()
+            ),
+        };
+        writeln!(
+            out,
+            "{stopped}{} judged{timed}, {}, {}",
+            plural(figures.judged, "pair"),
+            self.pairs.as_str(),
+            self.mode.as_str()
+        )?;
+        for line in self.judge_lines() {
+            writeln!(out, "  {line}")?;
+        }
+        if let (Some(share), Some(mean)) = (figures.share(figures.later), figures.mean()) {
+            let even = figures.judged - figures.later - figures.earlier;
+            writeln!(
+                out,
+                "  the later text is preferred in {} ({:.0} %{}), the earlier one in {}, neither in {even}; mean P {mean:.3}",
+                figures.later,
+                100.0 * share,
+                interval(figures.later, figures.judged),
+                figures.earlier,
+            )?;
+        }
+        if let (Some(agree), Some(first)) = (figures.share(figures.agree), figures.prefers_first())
+        {
+            writeln!(
+                out,
+                "  both orders agree in {} ({:.0} %); the text shown first is preferred in {:.0} % of {}",
+                figures.agree,
+                100.0 * agree,
+                100.0 * first,
+                plural(figures.answers, "answer")
+            )?;
+        }
+        writeln!(
+            out,
+            "  {}, {} more answered from the store; {} of {} prompt tokens from the cache",
+            plural(summary.calls, "model call"),
+            summary.reused,
+            summary.cached_tokens,
+            summary.prompt_tokens
+        )?;
+        if self.before + self.equal > 0 {
+            writeln!(
+                out,
+                "  left out: {} judged before, {} of equal texts",
+                plural(self.before, "pair"),
+                self.equal
+            )?;
+        }
+        if figures.failed > 0 {
+            writeln!(
+                out,
+                "  {} failed; the same command tries them again",
+                figures.failed
+            )?;
+        }
+        if summary.interrupted {
+            writeln!(out, "  the same command continues")?;
+        }
+        if let Some(doubt) = self.doubt() {
+            writeln!(out, "  note: {doubt}")?;
+        }
+        Ok(())
+    }
+
+    fn judge_lines(&self) -> Vec<String> {
+        let mut lines: Vec<_> = self
+            .judges
+            .seats
+            .values()
+            .map(|seat| {
+                let constitution = &seat.record.constitution;
+                let line = format!(
+                    "by {} under {} {}, judge {}",
+                    seat.record.model.name, constitution.name, constitution.version, seat.id
+                );
+                sanitize(&line).into_owned()
+            })
+            .collect();
+        lines.sort();
+        lines.dedup();
+        lines
+    }
+
+    pub fn json(&self) -> io::Result<()> {
+        let (figures, summary) = (self.figures, &self.summary);
+        let mut judges: Vec<_> = self.judges.seats.values().map(|seat| &seat.id).collect();
+        judges.sort();
+        judges.dedup();
+        let line = json!({
+            "event": "summary",
+            "judges": judges,
+            "model": self.judges.seats.values().next().map(|seat| &seat.record.model.name),
+            "pairs": self.pairs,
+            "mode": self.mode,
+            "interrupted": summary.interrupted,
+            "judged": figures.judged,
+            "failed": figures.failed,
+            "judged_before": self.before,
+            "equal_texts": self.equal,
+            "later_preferred": figures.later,
+            "earlier_preferred": figures.earlier,
+            "mean_p": figures.mean(),
+            "agree": figures.agree,
+            "answers": figures.answers,
+            "first_shown_preferred": figures.first,
+            "calls": summary.calls,
+            "reused_calls": summary.reused,
+            "prompt_tokens": summary.prompt_tokens,
+            "cached_tokens": summary.cached_tokens,
+            "completion_tokens": summary.completion_tokens,
+            "seconds": self.elapsed.as_secs_f64(),
+            "note": self.doubt(),
+        });
+        writeln!(io::stdout().lock(), "{line}")
+    }
+}
+
+/// A 95 % interval in percent, behind a comma.
+fn interval(hits: u64, of: u64) -> String {
+    wilson(hits, of).map_or_else(String::new, |interval| {
+        let (low, high) = (100.0 * interval.low, 100.0 * interval.high);
+        format!(", 95 % {low:.0}–{high:.0}")
+    })
+}
