@@ -6,7 +6,6 @@ use serde::Serialize;
 use super::filter_key::NO_LABEL;
 use super::filter_sql::{self, FROM};
 use super::rows::NameCount;
-use super::stats::Selection;
 use super::{Filter, Store, StoreError, read};
 
 /// Where one bar of the lengths ends and the next begins: final text over draft.
@@ -71,52 +70,130 @@ pub struct LengthCount {
 impl Store {
     /// Figures over the matching chains. `run` is a whole id.
     pub fn facets(&self, filter: &Filter, run: Option<&str>) -> Result<Facets, StoreError> {
-        let sel = Selection::new(filter, run);
         self.snapshot(|conn| {
-            let mut facets = chains(conn, filter, run)?;
+            let (mut facets, selected) = chains(conn, filter, run)?;
             let every: i64 = conn.query_row("SELECT count(*) FROM chains", [], |row| row.get(0))?;
-            let part = Part::of(facets.chains, every.unsigned_abs());
-            facets.principles = principles(conn, &sel, part)?;
-            facets.rounds = rounds(conn, &sel, part)?;
-            facets.flags = flags(conn, &sel, part)?;
+            if selected.0.len() as i64 * LITTLE < every {
+                add_little(conn, &selected, &mut facets)?;
+            } else {
+                add_much(conn, &selected, &mut facets)?;
+            }
+            facets
+                .flags
+                .sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.name.cmp(&b.name)));
+            facets
+                .principles
+                .sort_by(|a, b| a.principle_id.cmp(&b.principle_id));
+            facets.rounds.sort_by_key(|round| round.round);
             Ok(facets)
         })
     }
 }
 
-/// How much of the store is selected, which decides where to begin.
-#[derive(Clone, Copy)]
-enum Part {
-    Everything,
-    Much,
-    Little,
+/// Of so many chains less than one is selected where each is asked for by itself.
+const LITTLE: i64 = 64;
+
+/// Keys of the selected chains.
+struct Selected(Vec<i64>);
+
+const PRINCIPLES: &str = "SELECT chain, principle, violated FROM verdicts
+    WHERE kind = 'critique' AND principle IS NOT NULL";
+const ROUNDS: &str = "SELECT chain, round FROM steps WHERE kind = 'revision' AND adopted";
+const FLAGS: &str = "SELECT DISTINCT chain, flag FROM step_flags WHERE 1";
+
+/// Asks for each selected chain.
+fn add_little(conn: &Connection, selected: &Selected, facets: &mut Facets) -> rusqlite::Result<()> {
+    let mut each = |sql: &str, add: fn(&mut Facets, &Row<'_>) -> rusqlite::Result<()>| {
+        let mut statement = conn.prepare_cached(&format!("{sql} AND chain = ?1"))?;
+        for chain in &selected.0 {
+            let mut rows = statement.query([chain])?;
+            while let Some(row) = rows.next()? {
+                add(facets, row)?;
+            }
+        }
+        Ok::<_, rusqlite::Error>(())
+    };
+    each(PRINCIPLES, add_principle)?;
+    each(ROUNDS, add_round)?;
+    each(FLAGS, add_flag)
 }
 
-impl Part {
-    fn of(selected: u64, every: u64) -> Self {
-        match selected {
-            all if all == every => Part::Everything,
-            little if little < every / 8 => Part::Little,
-            _ => Part::Much,
+/// Reads whole indexes, and leaves out what belongs to other chains.
+fn add_much(conn: &Connection, selected: &Selected, facets: &mut Facets) -> rusqlite::Result<()> {
+    let last = selected.0.iter().max().copied().unwrap_or(0);
+    // Keys are given out one after the other, so that this is little larger than the list itself.
+    let mut member = vec![false; usize::try_from(last).unwrap_or(0) + 1];
+    for chain in &selected.0 {
+        if let Some(member) = usize::try_from(*chain)
+            .ok()
+            .and_then(|key| member.get_mut(key))
+        {
+            *member = true;
         }
     }
+    let mut each = |sql: &str, add: fn(&mut Facets, &Row<'_>) -> rusqlite::Result<()>| {
+        let mut statement = conn.prepare_cached(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let chain: i64 = row.get(0)?;
+            let key = usize::try_from(chain).unwrap_or(usize::MAX);
+            if member.get(key) == Some(&true) {
+                add(facets, row)?;
+            }
+        }
+        Ok::<_, rusqlite::Error>(())
+    };
+    // In the order of what is counted, so that the last count is nearly always the one that grows.
+    each(&format!("{PRINCIPLES} ORDER BY principle"), add_principle)?;
+    each(&format!("{ROUNDS} ORDER BY round"), add_round)?;
+    each(&format!("{FLAGS} ORDER BY flag"), add_flag)
+}
 
-    /// The rows `t` of a table that belong to selected chains, for a `FROM`, a `WHERE` and a condition.
-    fn rows(self, table: &str) -> String {
-        match self {
-            Part::Everything => format!("{table} t WHERE 1"),
-            Part::Much => format!("{table} t WHERE t.chain IN (SELECT id FROM sel)"),
-            // As written: the other way round the whole table would be read.
-            Part::Little => format!("sel CROSS JOIN {table} t ON t.chain = sel.id WHERE 1"),
+fn add_principle(facets: &mut Facets, row: &Row<'_>) -> rusqlite::Result<()> {
+    let principle = name(row, 1)?.unwrap_or_default();
+    let violated = u64::from(row.get::<_, bool>(2)?);
+    let mut known = facets.principles.iter_mut().rev();
+    match known.find(|known| known.principle_id == principle) {
+        Some(known) => {
+            known.asked += 1;
+            known.violated += violated;
         }
+        None => facets.principles.push(PrincipleCount {
+            principle_id: principle.to_owned(),
+            asked: 1,
+            violated,
+        }),
     }
+    Ok(())
+}
+
+fn add_round(facets: &mut Facets, row: &Row<'_>) -> rusqlite::Result<()> {
+    let round: u32 = row.get(1)?;
+    let mut known = facets.rounds.iter_mut().rev();
+    match known.find(|known| known.round == round) {
+        Some(known) => known.revisions += 1,
+        None => facets.rounds.push(RoundCount {
+            round,
+            revisions: 1,
+        }),
+    }
+    Ok(())
+}
+
+fn add_flag(facets: &mut Facets, row: &Row<'_>) -> rusqlite::Result<()> {
+    add(&mut facets.flags, name(row, 1)?);
+    Ok(())
 }
 
 /// Everything that one walk over the chains can count.
-fn chains(conn: &Connection, filter: &Filter, run: Option<&str>) -> rusqlite::Result<Facets> {
+fn chains(
+    conn: &Connection,
+    filter: &Filter,
+    run: Option<&str>,
+) -> rusqlite::Result<(Facets, Selected)> {
     let condition = filter_sql::condition(filter, run);
     let sql = format!(
-        "SELECT c.status, c.stop_reason, c.label, c.length_ratio, c.revised, c.regressed
+        "SELECT c.status, c.stop_reason, c.label, c.length_ratio, c.revised, c.regressed, c.id
          FROM {FROM} WHERE {}",
         condition.sql
     );
@@ -124,9 +201,11 @@ fn chains(conn: &Connection, filter: &Filter, run: Option<&str>) -> rusqlite::Re
         lengths: lengths(),
         ..Facets::default()
     };
+    let mut keys = Vec::new();
     let mut statement = conn.prepare(&sql)?;
     let mut rows = statement.query(params_from_iter(&condition.params))?;
     while let Some(row) = rows.next()? {
+        keys.push(row.get(6)?);
         facets.chains += 1;
         facets.revised += u64::from(row.get::<_, bool>(4)?);
         facets.regressed += u64::from(row.get::<_, bool>(5)?);
@@ -148,7 +227,7 @@ fn chains(conn: &Connection, filter: &Filter, run: Option<&str>) -> rusqlite::Re
     ] {
         counts.sort_by(|a, b| a.name.cmp(&b.name));
     }
-    Ok(facets)
+    Ok((facets, Selected(keys)))
 }
 
 fn name<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<Option<&'a str>> {
@@ -166,62 +245,11 @@ fn lengths() -> Vec<LengthCount> {
 
 fn add(counts: &mut Vec<NameCount>, name: Option<&str>) {
     let Some(name) = name else { return };
-    match counts.iter_mut().find(|known| known.name == name) {
+    match counts.iter_mut().rev().find(|known| known.name == name) {
         Some(known) => known.count += 1,
         None => counts.push(NameCount {
             name: name.to_owned(),
             count: 1,
         }),
     }
-}
-
-fn principles(
-    conn: &Connection,
-    sel: &Selection,
-    part: Part,
-) -> rusqlite::Result<Vec<PrincipleCount>> {
-    sel.rows(
-        conn,
-        &format!(
-            "SELECT t.principle, count(*), sum(t.violated) FROM {}
-             AND t.kind = 'critique' AND t.principle IS NOT NULL
-             GROUP BY t.principle ORDER BY t.principle",
-            part.rows("verdicts")
-        ),
-        |row| {
-            Ok(PrincipleCount {
-                principle_id: row.get(0)?,
-                asked: read::count(row, 1)?,
-                violated: read::count(row, 2)?,
-            })
-        },
-    )
-}
-
-fn rounds(conn: &Connection, sel: &Selection, part: Part) -> rusqlite::Result<Vec<RoundCount>> {
-    sel.rows(
-        conn,
-        &format!(
-            "SELECT t.round, count(*) FROM {} AND t.kind = 'revision' AND t.adopted
-             GROUP BY t.round ORDER BY t.round",
-            part.rows("steps")
-        ),
-        |row| {
-            Ok(RoundCount {
-                round: row.get(0)?,
-                revisions: read::count(row, 1)?,
-            })
-        },
-    )
-}
-
-fn flags(conn: &Connection, sel: &Selection, part: Part) -> rusqlite::Result<Vec<NameCount>> {
-    sel.counts(
-        conn,
-        &format!(
-            "SELECT flag, count(*) FROM (SELECT DISTINCT t.flag AS flag, t.chain AS chain FROM {})
-             GROUP BY flag ORDER BY 2 DESC, flag",
-            part.rows("step_flags")
-        ),
-    )
 }

@@ -114,6 +114,11 @@ impl Filter {
         }
     }
 
+    /// Whether a text is searched for.
+    pub(super) fn searches(&self) -> bool {
+        self.expr.as_ref().is_some_and(Expr::searches)
+    }
+
     pub(super) fn expr(&self) -> Option<&Expr> {
         self.expr.as_ref()
     }
@@ -147,6 +152,14 @@ pub(super) enum Expr {
 }
 
 impl Expr {
+    fn searches(&self) -> bool {
+        match self {
+            Expr::And(parts) | Expr::Or(parts) => parts.iter().any(Expr::searches),
+            Expr::Not(inside) => inside.searches(),
+            Expr::Term(term) => term.key == Key::Text,
+        }
+    }
+
     /// Keeps a term apart from the terms that it is joined with later.
     fn group(self) -> Expr {
         match self {

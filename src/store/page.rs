@@ -204,7 +204,8 @@ impl Store {
     pub fn page(&self, request: &PageRequest<'_>) -> Result<Page, StoreError> {
         self.snapshot(|conn| {
             let (total, keys) = match request.sort.key {
-                SortKey::Prompt => in_order(conn, request)?,
+                // What a search finds is found once.
+                SortKey::Prompt if !request.filter.searches() => in_order(conn, request)?,
                 _ => sorted(conn, request)?,
             };
             let rows = keys.into_iter().map(|key| list_row(conn, key));

@@ -8,13 +8,13 @@ use super::rows::{NameCount, PrincipleStats, RunStats};
 use super::{Filter, read};
 
 /// The matching chains as the table `sel (id)`, to be put before a `SELECT`.
-pub(super) struct Selection {
+struct Selection {
     with: String,
     params: Vec<SqlValue>,
 }
 
 impl Selection {
-    pub fn new(filter: &Filter, run: Option<&str>) -> Self {
+    fn new(filter: &Filter, run: Option<&str>) -> Self {
         let condition = filter_sql::condition(filter, run);
         Self {
             with: format!(
@@ -25,7 +25,7 @@ impl Selection {
         }
     }
 
-    pub fn rows<T>(
+    fn rows<T>(
         &self,
         conn: &Connection,
         select: &str,
@@ -47,7 +47,7 @@ impl Selection {
             .query_row(params_from_iter(&self.params), map)
     }
 
-    pub fn counts(&self, conn: &Connection, select: &str) -> rusqlite::Result<Vec<NameCount>> {
+    fn counts(&self, conn: &Connection, select: &str) -> rusqlite::Result<Vec<NameCount>> {
         self.rows(conn, select, |row| {
             Ok(NameCount {
                 name: row.get(0)?,

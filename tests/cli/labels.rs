@@ -413,3 +413,59 @@ fn a_run_is_told_as_it_happened() {
         .code(2)
         .complains(&["no run `zzz`"]);
 }
+
+#[test]
+fn a_run_is_followed_while_it_goes_on() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+
+    let place = Place::new();
+    place
+        .write("c.yaml", CONSTITUTION)
+        .write("p.jsonl", "{\"id\": \"a\", \"prompt\": \"first\"}\n{\"id\": \"b\", \"prompt\": \"second\"}\n")
+        .write(
+            "script.yaml",
+            "rules:\n  - {verdict: false, contains: [second], until: go, reply: At last.}\n  \
+             - {verdict: false, reply: At once.}\n  - {verdict: true, reply: '{\"violated\": false}'}\n",
+        );
+    let mut run = place
+        .command([
+            "run",
+            "p.jsonl",
+            "-c",
+            "c.yaml",
+            "--rounds",
+            "1",
+            "--json",
+            "--backend",
+            "scripted",
+            "--script",
+            "script.yaml",
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // The first step is stored, and the other chain waits.
+    let mut steps = BufReader::new(run.stdout.take().unwrap()).lines();
+    steps.next().unwrap().unwrap();
+    let mut follow = place
+        .command(["log", "--follow", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut events = BufReader::new(follow.stdout.take().unwrap())
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(&line.unwrap()).unwrap());
+    assert_eq!(events.next().unwrap()["what"], "running");
+    place.write("go", "");
+    let rest: Vec<_> = events.collect();
+    assert_eq!(rest.last().unwrap()["what"], "done");
+    let ends = rest.iter().filter(|event| event["what"] == "end");
+    assert_eq!(ends.count(), 2);
+    assert!(follow.wait().unwrap().success());
+    for step in steps {
+        step.unwrap();
+    }
+    assert!(run.wait().unwrap().success());
+}
