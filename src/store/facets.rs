@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::filter_key::NO_LABEL;
 use super::filter_sql::{self, FROM};
 use super::rows::NameCount;
-use super::{Filter, Store, StoreError, read};
+use super::{Filter, Store, StoreError};
 
 /// Where one bar of the lengths ends and the next begins: final text over draft.
 const LENGTHS: [f64; 9] = [0.5, 0.8, 0.95, 1.05, 1.25, 1.5, 2.0, 3.0, 5.0];
