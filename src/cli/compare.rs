@@ -7,11 +7,12 @@ use std::io::Write;
 use anyhow::{anyhow, bail};
 use serde_json::json;
 
+use super::chains::ConditionArgs;
 use super::exit::usage;
 use super::{DbArg, Exit, runs};
 use crate::engine::config::differences;
-use crate::evaluation::Comparison;
-use crate::store::{RunDetail, Store};
+use crate::evaluation::{Comparison, Pair};
+use crate::store::{Paired, RunDetail, Store};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -20,8 +21,11 @@ Examples:
   amend run --drafts-from 3k9 -c other.yaml   another constitution on the drafts of a run
   amend compare 3k9 7mq                       what each found and wrote
   amend compare 3k9 7mq --differs-only --json one JSON object a line, the figures last
+  amend compare 3k9 7mq --where 'principle:plain-words violated:true'
+                                              only pairs in which it fired, in either run
 
-Chains are paired by prompt and sample. Chains that failed or still run are left out.")]
+Chains are paired by prompt and sample. Chains that failed or still run are left out. With --where a pair is
+taken when the chain of either run matches.")]
 pub struct Args {
     /// A run: its id, or the beginning of it
     #[arg(value_name = "RUN_A")]
@@ -39,11 +43,14 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    condition: ConditionArgs,
+    #[command(flatten)]
     db: DbArg,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<Exit> {
+    let filter = args.condition.parse()?;
     let store = runs::open(&args.db)?;
     let first = detail(&store, &args.first)?;
     let second = detail(&store, &args.second)?;
@@ -53,56 +60,74 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
             first.row.run_id
         )));
     }
+    args.condition.explain(&filter, None)?;
     let mut out = anstream::stdout().lock();
     if !args.json {
         out.write_all(page::header(&first, &second).as_bytes())?;
     }
-    let (mut comparison, mut left_out) = (Comparison::default(), 0_u64);
+    let (mut comparison, mut left_out) = (Comparison::default(), LeftOut::default());
+    let (run_a, run_b) = (&first.row.run_id, &second.row.run_id);
     store
-        .for_each_pair(&first.row.run_id, &second.row.run_id, |pair| {
-            let Some(pair) = pair else {
-                left_out += 1;
-                return Ok(());
+        .for_each_matching_pair(run_a, run_b, &filter, |paired| {
+            let pair = match paired {
+                Paired::Pair(pair) => pair,
+                Paired::Unmatched => {
+                    left_out.unmatched += 1;
+                    return Ok(());
+                }
+                Paired::Alone => {
+                    left_out.first += 1;
+                    return Ok(());
+                }
             };
             comparison.add(&pair);
-            if args.differs_only && !pair.differs() {
-                return Ok(());
-            }
-            if args.json {
-                let line = json!({ "about": "pair", "differs": pair.differs(), "pair": pair });
-                writeln!(out, "{line}")
-            } else {
-                out.write_all(page::pair(&pair, args.full).as_bytes())
+            match args.differs_only && !pair.differs() {
+                true => Ok(()),
+                false => show(&args, &mut out, &pair),
             }
         })
         .map_err(runs::failed)??;
     let comparison = comparison.finish();
-    let unpaired = Unpaired {
-        first: left_out,
-        second: second.row.chains.saturating_sub(comparison.pairs),
-    };
+    let paired = comparison.pairs + left_out.unmatched;
+    left_out.second = second.row.chains.saturating_sub(paired);
     if args.json {
         let line = json!({
             "about": "comparison",
             "first": first.row,
             "second": second.row,
             "settings": settings(&first, &second),
+            "filter": (!filter.is_all()).then(|| filter.source()),
             "comparison": comparison,
-            "left_out_first": unpaired.first,
-            "left_out_second": unpaired.second,
+            "left_out_first": left_out.first,
+            "left_out_second": left_out.second,
+            "left_out_by_filter": left_out.unmatched,
         });
         writeln!(out, "{line}")?;
     } else {
-        out.write_all(page::figures(&comparison, &unpaired).as_bytes())?;
+        out.write_all(page::figures(&comparison, &left_out).as_bytes())?;
     }
     out.flush()?;
     Ok(Exit::Done)
 }
 
-/// Chains that are in no pair.
-struct Unpaired {
+fn show(args: &Args, out: &mut impl Write, pair: &Pair) -> std::io::Result<()> {
+    if args.json {
+        let line = json!({ "about": "pair", "differs": pair.differs(), "pair": pair });
+        writeln!(out, "{line}")
+    } else {
+        out.write_all(page::pair(pair, args.full).as_bytes())
+    }
+}
+
+/// What is not in the figures.
+#[derive(Default)]
+struct LeftOut {
+    /// Chains of the first run that are in no pair.
     first: u64,
+    /// Chains of the second run that are in no pair.
     second: u64,
+    /// Pairs that do not match the filter.
+    unmatched: u64,
 }
 
 fn detail(store: &Store, prefix: &str) -> anyhow::Result<RunDetail> {

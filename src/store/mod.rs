@@ -48,6 +48,7 @@ pub use labels::{
 };
 pub use lock::RunLock;
 pub use page::{ListPlace, ListRow, Page, PageRequest, Sort, SortKey};
+pub use pairs::Paired;
 pub use query::Store;
 pub use rows::{
     CallDetail, ChainDetail, ChainRow, ChainState, NameCount, PrincipleStats, RunDetail, RunRow,

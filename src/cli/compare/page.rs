@@ -6,9 +6,9 @@ use anstyle::{AnsiColor, Style};
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
-use super::{Unpaired, settings};
+use super::{LeftOut, settings};
 use crate::chain::StepKind;
-use crate::cli::text::{Table, excerpt, pad, sanitize, terminal_width};
+use crate::cli::text::{Table, excerpt, pad, plural, sanitize, terminal_width};
 use crate::evaluation::{Comparison, Pair, Side, Split, Totals};
 use crate::store::RunDetail;
 
@@ -142,16 +142,25 @@ fn wrap_line(line: &str, width: usize) -> Vec<String> {
 }
 
 /// The figures over all pairs.
-pub fn figures(comparison: &Comparison, unpaired: &Unpaired) -> String {
+pub fn figures(comparison: &Comparison, left_out: &LeftOut) -> String {
     let c = comparison;
     let mut lines = vec![format!(
-        "{BOLD}{} pairs{BOLD:#}: {} differ; drafts equal in {}, final texts in {}",
-        c.pairs, c.different, c.same_drafts, c.same_finals
+        "{BOLD}{}{BOLD:#}: {} differ; drafts equal in {}, final texts in {}",
+        plural(c.pairs, "pair"),
+        c.different,
+        c.same_drafts,
+        c.same_finals
     )];
-    if unpaired.first + unpaired.second > 0 {
+    if left_out.unmatched > 0 {
+        lines.push(format!(
+            "  left out by --where: {}",
+            plural(left_out.unmatched, "pair")
+        ));
+    }
+    if left_out.first + left_out.second > 0 {
         lines.push(format!(
             "  left out: {} chains of A, {} of B (failed, unfinished, or without a counterpart)",
-            unpaired.first, unpaired.second
+            left_out.first, left_out.second
         ));
     }
     if c.pairs > 0 {
