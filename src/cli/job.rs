@@ -260,6 +260,7 @@ impl Job {
             deterministic: self.args.chain.deterministic,
             drafts: None,
             controls: self.controls_digest(),
+            stress: None,
         };
         match &self.input {
             Input::File { .. } => from_file,

@@ -12,6 +12,7 @@ use crate::engine::{self, EngineOptions, Summary};
 use crate::store::{RunDetail, RunLock, RunRow, RunState, Store, Writer};
 
 use super::backend::Loaded;
+use super::constitution::STRESS_PROMPTS;
 use super::dry_run;
 use super::exit::{say, usage};
 use super::job::{Input, Job, JobArgs, stored_args};
@@ -127,6 +128,12 @@ pub fn resume(args: ResumeArgs) -> anyhow::Result<Exit> {
         let detail = store.run(&row.run_id).map_err(store_error)?;
         (row, detail)
     };
+    if !detail.config["stress"].is_null() {
+        bail!(usage(anyhow!(
+            "run {} was made by `amend constitution stress`; the same command goes on from what is kept",
+            row.run_id
+        )));
+    }
     if detail.versions["amend"] != env!("CARGO_PKG_VERSION") {
         say(&format!(
             "note: run {} was begun by amend {}; this is {}",
@@ -208,6 +215,8 @@ fn pick(store: &Store, args: &ResumeArgs) -> anyhow::Result<Option<RunRow>> {
     Ok(runs
         .into_iter()
         .rev()
+        // Only its own command can continue a stress test.
+        .filter(|run| run.prompts_path != STRESS_PROMPTS)
         .find(|run| run.state != RunState::Done || (args.retry_errors && run.failed > 0)))
 }
 

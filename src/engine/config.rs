@@ -56,6 +56,18 @@ pub struct RunConfig {
     /// Digest of the file of control prompts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub controls: Option<Digest>,
+    /// The pairs of principles whose prompts the model writes itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stress: Option<StressConfig>,
+}
+
+/// A stress test: prompts for pairs of principles, chains under both orders.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StressConfig {
+    /// The pairs, by id.
+    pub pairs: Vec<[String; 2]>,
+    /// Prompts for each pair.
+    pub prompts: u32,
 }
 
 /// Drafts of another run.

@@ -17,10 +17,11 @@ pub struct Outcome {
 }
 
 /// Keeps chains in memory. Replies may be looked up in another recorder and are kept there, so that
-/// equal requests are asked once.
+/// equal requests are asked once; chains may be kept there besides.
 #[derive(Default)]
 pub struct Memory<'a> {
     replies: Option<&'a mut dyn Recorder>,
+    keeps_chains: bool,
     outcomes: HashMap<ChainId, Outcome>,
 }
 
@@ -29,7 +30,24 @@ impl<'a> Memory<'a> {
     pub fn with_replies(replies: &'a mut dyn Recorder) -> Self {
         Self {
             replies: Some(replies),
+            keeps_chains: false,
             outcomes: HashMap::new(),
+        }
+    }
+
+    /// A memory that also hands chains on to `recorder`, where their run has begun. What is there already is
+    /// replayed from its replies, so that it is known here too.
+    pub fn keeping(recorder: &'a mut dyn Recorder) -> Self {
+        Self {
+            keeps_chains: true,
+            ..Self::with_replies(recorder)
+        }
+    }
+
+    fn keeper(&mut self) -> Option<&mut (dyn Recorder + 'a)> {
+        match self.keeps_chains {
+            true => self.replies.as_deref_mut(),
+            false => None,
         }
     }
 
@@ -51,7 +69,8 @@ impl Recorder for Memory<'_> {
 
     fn begin_chain(&mut self, chain: &ChainStart) -> Result<(), RecordError> {
         self.outcomes.entry(chain.id.clone()).or_default();
-        Ok(())
+        self.keeper()
+            .map_or(Ok(()), |keeper| keeper.begin_chain(chain))
     }
 
     fn find_generation(&mut self, key: &Digest) -> Result<Option<Generation>, RecordError> {
@@ -73,13 +92,17 @@ impl Recorder for Memory<'_> {
         let new = steps.iter().all(|known| known.ordinal != step.ordinal);
         if new {
             steps.push(step.clone());
+            if let Some(keeper) = self.keeper() {
+                keeper.record_step(chain, step)?;
+            }
         }
         Ok(new)
     }
 
     fn end_chain(&mut self, chain: &ChainId, end: &ChainEnd) -> Result<(), RecordError> {
         self.outcomes.entry(chain.clone()).or_default().end = Some(end.clone());
-        Ok(())
+        self.keeper()
+            .map_or(Ok(()), |keeper| keeper.end_chain(chain, end))
     }
 
     fn commit(&mut self) -> Result<(), RecordError> {

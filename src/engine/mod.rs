@@ -150,6 +150,12 @@ pub fn run(
     engine.run(tasks, &replies)
 }
 
+/// The content key of a request: what decides its reply, and nothing else.
+pub fn content_key(backend: &dyn Backend, request: &Request) -> Digest {
+    let identity = backend.identity();
+    Digest::of(&(&identity.digest, &identity.settings_digest, request))
+}
+
 /// How often the engine looks whether it was interrupted while it waits for a reply.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -285,7 +291,7 @@ impl Engine<'_> {
         loop {
             match machine.next() {
                 Action::Ask(request) => {
-                    let key = self.key(&request);
+                    let key = content_key(self.backend, &request);
                     let found = self
                         .recorder
                         .find_generation(&key)
@@ -314,12 +320,6 @@ impl Engine<'_> {
                 Action::Finish(end) => return self.end(machine.start(), &end),
             }
         }
-    }
-
-    /// The content key of a request: what decides its reply, and nothing else.
-    fn key(&self, request: &Request) -> Digest {
-        let identity = self.backend.identity();
-        Digest::of(&(&identity.digest, &identity.settings_digest, request))
     }
 
     fn record(&mut self, chain: &ChainStart, step: &Step) -> Result<(), EngineError> {

@@ -21,5 +21,5 @@ pub use agreement::{BestThreshold, Judged, PrincipleAgreement, agreement};
 pub use comparison::{Asked, Comparison, Pair, Side, Split, Totals};
 pub use coverage::{Coverage, Findings, Found, PrincipleCoverage, Retrigger, Trace};
 pub use report::{Figures, Overall, PrincipleReport, Report};
-pub use stress::{PairStress, PrinciplePair, Stress, pairs};
+pub use stress::{PairStress, PrinciplePair, STRESS_ROUNDS, Stress, StressPrompt, pairs};
 pub use suite::{Case, Suite, TestResult, trial_of};

@@ -197,6 +197,50 @@ fn two_runs_are_laid_side_by_side() {
         .complains(&["no run `zzz`"]);
 }
 
+#[test]
+fn pairs_are_chosen_by_what_holds_in_either_run() {
+    let place = place();
+    let (a, b) = two_runs(&place);
+    let compare = |args: &[&str]| place.amend(&[&["compare", &a, &b], args].concat());
+    let figures = |filter: &str| {
+        let lines = compare(&["--json", "--where", filter]).success();
+        lines.json_lines().pop().unwrap()
+    };
+    // `asking` fired on `capital` in A only, and on `sky` in B only.
+    let fired = figures("principle:asking violated:true");
+    assert_eq!(fired["comparison"]["pairs"], 2);
+    assert_eq!(fired["left_out_by_filter"], 0);
+    let one = figures("prompt:sky");
+    assert_eq!(one["filter"], "prompt:sky");
+    assert_eq!(one["comparison"]["pairs"], 1);
+    let left_out = ["left_out_first", "left_out_second", "left_out_by_filter"];
+    assert_eq!(
+        left_out.map(|key| one[key].as_u64()),
+        [Some(1), Some(0), Some(1)]
+    );
+    assert_eq!(
+        figures("revised:true not prompt:sky")["comparison"]["fired"]["both"],
+        1
+    );
+    let text = compare(&["--where", "prompt:sky"]).success().stdout;
+    assert_snapshot!("compare_where", text);
+    let none = compare(&["--where", "prompt:none"]).success().stdout;
+    assert!(
+        none.contains("0 pairs") && none.contains("left out by --where: 2 pairs"),
+        "{none}"
+    );
+    let sql = compare(&["--where", "prompt:sky", "--explain"])
+        .success()
+        .stdout;
+    assert!(
+        sql.contains("SELECT c.chain_id") && sql.contains("'sky'"),
+        "{sql}"
+    );
+    compare(&["--where", "colour:red"])
+        .code(2)
+        .complains(&["filter, column 1", "colour"]);
+}
+
 const COVERAGE: &[&str] = &["constitution", "coverage"];
 
 #[test]
@@ -264,6 +308,16 @@ fn a_principle_is_tried_on_a_prompt() {
         "\u{1b}[2JNo.",
     ]);
     assert_snapshot!("try_response", given.success().stdout);
+    let json = tried(&[
+        "plain",
+        "--prompt",
+        "What is the capital of France?",
+        "--format",
+        "json",
+    ]);
+    let json = json.success().json_lines();
+    assert_eq!(json.len(), 1);
+    assert_snapshot!("try_json", serde_json::to_string_pretty(&json[0]).unwrap());
     let failed = tried(&["plain", "--prompt", "This fails."]).code(3).stdout;
     assert!(
         failed.contains("failed: the draft holds no text"),
@@ -310,8 +364,9 @@ fn the_file_is_read_again_between_tries() {
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
-#[test]
-fn principles_are_stressed_in_pairs() {
+const STRESS: &[&str] = &["constitution", "stress", "pull.yaml", "--pairs", "9"];
+
+fn stressed() -> Place {
     let place = place();
     place.write(
         "pull.yaml",
@@ -335,19 +390,17 @@ rules:
   - {reply: "It is what it is."}
 "#,
     );
-    let stress = ["constitution", "stress", "pull.yaml", "--pairs", "9"];
-    assert_snapshot!("stress", place.scripted(&stress).success().stdout);
-    let json = place
-        .scripted(&[&stress[..], &["--format", "json"]].concat())
-        .success()
-        .stdout;
-    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert_eq!(json["pairs"].as_array().unwrap().len(), 3);
-    assert_eq!(
-        (&json["pairs"][0]["first"], &json["pairs"][0]["second"]),
-        (&"asking".into(), &"brief".into())
-    );
-    assert_eq!(json["pairs"][0]["share"], 1.0);
+    place
+}
+
+#[test]
+fn principles_are_stressed_in_pairs() {
+    let place = stressed();
+    assert_snapshot!("stress", place.scripted(STRESS).success().stdout);
+    let json = place.scripted(&[STRESS, &["--format", "json"]].concat());
+    let json = json.success().json_lines().remove(0);
+    assert_snapshot!("stress_json", serde_json::to_string_pretty(&json).unwrap());
+    assert!(!place.path("amend.db").exists(), "nothing is kept");
     let one =
         "schema: 1\nname: one\nprinciples:\n  - {id: a, critique: Is it?, revision: Mend it.}\n";
     place.write("one.yaml", one);
@@ -355,4 +408,64 @@ rules:
         .scripted(&["constitution", "stress", "one.yaml"])
         .code(2)
         .complains(&["fewer than two active principles"]);
+}
+
+#[test]
+fn stressed_chains_are_kept_where_a_store_is_named() {
+    let place = stressed();
+    let keep = |args: &[&str]| {
+        let args = [STRESS, &["--db", "s.db"], args].concat();
+        place.scripted(&args).success()
+    };
+    assert_snapshot!("stress_kept", keep(&[]).stdout);
+    let json = keep(&["--format", "json"]).json_lines().remove(0);
+    let run = json["run_id"].as_str().unwrap();
+    let runs = place
+        .amend(&["runs", "--db", "s.db", "--json"])
+        .success()
+        .json_lines();
+    assert_eq!(runs.len(), 1, "the same command finds its run");
+    let counts = ["done", "failed", "chains"].map(|key| runs[0][key].as_u64());
+    assert_eq!(counts, [Some(8), Some(0), Some(8)]);
+    assert_eq!(
+        (&runs[0]["run_id"], &runs[0]["state"]),
+        (&run.into(), &"done".into())
+    );
+
+    // What coverage reads in the store is what the ranking was made of.
+    let covered = [
+        "--run",
+        run,
+        "--where",
+        "prompt:asking+brief.1 or prompt:asking+brief.2",
+    ];
+    let covered = [COVERAGE, &covered, &["--db", "s.db", "--format", "json"]].concat();
+    let covered = place.amend(&covered).success().json_lines().remove(0);
+    let cells = &covered["retriggers"];
+    let pair = &json["pairs"][0];
+    assert_eq!(cells["asking"]["brief"], pair["first_breaks_second"]);
+    assert_eq!(cells["brief"]["asking"], pair["second_breaks_first"]);
+    let chain = |order: &str| {
+        let chain = &json["pairs"][0]["prompts"][0][order];
+        let args = ["show", chain.as_str().unwrap(), "--db", "s.db", "--json"];
+        place.amend(&args).success().json_lines().remove(0)
+    };
+    let (there, back) = (chain("first_leads"), chain("second_leads"));
+    assert_eq!(there["draft"], back["draft"]);
+    assert_eq!(there["prompt_metadata"]["stress"]["second"], "brief");
+    let asked = |chain: &serde_json::Value| chain["steps"][1]["principle_id"].clone();
+    assert_eq!(
+        (asked(&there), asked(&back)),
+        ("asking".into(), "brief".into())
+    );
+
+    place
+        .amend(&["resume", run, "--db", "s.db"])
+        .code(2)
+        .complains(&["made by `amend constitution stress`"]);
+    place.amend(&["resume", "--db", "s.db"]).success();
+    let other = keep(&["--seed", "5", "--format", "json"])
+        .json_lines()
+        .remove(0);
+    assert_ne!(other["run_id"], run);
 }

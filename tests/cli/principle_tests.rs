@@ -128,6 +128,9 @@ fn history_shows_each_wording_once() {
         .amend(&[history, &["--format", "json"][..]].concat())
         .success();
     let json: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    insta::with_settings!({filters => vec![(r"\d{4}-\d\d-\d\dT[\d:]+Z", "[when]")]}, {
+        assert_snapshot!("history_json", serde_json::to_string_pretty(&json).unwrap());
+    });
     let rows = json["history"].as_array().unwrap();
     assert_eq!(
         (rows.len(), &rows[0]["runs"], &rows[1]["tests"]),

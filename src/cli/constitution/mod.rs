@@ -25,6 +25,8 @@ use super::Exit;
 use super::exit::usage;
 use crate::constitution::MAX_BYTES;
 
+pub use stress::PROMPTS as STRESS_PROMPTS;
+
 /// Arguments.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

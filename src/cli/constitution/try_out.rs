@@ -1,24 +1,25 @@
 //! `amend constitution try`: one principle on one prompt, for someone who tunes its words.
 
+mod page;
+
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anstyle::{AnsiColor, Style};
 use anyhow::anyhow;
+use clap::ValueEnum;
+use serde_json::{Value, json};
 
 use super::trial::{self, TrialArgs};
-use crate::chain::{Flag, Step, StepKind};
+use crate::chain::Step;
 use crate::cli::backend::Loaded;
-use crate::cli::diff;
 use crate::cli::exit::{say, usage};
-use crate::cli::text::sanitize;
 use crate::cli::{Exit, signals};
+use crate::engine::machine::Plan;
 use crate::engine::memory::{Memory, Outcome};
 use crate::engine::policy::Select;
 use crate::engine::{self, EngineOptions};
 use crate::evaluation::trial_of;
-use crate::verdict::Verdict;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -29,7 +30,8 @@ Examples:
   amend constitution try mine.yaml --principle plain-words    asks for prompts, one after the other
 
 Without --prompt, prompts are read from the terminal, and the file is read again before each: change its words
-in an editor, save, and press Enter to try the same prompt again. Nothing is kept.")]
+in an editor, save, and press Enter to try the same prompt again. Nothing is kept: its words are about to
+change. What is to last is a test, or a run.")]
 pub struct Args {
     /// The constitution: a YAML file, or the name of one that comes with this program
     #[arg(value_name = "FILE")]
@@ -43,8 +45,20 @@ pub struct Args {
     /// What is judged; without it, the model drafts a response
     #[arg(long, value_name = "TEXT")]
     response: Option<String>,
+    /// What is printed
+    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    format: Format,
     #[command(flatten)]
     trial: TrialArgs,
+}
+
+/// What is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Texts, verdict and diff for people.
+    Text,
+    /// One JSON object a line, one for each prompt.
+    Json,
 }
 
 /// Runs the command.
@@ -68,12 +82,12 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
 }
 
 /// Checks everything that needs no model.
-fn prepare(args: &Args) -> anyhow::Result<engine::machine::Plan> {
+fn prepare(args: &Args) -> anyhow::Result<Plan> {
     let constitution = trial::read(&args.constitution)?.resolved.constitution;
     let ids = vec![args.principle.clone()];
     trial::check_ids(&ids, &constitution)?;
     let plan = args.trial.plan(constitution)?;
-    Ok(engine::machine::Plan {
+    Ok(Plan {
         select: Select::Ids(ids),
         recheck: true,
         ..plan
@@ -124,7 +138,7 @@ impl Bench<'_> {
     /// One prompt through draft, verdict, revision and recheck.
     fn try_out(&self, prompt: &str) -> anyhow::Result<Exit> {
         let plan = Arc::new(prepare(self.args)?);
-        let task = trial_of(plan, prompt, self.args.response.as_deref(), 0);
+        let task = trial_of(Arc::clone(&plan), prompt, self.args.response.as_deref(), 0);
         let id = task.start.id.clone();
         let mut memory = Memory::default();
         let options = EngineOptions {
@@ -142,90 +156,42 @@ impl Bench<'_> {
         )?;
         let outcome = memory.take(&id);
         let mut out = anstream::stdout().lock();
-        out.write_all(self.page(&outcome).as_bytes())?;
+        match self.args.format {
+            Format::Text => out.write_all(page::render(&outcome).as_bytes())?,
+            Format::Json => writeln!(out, "{}", self.to_json(&plan, prompt, &outcome))?,
+        }
         out.flush()?;
         let failed = outcome.end.is_some_and(|end| end.error.is_some());
         Ok(if failed { Exit::SomeFailed } else { Exit::Done })
     }
 
-    fn page(&self, outcome: &Outcome) -> String {
-        let bold = Style::new().bold();
-        let colour = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
-        let mut page = String::new();
-        let mut current = "";
-        for step in &outcome.steps {
-            let name = step.kind.as_str();
-            let flags: Vec<_> = step.flags.iter().copied().map(Flag::as_str).collect();
-            let flags = if flags.is_empty() {
-                String::new()
-            } else {
-                format!("  (flags: {})", flags.join(", "))
-            };
-            page.push_str(&format!("{bold}{name}{bold:#}{flags}\n"));
-            match (step.kind, &step.verdict) {
-                (StepKind::Draft, _) => indent(&mut page, &step.output),
-                (StepKind::Revision, _) => {
-                    let changed = diff::painted(&diff::words(current, &step.output), colour);
-                    for line in changed.trim_end().lines() {
-                        page.push_str(&format!("    {line}\n"));
-                    }
-                    if !step.adopted {
-                        page.push_str("    not adopted\n");
-                    }
-                }
-                (_, Some(verdict)) => page.push_str(&decision(verdict)),
-                (_, None) => page.push_str("    no verdict\n"),
-            }
-            if is_text(step) && step.adopted {
-                current = &step.output;
-            }
-        }
-        if let Some(end) = &outcome.end
-            && let Some(error) = &end.error
-        {
-            page.push_str(&format!("failed: {}\n", sanitize(error)));
-        }
-        page.push('\n');
-        page
+    fn to_json(&self, plan: &Plan, prompt: &str, outcome: &Outcome) -> Value {
+        json!({
+            "constitution": {
+                "name": plan.constitution.name,
+                "version": plan.constitution.version,
+                "digest": plan.constitution.digest(),
+            },
+            "model": self.loaded.backend().identity().name,
+            "pack": plan.pack.name,
+            "threshold": plan.threshold,
+            "seed": plan.seed,
+            "principle": self.args.principle,
+            "prompt": prompt,
+            "steps": outcome.steps.iter().map(step).collect::<Value>(),
+            "error": outcome.end.as_ref().and_then(|end| end.error.as_ref()),
+        })
     }
 }
 
-fn is_text(step: &Step) -> bool {
-    matches!(step.kind, StepKind::Draft | StepKind::Revision)
-}
-
-fn decision(verdict: &Verdict) -> String {
-    let (style, word) = match verdict.violated {
-        true => (AnsiColor::Red.on_default(), "violated"),
-        false => (AnsiColor::Green.on_default(), "ok"),
-    };
-    let p = verdict
-        .probability
-        .map_or_else(String::new, |p| format!(", P {p:.3}"));
-    let severity = verdict.severity.map_or("", |s| s.as_str());
-    let severity = match severity {
-        "" => String::new(),
-        severity => format!(", {severity}"),
-    };
-    let by = verdict.source.as_str();
-    let mut page = format!("    {style}{word}{style:#}{p}{severity}, by {by}\n");
-    if let Some(quote) = &verdict.quote {
-        let found = match verdict.quote_verified {
-            true => "",
-            false => "  (not in the response)",
-        };
-        indent(&mut page, &format!("quote: “{}”{found}", quote.trim()));
-    }
-    if !verdict.critique.is_empty() {
-        indent(&mut page, &verdict.critique);
-    }
-    page
-}
-
-fn indent(page: &mut String, text: &str) {
-    for line in sanitize(text.trim_end()).lines() {
-        page.push_str(&format!("    {line}\n"));
-    }
+fn step(step: &Step) -> Value {
+    json!({
+        "kind": step.kind,
+        "output": step.output,
+        "flags": step.flags,
+        "verdict": step.verdict,
+        "adopted": step.adopted,
+    })
 }
 
 /// Asks on stderr, where a person is there to answer.
