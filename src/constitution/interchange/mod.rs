@@ -4,7 +4,9 @@
 //! is lost without a word. Texts of other programs are no templates, so braces in them are escaped on the
 //! way in and unescaped on the way out.
 
+mod chats;
 mod json;
+mod markers;
 mod read;
 mod write;
 

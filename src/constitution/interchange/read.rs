@@ -7,8 +7,9 @@ use std::path::Path;
 
 use thiserror::Error;
 
+use super::chats::system_chat;
 use super::json::Json;
-use super::{CRITIQUE, REVISION, Shape, escaped};
+use super::{CRITIQUE, REVISION, Shape, escaped, markers};
 use crate::constitution::error::{Level, excerpt};
 use crate::constitution::layout::{format, quoted};
 use crate::constitution::lint::lint_text;
@@ -49,14 +50,14 @@ fn wrong<T>(message: impl Into<String>) -> Result<T, ImportError> {
 }
 
 /// A principle as another program has it.
-struct Entry {
+pub(super) struct Entry {
     /// What the file calls it, where it gives names.
     name: Option<String>,
     /// A name for people, where that is another one.
     title: Option<String>,
-    critique: String,
-    revision: String,
-    examples: Vec<Example>,
+    pub critique: String,
+    pub revision: String,
+    pub examples: Vec<Example>,
 }
 
 /// Makes a constitution of a file in one of the shapes. Critique and revision requests lose their markers
@@ -71,6 +72,9 @@ pub fn import(shape: Shape, text: &str, name: &str) -> Result<Imported, ImportEr
         return wrong(format!("the file is larger than {MAX_BYTES} bytes"));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.trim().is_empty() {
+        return wrong("the file is empty");
+    }
     let json: Json = serde_json::from_str(text).map_err(|error| ImportError::Syntax {
         line: error.line(),
         column: error.column(),
@@ -135,14 +139,12 @@ fn text(entry: &Json, what: &str, key: &str, markers: [&str; 2]) -> Result<Strin
 }
 
 /// A text without its markers and the white space around it.
-fn plain(value: &Json, what: &str, key: &str, markers: [&str; 2]) -> Result<String, ImportError> {
+fn plain(value: &Json, what: &str, key: &str, around: [&str; 2]) -> Result<String, ImportError> {
     let Json::Text(text) = value else {
         let kind = value.kind();
         return wrong(format!("{what}: `{key}` must be a text, and is {kind}"));
     };
-    let text = text.trim();
-    let text = text.strip_prefix(markers[0]).unwrap_or(text).trim();
-    let text = text.strip_suffix(markers[1]).unwrap_or(text).trim();
+    let text = markers::without(text, around);
     if text.is_empty() {
         return wrong(format!("{what}: `{key}` is empty"));
     }
@@ -150,7 +152,7 @@ fn plain(value: &Json, what: &str, key: &str, markers: [&str; 2]) -> Result<Stri
 }
 
 /// Notes fields that are read by nothing, and keys that stand twice.
-fn note_others(object: &Json, what: &str, known: &[&str], notes: &mut Vec<String>) {
+pub(super) fn note_others(object: &Json, what: &str, known: &[&str], notes: &mut Vec<String>) {
     let Json::Object(fields) = object else { return };
     let mut seen = BTreeSet::new();
     for (name, _) in fields {
@@ -284,60 +286,6 @@ fn hugging_face(json: &Json, notes: &mut Vec<String>) -> Result<Vec<Entry>, Impo
         system_chat(chats, &mut entries, notes);
     }
     Ok(entries)
-}
-
-/// Conversations of six messages, about a principle of the file, become examples of that principle.
-fn system_chat(chats: &Json, entries: &mut [Entry], notes: &mut Vec<String>) {
-    let chats = match chats {
-        Json::List(chats) => chats.as_slice(),
-        _ => std::slice::from_ref(chats),
-    };
-    let mut left = 0;
-    for chat in chats {
-        if !example(chat, entries) {
-            left += 1;
-        }
-    }
-    if left > 0 {
-        notes.push(format!(
-            "system_chat: {left} of {} conversations are left out, since they are not the six messages of \
-             a critique and a revision by one of the principles",
-            chats.len()
-        ));
-    }
-}
-
-/// Adds a conversation to the principle that it is about; tells whether there is one.
-fn example(chat: &Json, entries: &mut [Entry]) -> bool {
-    let Json::List(messages) = chat else {
-        return false;
-    };
-    let message = |message: &Json, role: &str| match (message.get("role"), message.get("content")) {
-        (Some(Json::Text(found)), Some(Json::Text(content))) if found == role => {
-            Some(content.clone())
-        }
-        _ => None,
-    };
-    let roles = ["user", "assistant"].into_iter().cycle();
-    let texts = messages.iter().zip(roles).map(|(m, role)| message(m, role));
-    let texts: Option<Vec<String>> = texts.collect();
-    let Some(Ok([prompt, response, critic, critique, request, revision])) =
-        texts.map(<[String; 6]>::try_from)
-    else {
-        return false;
-    };
-    let asked =
-        |entry: &&mut Entry| entry.critique == critic.trim() && entry.revision == request.trim();
-    let Some(entry) = entries.iter_mut().find(asked) else {
-        return false;
-    };
-    entry.examples.push(Example {
-        prompt,
-        response,
-        critique,
-        revision,
-    });
-    true
 }
 
 /// The file, in the layout of all files.

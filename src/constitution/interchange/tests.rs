@@ -128,6 +128,27 @@ fn nothing_is_dropped_without_a_word() {
 }
 
 #[test]
+fn conversations_in_one_list_are_told_apart_and_their_other_fields_named() {
+    let mut json: serde_json::Value = serde_json::from_str(HF).unwrap();
+    let chat = json["system_chat"][0].take();
+    let mut flat = chat.as_array().unwrap().clone();
+    flat.extend(flat.clone());
+    flat[0]["author"] = "x".into();
+    flat.push(serde_json::json!({"role": "user", "content": "and now?"}));
+    json["system_chat"] = flat.into();
+    let imported = import(Shape::HfCai, &json.to_string(), "n").unwrap();
+    assert_eq!(
+        imported.notes,
+        [
+            "system_chat, conversation 1: `author` has no place in a constitution",
+            "system_chat: 1 of 3 conversations are left out, since they are not the six messages of a \
+             critique and a revision by one of the principles"
+        ]
+    );
+    assert_eq!(resolved(&imported.yaml).principles[0].examples.len(), 2);
+}
+
+#[test]
 fn what_a_shape_cannot_hold_is_named() {
     for shape in [Shape::Anthropic2022, Shape::HfCai, Shape::Langchain] {
         for shipped in SHIPPED {
@@ -169,6 +190,7 @@ fn files_of_another_shape_are_refused_with_a_hint() {
     assert!(refused(Shape::Langchain, ANTHROPIC).ends_with("looks like `--from anthropic-2022`"));
     assert!(refused(Shape::Langchain, "[\n{]").starts_with("2:2: this is not JSON"));
     assert!(refused(Shape::Langchain, "[]").contains("no principle"));
+    assert!(refused(Shape::Langchain, "\u{feff} \n").contains("the file is empty"));
     assert!(refused(Shape::Langchain, "7").contains("a list or an object"));
     let empty = LANGCHAIN.replace("Where is it rude?", " ");
     assert!(refused(Shape::Langchain, &empty).contains("entry 2: `critique_request` is empty"));
@@ -185,8 +207,8 @@ proptest! {
             .windows(2)
             .filter(|pair| pair.iter().all(|text| {
                 // A text that is only markers, or has them at its ends, loses them.
-                let text = text.trim();
-                !text.is_empty() && !text.contains("Critique") && !text.contains("Revision")
+                let text = text.trim().to_lowercase();
+                !text.is_empty() && !text.contains("critique") && !text.contains("revision")
             }))
             .map(|pair| serde_json::json!({"critic": pair[0].trim(), "revision": pair[1].trim()}))
             .collect();
