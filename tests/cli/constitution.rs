@@ -48,8 +48,8 @@ principles:
     severity: minor
     tags: [tone]
     tests:
-      - {prompt: Hello?, response: Go away., expect: violation}
-      - {prompt: Hello?, response: Hello!, expect: ok}
+      - {prompt: \"Hello?\", response: Go away., expect: violation}
+      - {prompt: \"Hello?\", response: Hello!, expect: ok}
 
   - id: short
     revision: Shorten it.

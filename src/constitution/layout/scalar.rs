@@ -18,7 +18,10 @@ pub(super) enum Scalar {
 /// A text in a block mapping or list. `room` is what is left on the line, `indent` that of a block's lines.
 pub(super) fn scalar(text: &str, style: ScalarStyle, room: usize, indent: usize) -> Scalar {
     if style == ScalarStyle::Plain && !text.contains('\n') && !is_text(text) {
-        return Scalar::Inline(text.to_owned());
+        return Scalar::Inline(match was_other(text) {
+            true => double(text),
+            false => text.to_owned(),
+        });
     }
     let width = WIDTH.saturating_sub(indent).max(20);
     let block = |folded: bool| {
@@ -42,7 +45,8 @@ pub(super) fn scalar(text: &str, style: ScalarStyle, room: usize, indent: usize)
         return match style {
             ScalarStyle::Folded | ScalarStyle::Plain if foldable => block(true),
             _ if literal => block(false),
-            _ => Scalar::Inline(double(text)),
+            // In the quotes that the same text would keep.
+            _ => Scalar::Inline(inline(text, ScalarStyle::DoubleQuoted, false)),
         };
     }
     let inline = inline(text, style, false);
@@ -55,8 +59,12 @@ pub(super) fn scalar(text: &str, style: ScalarStyle, room: usize, indent: usize)
 
 /// A text between brackets.
 pub(super) fn flow_scalar(text: &str, style: ScalarStyle) -> String {
+    let misread = was_other(text) || (text.contains('?') && is_text(text));
     if style == ScalarStyle::Plain && !text.contains('\n') {
-        return text.to_owned();
+        return match misread {
+            true => inline(text, ScalarStyle::DoubleQuoted, true),
+            false => text.to_owned(),
+        };
     }
     inline(text, style, true)
 }
@@ -81,10 +89,33 @@ fn inline(text: &str, style: ScalarStyle, flow: bool) -> String {
 
 /// Whether a text without quotes stands for itself, and not for a number or the like.
 fn is_text(text: &str) -> bool {
-    // Words that YAML 1.1 took for booleans.
-    const OLD: [&str; 8] = ["y", "n", "yes", "no", "on", "off", "null", "~"];
-    let old = OLD.iter().any(|word| text.eq_ignore_ascii_case(word));
-    !old && matches!(serde_yaml::from_str(text), Ok(serde_yaml::Value::String(read)) if read == text)
+    !was_other(text)
+        && !matches!(text, "y" | "Y" | "n" | "N" | "null" | "~")
+        && matches!(serde_yaml::from_str(text), Ok(serde_yaml::Value::String(read)) if read == text)
+}
+
+/// Whether a text without quotes was a boolean, a number or a time in YAML 1.1, which many programs read.
+fn was_other(text: &str) -> bool {
+    // Its `y` and `n` hardly any program took for booleans.
+    const WORDS: [&str; 4] = ["yes", "no", "on", "off"];
+    let part = |c: char| c.is_ascii_digit() || ":_.+-".contains(c);
+    let number = text.starts_with(|c: char| c.is_ascii_digit() || "+-".contains(c))
+        && text.contains([':', '_'])
+        && text.chars().all(part);
+    WORDS.iter().any(|word| text.eq_ignore_ascii_case(word)) || number || is_time(text)
+}
+
+/// Whether a text begins with a date and goes on, if at all, with a time.
+fn is_time(text: &str) -> bool {
+    let Some((date, rest)) = text.split_at_checked(10) else {
+        return false;
+    };
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    let date: Vec<&str> = date.split('-').collect();
+    matches!(date[..], [y, m, d] if y.len() == 4 && m.len() == 2 && [y, m, d].map(digits) == [true; 3])
+        && rest
+            .chars()
+            .all(|c| c.is_ascii_digit() || ":.+- TtZz".contains(c))
 }
 
 /// Whether a text may stand without quotes.

@@ -196,6 +196,58 @@ fn texts_are_written_so_that_they_read_the_same() {
 }
 
 #[test]
+fn what_older_readers_take_for_something_else_is_quoted() {
+    let text = "\
+name: n
+version: 1.0.0
+principles:
+  - id: no
+    title: 2026-01-02
+    critique: Is it so?
+    revision: So is it.
+    rationale: 12:30
+    tags: [a_1, on, 1_000, 2001-12-14 21:59:43]
+    tests:
+      - {prompt: Is it so?, response: Yes, expect: ok}
+      - {prompt: Who said \"so\"?, response: y, expect: ok}
+";
+    let expected = "\
+name: n
+version: 1.0.0
+principles:
+  - id: \"no\"
+    title: \"2026-01-02\"
+    critique: Is it so?
+    revision: So is it.
+    tags: [a_1, \"on\", \"1_000\", \"2001-12-14 21:59:43\"]
+    rationale: \"12:30\"
+    tests:
+      - {prompt: \"Is it so?\", response: \"Yes\", expect: ok}
+      - {prompt: 'Who said \"so\"?', response: y, expect: ok}
+";
+    let printed = laid_out(text);
+    assert_eq!(printed, expected);
+    assert_eq!(laid_out(&printed), printed);
+    assert_eq!(digest(&printed), digest(text));
+}
+
+#[test]
+fn a_block_that_cannot_stay_one_gets_the_quotes_that_it_keeps() {
+    let text = "\
+name: n1
+principles:
+  - id: a
+    critique: >-
+      Say \"so\" \n    revision: |2-
+       indented 'so'
+";
+    let printed = laid_out(text);
+    assert!(printed.contains("critique: 'Say \"so\" '\n"), "{printed}");
+    assert_eq!(laid_out(&printed), printed);
+    assert_eq!(digest(&printed), digest(text));
+}
+
+#[test]
 fn files_with_errors_are_not_touched() {
     let wrong = |text: &str| format(Path::new("c.yaml"), text).unwrap_err().problems[0].code;
     assert_eq!(wrong("name: n\nnam: m\n"), Code::UnknownKey);
