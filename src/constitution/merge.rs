@@ -154,15 +154,20 @@ pub(super) fn check_root(root: &Layer, merged: &Merged, problems: &mut Vec<Probl
     }
     let ids: BTreeSet<&str> = constitution.principles.iter().map(|p| &*p.id).collect();
     let words = || ids.iter().copied().chain(["sample", "all"]);
-    let unknown = select
-        .split(',')
-        .map(str::trim)
-        .filter(|id| !ids.contains(id));
-    for id in unknown.take(MAX_GUESSES) {
+    let remedy = "write `sample`, `all`, or ids with commas between them";
+    let named = || select.split(',').map(str::trim).filter(|id| !id.is_empty());
+    if named().next().is_none() {
+        say(
+            Code::UnknownId,
+            place.clone(),
+            "`select` names no principle",
+            remedy,
+        );
+    }
+    for id in named().filter(|id| !ids.contains(id)).take(MAX_GUESSES) {
         let guess = did_you_mean(id, words());
         let id = excerpt(id);
         let message = format!("`select` names the principle `{id}`, which is not there{guess}");
-        let remedy = "write `sample`, `all`, or ids with commas between them";
         say(Code::UnknownId, place.clone(), &message, remedy);
     }
 }

@@ -1,5 +1,7 @@
 //! Regular expressions in checks: compiled once, bounded in size.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt;
 
 use regex::{Regex, RegexBuilder};
@@ -10,6 +12,14 @@ use thiserror::Error;
 const MAX_LENGTH: usize = 2_000;
 /// How much memory a compiled pattern may take, in bytes.
 const MAX_COMPILED: usize = 1 << 20;
+
+/// How many compiled patterns are remembered.
+const REMEMBERED: usize = 256;
+
+thread_local! {
+    /// Loading a file comes to each of its patterns more than once, and compiling is what takes time.
+    static COMPILED: RefCell<HashMap<String, Regex>> = RefCell::default();
+}
 
 /// A regular expression in the syntax of the `regex` crate, which matches in linear time.
 #[derive(Clone, Serialize, Deserialize)]
@@ -28,12 +38,22 @@ impl Pattern {
             let message = format!("it is longer than {MAX_LENGTH} bytes");
             return Err(PatternError(message));
         }
-        RegexBuilder::new(pattern)
+        let known = COMPILED.with_borrow(|compiled| compiled.get(pattern).cloned());
+        if let Some(regex) = known {
+            return Ok(Self(regex));
+        }
+        let regex = RegexBuilder::new(pattern)
             .size_limit(MAX_COMPILED)
             .dfa_size_limit(MAX_COMPILED)
             .build()
-            .map(Self)
-            .map_err(|error| PatternError(reason(&error)))
+            .map_err(|error| PatternError(reason(&error)))?;
+        COMPILED.with_borrow_mut(|compiled| {
+            if compiled.len() >= REMEMBERED {
+                compiled.clear();
+            }
+            compiled.insert(pattern.to_owned(), regex.clone());
+        });
+        Ok(Self(regex))
     }
 
     /// The pattern as it was written.

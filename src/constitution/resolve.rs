@@ -9,9 +9,10 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
-use super::error::{Code, ConstitutionError, Place, Problem, Span, excerpt};
+use super::error::{Code, ConstitutionError, Place, Problem, Span, did_you_mean, excerpt};
 use super::merge::{self, Merged, Origin};
 use super::salvage::{Salvaged, salvage};
+use super::source::SHIPPED;
 use super::tree::{self, Node};
 use super::{Constitution, shape, wire};
 use crate::digest::Digest;
@@ -162,6 +163,8 @@ struct Loader<'r> {
 
 /// An entry of `extends`.
 struct Extend<'a> {
+    /// As it stands in the file.
+    written: &'a str,
     path: PathBuf,
     pin: Option<&'a str>,
     span: Span,
@@ -262,6 +265,7 @@ impl Loader<'_> {
             };
             let folder = file.parent().unwrap_or(Path::new(""));
             let extend = Extend {
+                written: path,
                 path: normal(&folder.join(path)),
                 pin,
                 span: entry.span,
@@ -323,8 +327,13 @@ impl Loader<'_> {
         self.discovered.push(extend.path.clone());
         let path = extend.path.display();
         if error.kind() == io::ErrorKind::NotFound {
-            let message = format!("the extended file `{path}` is missing");
-            let remedy = "correct the path, which is relative to this file";
+            let guess = did_you_mean(extend.written, SHIPPED.iter().map(|it| it.name));
+            let written = excerpt(extend.written);
+            let message = format!("the extended file `{written}` is missing{guess}");
+            let remedy = match extend.written.contains("://") {
+                true => "save it as a file: addresses are not read",
+                false => "correct the path, which is relative to this file",
+            };
             return self.say(Code::ExtendsMissing, file, extend.span, message, remedy);
         }
         match error.downcast::<Problem>() {

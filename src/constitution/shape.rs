@@ -19,6 +19,9 @@ const MAX_TEMPLATES: usize = 64 * 1024;
 /// How long an id may be, in bytes.
 pub(super) const MAX_ID: usize = 100;
 
+/// What a mapping is called.
+const MAPPING: &str = "a mapping (`key: value` lines)";
+
 /// Holds a file against its form and appends what is wrong.
 pub(super) fn check(file: &Path, text: &str, root: &Node, problems: &mut Vec<Problem>) {
     let mut walk = Walk {
@@ -49,11 +52,14 @@ impl Walk<'_> {
         let found = found(node);
         let message = format!("{name} must be {wanted}, and this is {found}");
         let remedy = match (wanted, &node.data) {
-            (_, _) if node.is_null() => "write a value after the colon, or remove the key",
+            (_, _) if node.is_null() => "write a value, or remove the key or the item",
+            ("a list", _) => "put each item behind `- ` on a line of its own, or all in brackets",
+            ("`true` or `false`", _) => "write one of the two, without quotes",
+            (MAPPING, _) => "write one `key: value` below the other, or all in braces",
             ("text", Data::Scalar { .. }) => "put it in quotes",
             ("text", Data::Map(_)) => "put it in quotes if a `: ` inside it is part of the text",
             (wanted, _) if wanted.contains("number") => "write a plain number without quotes",
-            _ => "see the other files in the same form",
+            _ => "write a text",
         };
         self.say(Code::WrongType, node.span, message, remedy);
     }
@@ -62,7 +68,13 @@ impl Walk<'_> {
         match kind {
             Kind::Map(what, keys) => self.map(name, what, keys, node),
             Kind::List(inner) => match &node.data {
-                Data::List(items) => items.iter().for_each(|item| self.value(name, item, inner)),
+                Data::List(items) => {
+                    let name = match inner {
+                        Kind::Map(what, _) => what,
+                        _ => name,
+                    };
+                    items.iter().for_each(|item| self.value(name, item, inner));
+                }
                 _ => self.wrong_type(name, node, "a list"),
             },
             Kind::OneOrMore(inner) => match &node.data {
@@ -91,7 +103,7 @@ impl Walk<'_> {
 
     fn map(&mut self, name: &str, what: &str, keys: &[Key], node: &Node) {
         let Data::Map(entries) = &node.data else {
-            return self.wrong_type(name, node, "a mapping (`key: value` lines)");
+            return self.wrong_type(name, node, MAPPING);
         };
         for entry in entries {
             match keys.iter().find(|key| key.name == entry.key) {

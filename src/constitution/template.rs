@@ -1,6 +1,7 @@
 //! Template variables in the text of a principle: checked here, rendered elsewhere.
 
 use std::path::Path;
+use std::sync::LazyLock;
 
 use minijinja::Environment;
 
@@ -17,6 +18,9 @@ pub(super) const MAX_LENGTH: usize = 4_000;
 /// How many hyphens may follow each other, white space aside. The template engine takes them for signs
 /// and nests without a limit, until the stack is full.
 const MAX_HYPHENS: usize = 200;
+
+/// Made once: with all its filters it takes longer to make than a text takes to check.
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(Environment::new);
 
 /// Appends what is wrong with a text that is going to be rendered. `source` is the whole file.
 pub(super) fn check(
@@ -42,8 +46,7 @@ pub(super) fn check(
         let message = format!("{name} has more than {MAX_HYPHENS} hyphens in a row");
         return say(Code::Template, message, "remove some", node.span);
     }
-    let environment = Environment::new();
-    let template = match environment.template_from_str(text) {
+    let template = match ENVIRONMENT.template_from_str(text) {
         Ok(template) => template,
         Err(error) => {
             let detail = error.detail().unwrap_or("unexpected syntax");

@@ -220,6 +220,52 @@ fn wrong_values_are_named_with_their_place() {
 }
 
 #[test]
+fn messages_say_what_is_wrong_by_its_own_name() {
+    let item = |tests: &str| wrong(&with(&format!("    tests: {tests}\n"))).1;
+    let cases = [
+        (item("[x]"), "a test must be a mapping"),
+        (item("[null]"), "remove the key or the item"),
+        (item("{prompt: p}"), "put each item behind `- `"),
+        (
+            wrong("name: n\nprinciples: [5]\n").1,
+            "a principle must be a mapping",
+        ),
+        (
+            wrong(&with("    check: {json: 'yes'}\n")).1,
+            "write one of the two, without quotes",
+        ),
+        (
+            wrong("name: n\nextends: https://example.org/a.yaml\n").1,
+            "`https://example.org/a.yaml` is missing",
+        ),
+        (
+            wrong("name: n\nextends: https://example.org/a.yaml\n").1,
+            "addresses are not read",
+        ),
+        (
+            wrong("name: n\nextends: [honestly]\n").1,
+            "did you mean `honesty`?",
+        ),
+        (
+            wrong("name: n\nextends: .\n").1,
+            "the extended file `.` is missing",
+        ),
+        (
+            wrong(&format!("{}defaults: {{select: ' , '}}\n", with(""))).1,
+            "`select` names no principle",
+        ),
+    ];
+    for (message, words) in cases {
+        assert!(message.contains(words), "no `{words}` in: {message}");
+    }
+    // A comma at the end names nothing.
+    good(&[(
+        "c.yaml",
+        &format!("{}defaults: {{select: 'a,'}}\n", with("")),
+    )]);
+}
+
+#[test]
 fn wrong_ids_texts_and_versions_are_named_with_their_place() {
     use Code::*;
     let plain = with("");

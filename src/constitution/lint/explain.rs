@@ -100,8 +100,8 @@ pub fn explanation(code: Code) -> &'static str {
             "A principle without tests is a guess about what a model will make of its words. Two responses that \
              violate it and two that do not show whether the wording separates them:\n\n\
              \x20   tests:\n\
-             \x20     - {prompt: Is it late?, response: \"Yes, it is late!\", expect: violation}\n\
-             \x20     - {prompt: Is it late?, response: \"Yes, it is late.\", expect: ok}\n\n\
+             \x20     - {prompt: \"Is it late?\", response: \"Yes, it is late!\", expect: violation}\n\
+             \x20     - {prompt: \"Is it late?\", response: \"Yes, it is late.\", expect: ok}\n\n\
              Retired principles need none."
         }
         Code::NearDuplicate => {
