@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use super::text::sanitize;
+
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -101,7 +103,11 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     let bold = anstyle::Style::new()
         .bold()
         .fg_color(Some(anstyle::AnsiColor::Red.into()));
-    say(&format!("{bold}error:{bold:#} {}", causes(error)));
+    // Names from files and arguments stand in it, and must not drive the terminal.
+    say(&format!(
+        "{bold}error:{bold:#} {}",
+        sanitize(&causes(error))
+    ));
     let usage = error.chain().any(|cause| cause.is::<UsageError>());
     if usage {
         Exit::Usage.into()
