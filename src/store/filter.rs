@@ -24,7 +24,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use super::filter_key::{Key, Kind};
+use super::filter_key::{self, FilterKey, Key, Kind};
 
 /// The longest filter, in bytes.
 pub(super) const MAX_LENGTH: usize = 64 * 1024;
@@ -83,6 +83,11 @@ impl Filter {
             // `or` reads everything that can begin a term.
             Some(_) => Err(parser.error("`)` without a `(` before it; quote it to search for it")),
         }
+    }
+
+    /// The keys of the language.
+    pub fn keys() -> Vec<FilterKey> {
+        filter_key::keys()
     }
 
     /// The filter as it was written.

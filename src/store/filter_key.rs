@@ -1,5 +1,7 @@
 //! The keys of the filter language and the values that each takes.
 
+use serde::Serialize;
+
 use super::Label;
 use super::filter::Value;
 use super::gates::GATES;
@@ -289,4 +291,34 @@ fn clip(text: &str) -> String {
         Some((at, _)) => format!("{}…", &text[..at]),
         None => text.to_owned(),
     }
+}
+
+/// A key of the filter language, for whoever helps to write filters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FilterKey {
+    /// Its names; the first is the one that is documented.
+    pub names: Vec<&'static str>,
+    /// What it takes: `bool`, `whole` (number), `real` (number), `name` (one of `values`) or `free` (any text).
+    pub kind: &'static str,
+    /// Whether it speaks of a step rather than of the whole chain.
+    pub of_step: bool,
+    /// The names that it takes as values, where it takes names.
+    pub values: Vec<&'static str>,
+}
+
+/// Every key.
+pub(super) fn keys() -> Vec<FilterKey> {
+    let described = KEYS.iter().map(|(key, names)| FilterKey {
+        names: names.to_vec(),
+        kind: match key.kind() {
+            Kind::Bool => "bool",
+            Kind::Whole => "whole",
+            Kind::Real => "real",
+            Kind::Name => "name",
+            Kind::Free => "free",
+        },
+        of_step: key.is_of_step(),
+        values: key.names(),
+    });
+    described.collect()
 }

@@ -4,6 +4,7 @@
 //! [`Store`] reads. [`Filter`] selects chains, in the same language for every command. This is the only
 //! module that names `rusqlite`.
 
+mod changes;
 mod content;
 mod detail;
 mod drafts;
@@ -40,6 +41,7 @@ pub use error::StoreError;
 pub use events::{EventKind, RunEvent};
 pub use facets::{Facets, LengthCount, PrincipleCount, RoundCount};
 pub use filter::{Filter, FilterError};
+pub use filter_key::FilterKey;
 pub use filter_sql::Explanation;
 pub use gates::{GATES, GateFinding, GatedChain, NewGating};
 pub use judgements::{JudgementRow, NewJudge, Response, Responses};

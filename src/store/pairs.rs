@@ -65,7 +65,7 @@ impl Store {
         };
         let mut failed = None;
         let flow = self.for_each_chain(&Filter::default(), Some(first), |chain| {
-            let outcome = match self.pair(chain, second, &wanted) {
+            let outcome = match self.paired(chain, second, &wanted) {
                 Ok(pair) => each(pair),
                 Err(error) => {
                     failed = Some(error);
@@ -84,6 +84,16 @@ impl Store {
         }
     }
 
+    /// A chain with its counterpart in another run; `None` as for [`for_each_pair`](Self::for_each_pair).
+    pub fn pair(&self, first: &ChainId, run: &str) -> Result<Option<Pair>, StoreError> {
+        let row = self.read(|conn| chain_by_id(conn, &first.0).optional())?;
+        let row = row.ok_or_else(|| self.unknown("chain", &first.0, "; `amend ls` lists them"))?;
+        Ok(match self.paired(row, run, &|_, _| true)? {
+            Paired::Pair(pair) => Some(*pair),
+            Paired::Unmatched | Paired::Alone => None,
+        })
+    }
+
     /// The names of the chains of a run that match.
     fn matching(&self, filter: &Filter, run: &str) -> Result<HashSet<String>, StoreError> {
         let condition = filter_sql::condition(filter, Some(run));
@@ -97,7 +107,7 @@ impl Store {
         })
     }
 
-    fn pair(
+    fn paired(
         &self,
         first: ChainRow,
         run: &str,
