@@ -2,7 +2,7 @@
 
 mod editor;
 mod history;
-mod who;
+pub mod who;
 mod words;
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};

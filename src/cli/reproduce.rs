@@ -1,0 +1,161 @@
+//! The command that makes a run, or one of its chains, again: from the options that the store keeps.
+
+use clap::{ArgAction, CommandFactory, Parser};
+use serde_json::Value;
+
+use super::job::JobArgs;
+use crate::store::{ChainRow, RunDetail};
+
+/// `amend run`, as far as it describes a run.
+#[derive(Parser)]
+struct Described {
+    #[command(flatten)]
+    job: JobArgs,
+}
+
+/// The command that makes a chain again, in a store of its own; quoted for a shell.
+///
+/// Seeds derive from the run's seed, the prompt and the sample, so a run over the one prompt writes the
+/// same chain. Drafts of another run are only in the run's own store.
+pub fn chain(run: &RunDetail, chain: &ChainRow) -> String {
+    let mut execution = run.execution.clone();
+    let samples = run.config["samples"].as_u64().unwrap_or(1).max(1);
+    let number = chain.position / samples + 1;
+    if execution["drafts_from"].is_null() {
+        execution["limit"] = format!("{number}-{number}").into();
+    }
+    let mut words = vec!["amend".to_owned(), "run".to_owned()];
+    words.extend(options(&execution));
+    if execution["drafts_from"].is_null() {
+        words.push("--db".to_owned());
+        words.push(format!("chain-{}.db", chain.chain_id));
+    }
+    let quoted: Vec<_> = words.iter().map(|word| quote(word)).collect();
+    quoted.join(" ")
+}
+
+/// The options that were given, as far as they are not what they are anyway.
+fn options(execution: &Value) -> Vec<String> {
+    let mut words = Vec::new();
+    let command = Described::command();
+    for arg in command.get_arguments() {
+        let value = &execution[arg.get_id().as_str()];
+        let texts: Vec<String> = match value {
+            Value::Array(items) => items.iter().filter_map(text).collect(),
+            value => text(value).into_iter().collect(),
+        };
+        let defaults = arg.get_default_values();
+        let is_default = texts.len() == defaults.len()
+            && texts
+                .iter()
+                .zip(defaults)
+                .all(|(text, default)| default.to_str().is_some_and(|default| same(text, default)));
+        if texts.is_empty() || is_default {
+            continue;
+        }
+        match (arg.get_long(), arg.get_action()) {
+            (None, _) => words.extend(texts),
+            (Some(_), ArgAction::SetTrue) if texts == ["false"] => {}
+            (Some(long), ArgAction::SetTrue) => words.push(format!("--{long}")),
+            (Some(long), _) => {
+                for text in texts {
+                    words.extend([format!("--{long}"), text]);
+                }
+            }
+        }
+    }
+    words
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
+}
+
+/// Whether two spellings mean the same: 1 and 1.0 do.
+fn same(a: &str, b: &str) -> bool {
+    a == b || matches!((a.parse::<f64>(), b.parse::<f64>()), (Ok(a), Ok(b)) if a == b)
+}
+
+/// A word as a shell takes it.
+pub fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a shell makes of the quoted words.
+    fn unquoted(line: &str) -> Vec<String> {
+        let script = format!("for w in {line}; do printf '%s\\0' \"$w\"; done");
+        let out = std::process::Command::new("sh")
+            .args(["-c", &script])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(out.stdout).unwrap();
+        let mut words: Vec<_> = text.split('\0').map(str::to_owned).collect();
+        words.pop();
+        words
+    }
+
+    #[test]
+    fn a_shell_reads_the_words_back() {
+        let words = [
+            "plain",
+            "a b",
+            "",
+            "it's",
+            "$HOME `id` \"x\"",
+            "--x=1",
+            "é\nnew line",
+            "*",
+        ];
+        let line: Vec<_> = words.iter().map(|word| quote(word)).collect();
+        assert_eq!(unquoted(&line.join(" ")), words);
+    }
+
+    #[test]
+    fn the_options_are_read_back_as_they_were() {
+        let given = [
+            "amend",
+            "/data/my prompts.jsonl",
+            "-c",
+            "/x/it's.yaml",
+            "--samples",
+            "2",
+            "--seed",
+            "7",
+            "--recheck",
+            "--threshold",
+            "0.35",
+            "--model",
+            "/m/a.gguf",
+            "--max-tokens",
+            "64",
+            "--select",
+            "all",
+            "--strict",
+        ];
+        let job = Described::try_parse_from(given).unwrap().job;
+        let execution = serde_json::to_value(&job).unwrap();
+        let mut again = vec!["amend".to_owned()];
+        again.extend(options(&execution));
+        let job = Described::try_parse_from(&again).unwrap().job;
+        assert_eq!(serde_json::to_value(&job).unwrap(), execution, "{again:?}");
+        // Nothing that was not said.
+        assert!(
+            !again
+                .iter()
+                .any(|word| word == "--batch-size" || word == "--rounds"),
+            "{again:?}"
+        );
+    }
+}
