@@ -1,0 +1,54 @@
+// Keys for everything, and the page that lists them.
+
+import { button, h, kbd } from "./dom.js";
+
+const HELP = [
+  ["Everywhere", [
+    ["/", "filter"], ["g l", "list of chains"], ["g c", "constitution"], ["g d", "compare two runs"],
+    ["?", "this help"], ["Esc", "close, or leave a field"],
+  ]],
+  ["List", [["j  k", "next, previous chain"], ["Enter", "open the chain"], ["n  p", "next, previous page"], ["c", "charts"]]],
+  ["Chain", [
+    ["j  k", "next, previous chain within the filter"], ["]  [", "next, previous step"],
+    ["d", "another view of the revision"], ["m", "messages of the step"], ["b", "back to the list"],
+  ]],
+  ["Labels", [
+    ["a", "accept"], ["r", "reject"], ["e", "edit"], ["t", "note"], ["y  x", "agree, disagree with the step's verdict"], ["u", "undo"],
+  ]],
+];
+
+/** The help, as a dialog. */
+export function help() {
+  const dialog = h("dialog", { class: "help", "aria-labelledby": "help-title" },
+    h("h2", { id: "help-title" }, "Keys"),
+    h("div", { class: "help-columns" }, HELP.map(([title, keys]) => h("section", {},
+      h("h3", {}, title),
+      h("dl", {}, keys.map(([key, told]) => h("div", {},
+        h("dt", {}, key.split("  ").map((k, i) => [i > 0 && " ", kbd(k)])), h("dd", {}, told))))))),
+    button("Close", () => dialog.close(), { class: "primary" }));
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+}
+
+/** Listens for keys. `commands()` gives what they do now, by key; sequences of two are written `g l`. */
+export function listen(commands) {
+  let before = null;
+  addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    if (document.querySelector("dialog[open]")) return;
+    const field = event.target.closest?.("input, textarea, select, [contenteditable]");
+    if (field) return;
+    const table = commands();
+    const pair = before && `${before} ${event.key}`;
+    before = null;
+    const command = (pair && table[pair]) || table[event.key];
+    if (command) {
+      event.preventDefault();
+      command();
+    } else if (event.key === "g") {
+      before = "g";
+      setTimeout(() => { before = null; }, 1500);
+    }
+  });
+}

@@ -1,0 +1,146 @@
+// What people say about chains.
+
+import { count, plural, time } from "./format.js";
+import { button, chip, h, put } from "./dom.js";
+import { nodes } from "./text.js";
+
+const KINDS = { accept: "good", reject: "bad", edit: "accent" };
+const WORDS = { accept: "accepted", reject: "rejected", edit: "edited" };
+
+/** A label as a chip. */
+export const labelChip = (label) => label && chip(WORDS[label] ?? label, KINDS[label] ?? "plain");
+
+/** The panel of a chain: what holds, what can be said, and what was said when and by whom. */
+export function labelPanel(app, chainId, changed) {
+  const now = h("p", { class: "label-now", role: "status" });
+  const log = h("ol", { class: "history" });
+  const history = h("details", { class: "more-about" }, h("summary", {}, "History"), log);
+  let labels = null;
+  let text = "";
+  let ended = true;
+
+  const act = async (body, told) => {
+    if (app.info.read_only) return;
+    try {
+      await (body.action === "undo" ? app.source.undo(chainId()) : app.source.label(chainId(), body));
+      app.say(told);
+      await changed();
+    } catch (error) {
+      app.say(error.message);
+    }
+  };
+  const actions = {
+    accept: () => act({ action: "accept" }, "Accepted"),
+    reject: () => act({ action: "reject" }, "Rejected"),
+    undo: () => act({ action: "undo" }, "Undone"),
+    edit: () => !app.info.read_only && ended && compose("Edit", "Written here, this text becomes the chosen one. What the model wrote stays as it is.",
+      labels?.chosen ?? text, (written) => act({ action: "edit", text: written }, "Edited")),
+    note: () => !app.info.read_only && compose("Note", "A remark about this chain.",
+      labels?.note ?? "", (written) => act({ action: "note", text: written }, "Noted")),
+    agree: (step) => act({ action: "agree", step }, `Agreed with step ${step}`),
+    disagree: (step) => act({ action: "disagree", step }, `Disagreed with step ${step}`),
+  };
+  const make = (name, label, key) => button([label, " ", h("kbd", { "aria-hidden": "true" }, key)], actions[name],
+    { class: `act act-${name}`, "aria-keyshortcuts": key });
+  const buttons = {
+    accept: make("accept", "Accept", "a"), reject: make("reject", "Reject", "r"), edit: make("edit", "Edit", "e"),
+    note: make("note", "Note", "t"), undo: make("undo", "Undo", "u"),
+  };
+  const element = h("section", { class: "labels", "aria-label": "Label" },
+    h("h2", {}, "Label"), now,
+    !app.info.read_only && h("div", { class: "acts" }, Object.values(buttons)),
+    history);
+
+  return {
+    element,
+    actions,
+    /** Shows what holds: `{label, chosen, note, agreements, history}`; `final` is what the model ended with. */
+    show(current, final, running) {
+      labels = current;
+      text = final;
+      ended = !running;
+      put(now, labelChip(current.label) ?? h("span", { class: "soft" }, running ? "Can be labelled when it has ended." : "Not labelled."),
+        current.note && h("span", { class: "note-text", dir: "auto" }, nodes(current.note)));
+      for (const name of ["accept", "reject", "edit"]) {
+        buttons[name].setAttribute("aria-pressed", String(current.label === name));
+        buttons[name].disabled = running;
+      }
+      const entries = current.history ?? [];
+      buttons.undo.disabled = !entries.some((entry) => entry.standing);
+      history.hidden = entries.length === 0;
+      put(log, [...entries].reverse().map(entryLine));
+    },
+  };
+}
+
+function entryLine(entry) {
+  const about = entry.step === null || entry.step === undefined ? null
+    : ` the verdict of step ${entry.step}${entry.principle_id ? ` (${entry.principle_id})` : ""}`;
+  const verbs = { accept: "accepted", reject: "rejected", edit: "edited", note: "noted", agree: "agreed with", disagree: "disagreed with", undo: "took back" };
+  const undone = !entry.standing && entry.action !== "undo";
+  return h("li", { class: undone ? "undone" : null },
+    h("span", {}, h("b", {}, nodes(entry.who)), ` ${verbs[entry.action] ?? entry.action}`, about,
+      entry.action === "undo" && entry.undoes ? ` entry ${entry.undoes}` : null, undone && " (taken back)"),
+    h("time", { datetime: entry.at }, time(entry.at)),
+    entry.text && h("details", {}, h("summary", {}, "text"), h("div", { class: "text small", dir: "auto" }, nodes(entry.text))));
+}
+
+/** A dialog with a text to write. */
+function compose(title, told, before, done) {
+  const area = h("textarea", { "aria-label": title, rows: 14, dir: "auto", value: before });
+  const dialog = h("dialog", { class: "compose", "aria-labelledby": "compose-title" });
+  const save = () => {
+    if (area.value.trim() === "") return area.focus();
+    dialog.close();
+    return done(area.value);
+  };
+  area.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) save();
+  });
+  put(dialog, h("h2", { id: "compose-title" }, title), h("p", { class: "soft" }, told), area,
+    h("div", { class: "acts" },
+      button("Save", save, { class: "primary", title: "Ctrl+Enter" }),
+      button("Cancel", () => dialog.close())));
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+  area.focus();
+}
+
+/** Labels everything that matches, with the number named first. */
+export async function labelAll(app, q, changed) {
+  const dialog = h("dialog", { class: "compose", "aria-labelledby": "all-title" });
+  const body = h("div", {});
+  const say = (error) => put(body, h("p", { class: "problem", role: "alert" }, error.message), cancel());
+  const cancel = () => button("Cancel", () => dialog.close());
+  const ask = async (action, verb) => {
+    try {
+      const { count: n } = await app.source.countAll(q, action);
+      put(body,
+        h("p", {}, verb, " ", h("b", {}, plural(n, "chain")), "? ", q ? ["All that match ", h("code", {}, q), "."] : "All there are.",
+          action === "undo" ? " Of each, the last thing that was said is taken back." : " Chains that still run are left out."),
+        h("div", { class: "acts" }, button(`${verb} ${count(n)}`, () => commit(action, verb, n), { class: "primary", disabled: n === 0 }), cancel()));
+      body.querySelector("button").focus();
+    } catch (error) {
+      say(error);
+    }
+  };
+  const commit = async (action, verb, n) => {
+    try {
+      const { count: done } = await app.source.labelAll(q, action, null, n);
+      dialog.close();
+      app.say(`${verb}: ${plural(done, "chain")}`);
+      await changed();
+    } catch (error) {
+      say(error);
+    }
+  };
+  put(body, h("p", { class: "soft" }, q ? ["About all chains that match ", h("code", {}, q), "."] : "About all chains."),
+    h("div", { class: "acts" },
+      button("Accept …", () => ask("accept", "Accept")), button("Reject …", () => ask("reject", "Reject")),
+      button("Undo …", () => ask("undo", "Undo")), cancel()));
+  put(dialog, h("h2", { id: "all-title" }, "Label all that match"), body);
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+}

@@ -1,0 +1,113 @@
+// Two runs over the same prompts, side by side.
+
+import { count, excerpt, plural, probability } from "./format.js";
+import { chip, h, put } from "./dom.js";
+import { go, href } from "./route.js";
+import { block, diffBlock, nodes } from "./text.js";
+
+const PAIRS = 20;
+
+export function comparePage(app) {
+  let now = { params: {} };
+  let asked = 0;
+  let shown = false;
+  const head = h("div", { class: "doc-head" });
+  const figures = h("div", { class: "compare-figures" });
+  const pairs = h("div", { class: "pairs" });
+  const pages = h("nav", { class: "pages", "aria-label": "Pages of the pairs" });
+  const element = h("div", { class: "compare" }, head, figures, pairs, pages);
+  const address = (changes) => href("compare", null, { ...now.params, ...changes });
+
+  /** The runs that the address names, or the last two. */
+  function chosen() {
+    const runs = app.info.runs.map((run) => run.run_id);
+    return { a: now.params.a ?? runs.at(-2), b: now.params.b ?? runs.at(-1) };
+  }
+
+  async function load() {
+    const mine = ++asked;
+    const { a, b } = chosen();
+    drawHead(a, b);
+    if (!a || !b || a === b) {
+      put(figures, h("p", { class: "none" }, "Choose two runs over the same prompts."));
+      put(pairs);
+      put(pages);
+      return;
+    }
+    const { offset = 0, differs = "" } = now.params;
+    if (!shown) put(figures, h("p", { class: "soft", role: "status" }, "Comparing …"));
+    const answer = await app.source.compare({ a, b, differs: differs === "1", offset, limit: PAIRS });
+    if (mine !== asked) return;
+    shown = true;
+    draw(answer);
+  }
+
+  function drawHead(a, b) {
+    const pick = (name, value, label) => h("label", {}, label, " ",
+      h("select", { on: { change: (event) => go(address({ [name]: event.target.value, offset: "" })) } },
+        app.info.runs.map((run) => h("option", { value: run.run_id, selected: run.run_id === value },
+          `${run.run_id} · ${run.constitution} ${run.constitution_version} · ${run.pack} · ${run.model}`))));
+    const differs = now.params.differs === "1";
+    put(head,
+      h("h1", {}, "Compare"),
+      h("div", { class: "choose" }, pick("a", a, "First"), pick("b", b, "Second")),
+      h("label", { class: "check" }, h("input", {
+        type: "checkbox", checked: differs,
+        on: { change: (event) => go(address({ differs: event.target.checked ? "1" : "", offset: "" })) },
+      }), " Only where they differ"));
+  }
+
+  function draw(answer) {
+    const { comparison: c } = answer;
+    app.title("Compare");
+    put(figures,
+      h("p", { class: "summary", role: "status" }, h("b", {}, count(c.pairs)), ` ${c.pairs === 1 ? "pair" : "pairs"}, `,
+        h("b", {}, count(c.different)), " of them differ"),
+      h("p", { class: "soft" }, `${count(c.same_drafts)} with the same draft, ${count(c.same_finals)} with the same final text. Not compared: ${count(answer.left_out_first)} of the first run, ${count(answer.left_out_second)} of the second.`),
+      answer.settings.length > 0 && h("details", { class: "more-about", open: answer.settings.length < 6 }, h("summary", {}, `${plural(answer.settings.length, "setting")} differ`),
+        h("dl", { class: "settings" }, answer.settings.map(([name, first, second]) => h("div", {},
+          h("dt", {}, name), h("dd", {}, h("code", {}, nodes(first)), " → ", h("code", {}, nodes(second))))))),
+      splits(c));
+    put(pairs, answer.pairs.length === 0
+      ? h("p", { class: "none" }, c.pairs === 0 ? "The runs have no prompt in common." : "They differ nowhere.")
+      : answer.pairs.map(pair));
+    const { offset, total } = answer;
+    const step = (label, to, there) => (there ? h("a", { href: address({ offset: to || "" }) }, label) : h("span", { class: "off", "aria-disabled": "true" }, label));
+    put(pages, total > PAIRS && [step("← Previous", Math.max(0, offset - PAIRS), offset > 0),
+      h("span", {}, `${count(offset + 1)}–${count(offset + answer.pairs.length)} of ${count(total)}`),
+      step("Next →", offset + PAIRS, offset + PAIRS < total)]);
+  }
+
+  function splits(c) {
+    const line = (label, s) => h("tr", {}, h("th", { scope: "row" }, label),
+      [s.both, s.only_first, s.only_second, s.neither].map((n) => h("td", {}, count(n))), h("td", { class: "soft" }, s.p_value.toFixed(3)));
+    return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Counts" }, h("table", { class: "splits" },
+      h("thead", {}, h("tr", {}, ["", "in both", "only first", "only second", "in neither", "p"].map((t) => h(t ? "th" : "td", t ? { scope: "col" } : {}, t)))),
+      h("tbody", {}, line("any principle violated", c.fired), line("revised", c.revised),
+        Object.entries(c.principles).map(([id, split]) => line(id, split)))));
+  }
+
+  function pair(p) {
+    const side = (s, name, body) => h("div", { class: "side-of" },
+      h("h3", {}, h("a", { href: href("chain", s.chain_id) }, name), " ", h("small", {}, s.stop_reason ?? "", `, ${plural(s.rounds, "round")}`)),
+      h("p", { class: "chips" }, s.asked.filter((v) => v.kind === "critique").map((v) => chip(
+        `${v.principle} ${probability(v.probability)}`, v.violated ? "bad" : "good", { title: v.violated ? "violated" : "not violated" }))),
+      body);
+    const { first, second } = p.pair;
+    return h("article", { class: `pair${p.differs ? " differs" : ""}` },
+      h("header", {}, h("h2", { dir: "auto" }, nodes(excerpt(p.pair.prompt, 600))), h("p", { class: "under" }, nodes(p.pair.prompt_id),
+        p.pair.sample > 0 && ` · sample ${p.pair.sample}`, !p.differs && chip("the same", "plain"))),
+      h("div", { class: "two" },
+        side(first, "First", block(first.final)),
+        side(second, "Second", first.final === second.final ? h("p", { class: "soft" }, "The same final text.") : diffBlock(first.final, second.final, p.diff))));
+  }
+
+  return {
+    element,
+    async show(state) {
+      now = state;
+      await load();
+    },
+    keys: {},
+  };
+}

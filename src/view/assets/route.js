@@ -1,0 +1,62 @@
+// Every state of the pages is in the address, behind the `#`, so that it works from a file as well:
+//
+//   #/?q=…&sort=…&offset=…      the list        #/chain/ID?q=…&sort=…      a chain
+//   #/constitution/RUN           a constitution  #/compare?a=…&b=…          two runs
+
+/** The state that the address holds: page, id, and parameters. */
+export function route(hash = location.hash) {
+  const [path, query = ""] = split(hash.replace(/^#/, ""));
+  const [page, id] = path.split("/").filter(Boolean);
+  return {
+    page: page ?? "list",
+    id: id === undefined ? null : decode(id),
+    params: Object.fromEntries(new URLSearchParams(query)),
+  };
+}
+
+function split(text) {
+  const at = text.indexOf("?");
+  return at < 0 ? [text] : [text.slice(0, at), text.slice(at + 1)];
+}
+
+function decode(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** The address of a state. Empty parameters are left out. */
+export function href(page, id, params = {}) {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(params)) {
+    if (value !== undefined && value !== null && value !== "" && value !== 0) query.set(name, value);
+  }
+  const path = page === "list" ? "/" : `/${page}${id ? `/${encodeURIComponent(id)}` : ""}`;
+  const text = query.toString();
+  return `#${path}${text && "?"}${text}`;
+}
+
+let listener = () => {};
+
+/** Calls back whenever the state changes. */
+export function follow(changed) {
+  let seen = location.hash;
+  listener = () => {
+    seen = location.hash;
+    changed();
+  };
+  // A link brings both events, in this order.
+  for (const event of ["popstate", "hashchange"]) {
+    addEventListener(event, () => location.hash !== seen && listener());
+  }
+}
+
+/** Goes to a state; `replace` leaves no entry in the history. */
+export function go(address, replace = false) {
+  if (address === location.hash) return;
+  if (replace) history.replaceState(null, "", address);
+  else history.pushState(null, "", address);
+  listener();
+}
