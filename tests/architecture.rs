@@ -99,6 +99,20 @@ const RULES: &[(&str, &[&str])] = &[
             "verdict",
         ],
     ),
+    (
+        "view",
+        &[
+            "chain",
+            "constitution",
+            "diff",
+            "digest",
+            "evaluation",
+            "generation",
+            "prompt",
+            "store",
+            "verdict",
+        ],
+    ),
 ];
 
 /// Names that stand in one room only.

@@ -24,6 +24,7 @@ mod model;
 mod pager;
 mod progress;
 mod render;
+mod reproduce;
 mod run;
 mod runs;
 mod score;
@@ -33,6 +34,7 @@ mod signals;
 mod stats;
 mod tasks;
 mod text;
+mod view;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -90,6 +92,8 @@ enum Command {
     Log(log::Args),
     /// Accept, reject, edit, comment on chains, and agree with verdicts
     Label(label::Args),
+    /// Look at chains in a browser, and label them
+    View(view::Args),
     /// Figures per principle and per run
     Stats(stats::Args),
     /// Where people and verdicts agree, per principle
@@ -150,6 +154,7 @@ impl Cli {
             Command::Show(args) => show::run(args),
             Command::Log(args) => log::run(args),
             Command::Label(args) => label::run(args),
+            Command::View(args) => view::run(args),
             Command::Stats(args) => stats::run(args),
             Command::Agreement(args) => agreement::run(args),
             Command::Compare(args) => compare::run(args),

@@ -15,3 +15,4 @@ mod labels;
 mod principle_tests;
 mod real_model;
 mod scripted;
+mod view;

@@ -1,0 +1,652 @@
+//! `amend view`: what is answered and what is refused, over plain sockets.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::builder::Place;
+
+const CONSTITUTION: &str = "
+schema: 1
+name: test
+version: 1.0.0
+principles:
+  - id: no-perhaps
+    title: Speak plainly
+    critique: Does the response hedge where a plain answer is known?
+    revision: Say it plainly.
+";
+
+const SCRIPT: &str = r#"
+rules:
+  - {verdict: false, contains: [late], until: late, reply: "At last."}
+  - {verdict: false, contains: [capital, "Say it plainly"], reply: "The capital is 🗼 Paris."}
+  - {verdict: false, contains: [capital], reply: "🗼 The capital is perhaps Paris."}
+  - verdict: true
+    contains: [perhaps Paris]
+    probability: 0.875
+    reply: '{"violated": true, "quote": "perhaps Paris", "critique": "It hedges.", "severity": "minor"}'
+  - {verdict: true, probability: 0.125, reply: '{"violated": false}'}
+  - {verdict: false, contains: [sky], reply: "<img src=x onerror=alert(1)></script>"}
+"#;
+
+/// A folder with a store of two chains.
+fn place() -> Place {
+    let place = Place::new();
+    place
+        .write("c.yaml", CONSTITUTION)
+        .write("script.yaml", SCRIPT)
+        .write(
+            "p.jsonl",
+            "{\"id\": \"capital\", \"prompt\": \"What is the capital of France?\"}\n\
+             {\"id\": \"sky\", \"prompt\": \"What colour is the sky?\"}\n",
+        );
+    let _ = place
+        .scripted(&["run", "p.jsonl", "-c", "c.yaml", "--rounds", "1"])
+        .success();
+    place
+}
+
+/// A viewer that runs, and is stopped with its handle.
+struct Viewer {
+    child: Child,
+    port: u16,
+    token: String,
+}
+
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.body))
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find_map(|(n, value)| n.eq_ignore_ascii_case(name).then_some(value))
+    }
+
+    fn refused(&self, because: &str) {
+        assert_eq!(self.status, 403, "{}", self.body);
+        assert!(self.body.contains(because), "{}", self.body);
+    }
+}
+
+impl Viewer {
+    fn start(place: &Place, args: &[&str]) -> Self {
+        let mut child = place
+            .command([&["view", "--who", "ada"][..], args].concat())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut url = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut url).unwrap();
+        let rest = url.trim().strip_prefix("http://127.0.0.1:").unwrap();
+        let (port, token) = rest.split_once("/?token=").unwrap();
+        Self {
+            port: port.parse().unwrap(),
+            token: token.to_owned(),
+            child,
+        }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(60)))
+            .unwrap();
+        stream
+    }
+
+    /// Sends a request as it is, but for the `Host` and the end of the connection.
+    fn send(&self, line: &str, headers: &[&str], body: &str) -> Answer {
+        let mut stream = self.connect();
+        let host = format!("Host: 127.0.0.1:{}", self.port);
+        let own = headers.iter().any(|h| h.starts_with("Host:"));
+        let mut text = format!("{line} HTTP/1.1\r\nConnection: close\r\n");
+        for header in headers.iter().copied().chain((!own).then_some(&*host)) {
+            text.push_str(&format!("{header}\r\n"));
+        }
+        if !body.is_empty() {
+            text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        stream
+            .write_all(format!("{text}\r\n{body}").as_bytes())
+            .unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        Answer {
+            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
+            head: head.to_owned(),
+            body: body.to_owned(),
+        }
+    }
+
+    fn bearer(&self) -> String {
+        format!("Authorization: Bearer {}", self.token)
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        self.send(&format!("GET {path}"), &[&self.bearer()], "")
+    }
+
+    fn post(&self, path: &str, body: &Value) -> Answer {
+        let json = "Content-Type: application/json";
+        let body = body.to_string();
+        self.send(&format!("POST {path}"), &[&self.bearer(), json], &body)
+    }
+
+    /// The id of the chain of a prompt.
+    fn chain(&self, prompt: &str) -> String {
+        let list = self.get(&format!("/api/chains?q=prompt:{prompt}")).json();
+        list["rows"][0]["chain_id"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn only_who_has_the_token_is_answered() {
+    let place = place();
+    let viewer = Viewer::start(&place, &[]);
+    assert_eq!(viewer.token.len(), 64);
+    let wrong = "0".repeat(64);
+    for path in ["/", "/app.js", "/api/info", "/api/chains", "/nowhere"] {
+        viewer
+            .send(&format!("GET {path}"), &[], "")
+            .refused("token");
+        let guess = format!("GET {path}?token={wrong}");
+        viewer.send(&guess, &[], "").refused("token");
+    }
+    let cookie = format!("Cookie: amend-view-{}={wrong}", viewer.port);
+    viewer
+        .send("GET /api/info", &[&cookie], "")
+        .refused("token");
+    let page = viewer.send(&format!("GET /?token={}", viewer.token), &[], "");
+    assert_eq!(page.status, 200);
+    let cookie = page.header("Set-Cookie").unwrap();
+    assert!(
+        cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"),
+        "{cookie}"
+    );
+    let cookie = format!("Cookie: other=1; {}", cookie.split(';').next().unwrap());
+    let info = viewer.send("GET /api/info", &[&cookie], "");
+    assert_eq!(info.status, 200);
+    assert_eq!(info.header("Set-Cookie"), None);
+    assert_eq!(viewer.get("/api/info").json()["who"], "ada");
+    // Another viewer has another token.
+    let other = Viewer::start(&place, &[]);
+    assert_ne!(viewer.token, other.token);
+}
+
+#[test]
+fn other_hosts_origins_and_sites_are_refused() {
+    let place = place();
+    let viewer = Viewer::start(&place, &[]);
+    let (bearer, port) = (viewer.bearer(), viewer.port);
+    let get = |header: &str| viewer.send("GET /api/info", &[&bearer, header], "");
+    for host in [
+        "evil.example",
+        "127.0.0.1",
+        "127.0.0.1:1",
+        "localhost.evil.example",
+    ] {
+        get(&format!("Host: {host}")).refused("127.0.0.1");
+    }
+    get(&format!("Host: rebound.example:{port}")).refused("127.0.0.1");
+    assert_eq!(get(&format!("Host: localhost:{port}")).status, 200);
+    let origins = [
+        "http://evil.example",
+        "null",
+        "https://127.0.0.1",
+        "http://127.0.0.1:1",
+        "",
+    ];
+    for origin in origins {
+        get(&format!("Origin: {origin}")).refused("origin");
+    }
+    assert_eq!(get(&format!("Origin: http://127.0.0.1:{port}")).status, 200);
+    for site in ["cross-site", "same-site"] {
+        get(&format!("Sec-Fetch-Site: {site}")).refused("sites");
+    }
+    assert_eq!(get("Sec-Fetch-Site: same-origin").status, 200);
+    // A link to the address that was printed, in a mail or another page.
+    let link = format!("GET /?token={}", viewer.token);
+    let followed = ["Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate"];
+    assert_eq!(viewer.send(&link, &followed, "").status, 200);
+}
+
+#[test]
+fn every_answer_tells_the_browser_to_be_strict() {
+    let place = place();
+    let viewer = Viewer::start(&place, &[]);
+    let refused = viewer.send("GET /", &[], "");
+    for answer in [
+        viewer.get("/"),
+        viewer.get("/app.js"),
+        viewer.get("/api/info"),
+        viewer.get("/none"),
+        refused,
+    ] {
+        let policy = answer.header("Content-Security-Policy").unwrap();
+        for part in [
+            "default-src 'none'",
+            "script-src 'self'",
+            "frame-ancestors 'none'",
+            "trusted-types 'none'",
+        ] {
+            assert!(policy.contains(part), "{policy}");
+        }
+        assert!(!policy.contains("unsafe"), "{policy}");
+        assert_eq!(answer.header("X-Content-Type-Options"), Some("nosniff"));
+        assert_eq!(answer.header("Referrer-Policy"), Some("no-referrer"));
+        assert_eq!(answer.header("Cache-Control"), Some("no-store"));
+        assert_eq!(answer.header("Access-Control-Allow-Origin"), None);
+    }
+    // Nothing is fetched from elsewhere, and every file that a page names is there.
+    let page = viewer.get("/").body;
+    let names = page.split('"').filter(|part| part.starts_with('/'));
+    for name in names {
+        assert_eq!(viewer.get(name).status, 200, "{name}");
+    }
+    assert!(!page.contains("http"), "{page}");
+}
+
+#[test]
+fn a_filter_that_is_wrong_is_told_with_its_column() {
+    let place = place();
+    let viewer = Viewer::start(&place, &[]);
+    for path in ["/api/chains", "/api/charts"] {
+        let answer = viewer.get(&format!("{path}?q=stop:clean%20flagg:x"));
+        assert_eq!(answer.status, 400);
+        let error = &answer.json()["error"];
+        assert_eq!(error["column"], 12);
+        assert!(
+            error["message"].as_str().unwrap().contains("`flag`"),
+            "{error}"
+        );
+    }
+    let good = viewer.get("/api/chains?q=violated:true").json();
+    assert_eq!(
+        (&good["total"], &good["rows"][0]["prompt_id"]),
+        (&json!(1), &json!("capital"))
+    );
+}
+
+#[test]
+fn hostile_requests_are_told_what_is_wrong() {
+    let place = place();
+    let viewer = Viewer::start(&place, &[]);
+    let long = format!("/api/chains/{}", "a".repeat(5000));
+    for (path, status) in [
+        ("/api/chains/nothing", 404),
+        ("/api/chains/%27;DROP%20TABLE%20chains", 404),
+        ("/api/chains/%00", 404),
+        ("/api/chains/..%2f..%2fetc%2fpasswd", 404),
+        ("/api/chains/%ff", 400),
+        (long.as_str(), 404),
+        ("/api/chains/a/steps/one", 404),
+        ("/api/chains/a/steps/99999999999", 404),
+        ("/api/runs/nothing", 404),
+        ("/api/compare", 400),
+        ("/api/compare?a=x&b=y", 404),
+        ("/api/chains?sort=nonsense", 400),
+        ("/api/chains?offset=-1", 400),
+        ("/api/chains?offset=99999999999999999999999", 400),
+        ("/api/chains?limit=many", 400),
+        ("/api/nowhere", 404),
+        ("/..%2fCargo.toml", 404),
+    ] {
+        let answer = viewer.get(path);
+        assert_eq!(answer.status, status, "{path}: {}", answer.body);
+        if path.starts_with("/api/") {
+            let message = answer.json()["error"]["message"].clone();
+            assert!(message.as_str().is_some_and(|m| !m.is_empty()), "{path}");
+        }
+    }
+    assert_eq!(viewer.post("/api/info", &json!({})).status, 405);
+    // Beyond the end there is nothing, and the number of all stays exact.
+    let beyond = viewer.get("/api/chains?offset=1000000&limit=100000").json();
+    assert_eq!((&beyond["total"], &beyond["rows"]), (&json!(2), &json!([])));
+}
+
+#[test]
+fn a_chain_comes_with_places_as_scripts_count_them() {
+    let place = place();
+    let viewer = Viewer::start(&place, &[]);
+    let id = viewer.chain("capital");
+    let answer = viewer
+        .get(&format!("/api/chains/{id}?q=revised:true"))
+        .json();
+    let steps = answer["page"]["steps"].as_array().unwrap();
+    let units = |text: &str| text.encode_utf16().collect::<Vec<_>>();
+    let draft = units(steps[0]["output"].as_str().unwrap());
+    let quoted = &steps[0]["quoted"][0];
+    let [start, end] = ["start", "end"].map(|key| quoted[key].as_u64().unwrap() as usize);
+    assert_eq!(
+        String::from_utf16(&draft[start..end]).unwrap(),
+        "perhaps Paris"
+    );
+    assert_eq!(quoted["step"], 1);
+    // The diff's lengths cover both texts.
+    let lengths: Vec<_> = steps[2]["diff"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|n| n.as_u64().unwrap())
+        .collect();
+    let sum = |without: usize| -> u64 {
+        let kept = lengths.iter().enumerate().filter(|(i, _)| i % 3 != without);
+        kept.map(|(_, n)| n).sum()
+    };
+    let revision = units(steps[2]["output"].as_str().unwrap());
+    assert_eq!(
+        (sum(2), sum(1)),
+        (draft.len() as u64, revision.len() as u64)
+    );
+    assert_eq!(
+        answer["near"],
+        json!({"index": 0, "total": 1, "listed": true, "previous": null, "next": null})
+    );
+    let calls = viewer.get(&format!("/api/chains/{id}/steps/1")).json();
+    let messages = calls["calls"][0]["messages"].as_array().unwrap();
+    assert!(
+        messages.last().unwrap()["content"]
+            .as_str()
+            .unwrap()
+            .contains("perhaps Paris")
+    );
+    let command = answer["page"]["command"].as_str().unwrap();
+    assert!(
+        command.starts_with("amend run ") && command.contains("--limit 1-1"),
+        "{command}"
+    );
+}
+
+#[test]
+fn the_command_makes_the_chain_again() {
+    let place = place();
+    let viewer = Viewer::start(&place, &[]);
+    for prompt in ["capital", "sky"] {
+        let id = viewer.chain(prompt);
+        let before = viewer.get(&format!("/api/chains/{id}")).json();
+        let command = before["page"]["command"].as_str().unwrap();
+        let words = command.strip_prefix("amend ").unwrap();
+        let script = format!("{} {words}", env!("CARGO_BIN_EXE_amend"));
+        let mut shell = Command::new("sh");
+        let done = shell
+            .args(["-c", &script])
+            .current_dir(place.root())
+            .output();
+        assert!(done.unwrap().status.success(), "{command}");
+        let db = format!("chain-{id}.db");
+        let again = Viewer::start(&place, &["--db", &db]);
+        let after = again
+            .get(&format!("/api/chains/{}", again.chain(prompt)))
+            .json();
+        let texts = |chain: &Value| -> Vec<Value> {
+            let steps = chain["page"]["steps"].as_array().unwrap().iter();
+            steps
+                .map(|step| json!([step["kind"], step["output"], step["cost"]["seed"]]))
+                .collect()
+        };
+        assert_eq!(texts(&before), texts(&after));
+    }
+}
+
+#[test]
+fn labels_are_written_with_the_name_and_can_be_undone() {
+    let place = place();
+    let viewer = Viewer::start(&place, &[]);
+    let id = viewer.chain("capital");
+    let path = format!("/api/chains/{id}/labels");
+    assert_eq!(viewer.post(&path, &json!({"action": "accept"})).status, 200);
+    let edit = json!({"action": "edit", "text": "Paris.\u{202e}"});
+    assert_eq!(viewer.post(&path, &edit).status, 200);
+    assert_eq!(
+        viewer
+            .post(&path, &json!({"action": "disagree", "step": 1}))
+            .status,
+        200
+    );
+    let labels =
+        |viewer: &Viewer| viewer.get(&format!("/api/chains/{id}")).json()["labels"].clone();
+    let now = labels(&viewer);
+    assert_eq!(
+        (&now["label"], &now["chosen"]),
+        (&json!("edit"), &edit["text"])
+    );
+    assert_eq!(now["agreements"][0]["agreed"], false);
+    let history = now["history"].as_array().unwrap();
+    assert_eq!(history.len(), 3);
+    assert!(history.iter().all(|entry| entry["who"] == "ada"));
+    for _ in 0..2 {
+        assert_eq!(viewer.post(&path, &json!({"action": "undo"})).status, 200);
+    }
+    assert_eq!(labels(&viewer)["label"], "accept");
+    assert_eq!(viewer.get("/api/chains?q=label:accept").json()["total"], 1);
+    for (body, status) in [
+        (json!({"action": "edit", "text": "  "}), 409),
+        (json!({"action": "edit"}), 400),
+        (json!({"action": "agree", "step": 0}), 409),
+        (json!({"action": "praise"}), 422),
+        (json!([]), 422),
+    ] {
+        let answer = viewer.post(&path, &body);
+        assert_eq!(answer.status, status, "{body}: {}", answer.body);
+        assert!(answer.json()["error"]["message"].is_string());
+    }
+    let unknown = viewer.post("/api/chains/none/labels", &json!({"action": "accept"}));
+    assert_eq!(unknown.status, 404);
+}
+
+#[test]
+fn all_that_match_are_labelled_when_they_are_as_many_as_was_said() {
+    let place = place();
+    let viewer = Viewer::start(&place, &[]);
+    let count = viewer
+        .get("/api/labels?q=revised:true&action=reject")
+        .json();
+    assert_eq!(count["count"], 1);
+    let body =
+        |expected: u64| json!({"q": "revised:true", "action": "reject", "expected": expected});
+    assert_eq!(viewer.post("/api/labels", &body(2)).status, 409);
+    assert_eq!(viewer.get("/api/chains?q=label:reject").json()["total"], 0);
+    assert_eq!(viewer.post("/api/labels", &body(1)).json()["count"], 1);
+    assert_eq!(viewer.get("/api/chains?q=label:reject").json()["total"], 1);
+    let unsaid = json!({"q": "", "action": "reject"});
+    assert_eq!(viewer.post("/api/labels", &unsaid).status, 400);
+}
+
+#[test]
+fn a_read_only_viewer_and_requests_from_elsewhere_write_nothing() {
+    let place = place();
+    let body = json!({"action": "accept"}).to_string();
+    let json = "Content-Type: application/json";
+    let reader = Viewer::start(&place, &["--read-only"]);
+    let path = format!("/api/chains/{}/labels", reader.chain("sky"));
+    reader
+        .send(&format!("POST {path}"), &[&reader.bearer(), json], &body)
+        .refused("read-only");
+    reader
+        .get("/api/labels?q=&action=accept")
+        .refused("read-only");
+    assert_eq!(reader.get("/api/info").json()["read_only"], true);
+    let writer = Viewer::start(&place, &[]);
+    let cookie = format!("Cookie: amend-view-{}={}", writer.port, writer.token);
+    let post = format!("POST {path}");
+    writer
+        .send(&post, &[&cookie, json], &body)
+        .refused("origin");
+    let own = format!("Origin: http://127.0.0.1:{}", writer.port);
+    // What a form of another page could send.
+    let form = writer.send(&post, &[&cookie, &own, "Content-Type: text/plain"], &body);
+    assert_eq!(form.status, 415);
+    assert_eq!(writer.get("/api/chains?q=label:none").json()["total"], 2);
+    assert_eq!(
+        writer.send(&post, &[&cookie, &own, json], &body).status,
+        200
+    );
+}
+
+#[test]
+fn pages_hear_of_chains_while_a_run_writes_them() {
+    let place = place();
+    place.write("more.jsonl", "{\"id\": \"one\", \"prompt\": \"The capital of Spain?\"}\n{\"id\": \"two\", \"prompt\": \"The late one?\"}\n");
+    let viewer = Viewer::start(&place, &[]);
+    let mut stream = viewer.connect();
+    let bearer = viewer.bearer();
+    write!(
+        stream,
+        "GET /api/events HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n{bearer}\r\n\r\n",
+        viewer.port
+    )
+    .unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    let mut pulse = || -> Value {
+        let line = lines.find(|line| line.starts_with("data: ")).unwrap();
+        serde_json::from_str(&line["data: ".len()..]).unwrap()
+    };
+    let mut run = place
+        .command([
+            "run",
+            "more.jsonl",
+            "-c",
+            "c.yaml",
+            "--backend",
+            "scripted",
+            "--script",
+            "script.yaml",
+        ])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // One chain has ended while the other waits for its draft.
+    let live = loop {
+        let pulse = pulse();
+        let found = pulse["runs"].as_array().unwrap().iter().find(|run| {
+            run["prompts_path"]
+                .as_str()
+                .unwrap()
+                .ends_with("more.jsonl")
+                && run["done"] == 1
+        });
+        if let Some(run) = found {
+            break run.clone();
+        }
+    };
+    assert_eq!(
+        (&live["active"], &live["running"]),
+        (&json!(true), &json!(1))
+    );
+    assert_eq!(viewer.get("/api/chains").json()["total"], 4);
+    place.write("late", "");
+    while pulse()["runs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .any(|run| run["active"] == true || run["running"] != 0)
+    {}
+    assert!(run.wait().unwrap().success());
+}
+
+#[test]
+fn ctrl_c_ends_it_with_streams_open() {
+    let place = place();
+    let mut viewer = Viewer::start(&place, &[]);
+    let mut stream = viewer.connect();
+    let bearer = viewer.bearer();
+    write!(
+        stream,
+        "GET /api/events HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n{bearer}\r\n\r\n",
+        viewer.port
+    )
+    .unwrap();
+    let mut first = [0; 1];
+    stream.read_exact(&mut first).unwrap();
+    let pid = viewer.child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(viewer.child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn a_viewer_that_cannot_begin_says_why() {
+    let place = place();
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let _ = place.amend(&["view", "--port", &port]).code(2).complains(&[
+        "cannot listen",
+        &port,
+        "--port",
+    ]);
+    let _ = place
+        .amend(&["view", "--db", "none.db"])
+        .code(2)
+        .complains(&["no store at none.db"]);
+    let _ = place
+        .amend(&["view", "--port", "70000"])
+        .code(2)
+        .complains(&["--port"]);
+}
+
+#[test]
+fn two_runs_are_compared_a_page_at_a_time() {
+    let place = place();
+    let _ = place
+        .scripted(&[
+            "run",
+            "p.jsonl",
+            "-c",
+            "c.yaml",
+            "--rounds",
+            "1",
+            "--threshold",
+            "0.9",
+            "--new",
+        ])
+        .success();
+    let viewer = Viewer::start(&place, &[]);
+    let runs = viewer.get("/api/info").json()["runs"].clone();
+    let ids: Vec<_> = (0..2)
+        .map(|i| runs[i]["run_id"].as_str().unwrap().to_owned())
+        .collect();
+    let path = format!("/api/compare?a={}&b={}", ids[0], ids[1]);
+    let all = viewer.get(&path).json();
+    assert_eq!(
+        (&all["total"], &all["comparison"]["different"]),
+        (&json!(2), &json!(1))
+    );
+    assert_eq!(all["settings"], json!([["threshold", "0.5", "0.9"]]));
+    let some = viewer.get(&format!("{path}&differs=true&limit=1")).json();
+    assert_eq!(
+        (&some["total"], &some["pairs"][0]["pair"]["prompt_id"]),
+        (&json!(1), &json!("capital"))
+    );
+    assert!(some["pairs"][0]["diff"].is_array());
+    let page = viewer.get(&format!("/api/runs/{}", ids[0])).json();
+    assert_eq!(page["constitution"]["principles"][0]["id"], "no-perhaps");
+    assert_eq!(page["figures"]["no-perhaps"]["fired"], 1);
+}
