@@ -1,10 +1,10 @@
 # The targets need a Rust toolchain, gcc, make and python3 with pip; `setup` brings the rest.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test model build demo test lint clean
+.PHONY: help setup setup-test model build demo test test-trainers lint clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what is missing to build llama.cpp, after saying what
 	@scripts/setup
@@ -22,7 +22,11 @@ demo: setup model build ## run the main job on a few prompts; results under out/
 	@scripts/demo
 
 test: setup-test model ## run every test, those on the real model included
+	@scripts/python-env datasets
 	cargo test --release --locked
+
+test-trainers: build model ## let TRL, LLaMA-Factory and axolotl read exports (fetches about 6 GB for each, once)
+	@scripts/test-trainers
 
 lint: setup ## check formatting and lints
 	cargo fmt --check

@@ -18,8 +18,8 @@
 //! data and rules, without input or output. The adapters
 //! ([`dataset`], [`template`], [`chat_template`], [`backend`]) bring prompts, templates and models in.
 //! The [`engine`] runs chains, the [`store`] keeps them, [`evaluation`] tests
-//! principles, [`quality`] says what is worth learning from, [`export`] writes datasets, [`view`] shows chains
-//! in a browser, and [`cli`] is the only module that prints.
+//! principles, [`quality`] says what is worth learning from, [`export`] writes datasets, [`publish`] uploads
+//! them, [`view`] shows chains in a browser, and [`cli`] is the only module that prints.
 
 pub mod backend;
 pub mod chain;
@@ -36,6 +36,7 @@ pub mod generation;
 pub mod judgement;
 pub mod likelihood;
 pub mod prompt;
+pub mod publish;
 pub mod quality;
 pub mod statistics;
 pub mod store;

@@ -91,6 +91,7 @@ const RULES: &[(&str, &[&str])] = &[
         &[
             "chain",
             "constitution",
+            "dataset",
             "digest",
             "generation",
             "prompt",
@@ -113,6 +114,7 @@ const RULES: &[(&str, &[&str])] = &[
             "verdict",
         ],
     ),
+    ("publish", &["export"]),
 ];
 
 /// Names that stand in one room only.

@@ -20,9 +20,11 @@ mod label;
 mod log;
 mod lora;
 mod ls;
+mod measure;
 mod model;
 mod pager;
 mod progress;
+mod push;
 mod render;
 mod reproduce;
 mod run;
@@ -34,6 +36,7 @@ mod signals;
 mod stats;
 mod tasks;
 mod text;
+mod verify;
 mod view;
 
 use std::path::PathBuf;
@@ -110,6 +113,10 @@ enum Command {
     Eval(Box<eval::Args>),
     /// Write a fine-tuning dataset
     Export(export::Args),
+    /// Check a dataset that was written
+    Verify(verify::Args),
+    /// Upload a dataset to the Hugging Face Hub
+    Push(push::Args),
     /// Inspect and fetch models
     Model(model::Args),
     /// Tell how likely a model thinks given texts
@@ -163,6 +170,8 @@ impl Cli {
             Command::Gate(args) => gate::run(args),
             Command::Eval(args) => eval::run(*args),
             Command::Export(args) => export::run(args),
+            Command::Verify(args) => verify::run(args),
+            Command::Push(args) => push::run(args),
             Command::Model(args) => model::run(args),
             Command::Score(args) => score::run(args),
             Command::Render(args) => render::run(args),

@@ -83,7 +83,7 @@ pub const LANGUAGES: &[(&str, Lang)] = &[
 ];
 
 /// The ISO 639-1 code of the language of a text, where there is enough text to be sure of it.
-pub(super) fn detect(text: &str) -> Option<&'static str> {
+pub fn detect(text: &str) -> Option<&'static str> {
     let letters = text.chars().filter(|c| c.is_alphabetic()).count();
     if letters < FEWEST_LETTERS {
         return None;

@@ -19,7 +19,7 @@ const BEFORE_NUMBERS: &[&str] = &[
 ];
 
 /// The sentences of a text, without the white space around them.
-pub(super) fn sentences(text: &str) -> Vec<&str> {
+pub fn sentences(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
     for block in blocks(text) {
         let (joined, origin) = joined(block);

@@ -19,6 +19,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::digest::Digest;
@@ -197,6 +198,30 @@ pub fn open(path: &Path, options: &ReadOptions) -> Result<PromptReader, DatasetE
         first_skipped: None,
         finished: false,
     })
+}
+
+/// Streams the rows of a Parquet file of any columns, each with its number from 1. Nothing comes after a row
+/// from which the file cannot be read on.
+///
+/// # Errors
+///
+/// When the file is no Parquet file.
+pub fn parquet_rows(
+    path: &Path,
+) -> Result<impl Iterator<Item = (u64, Result<Value, String>)> + use<>, DatasetError> {
+    let (rows, _) = parquet::Rows::any(path, open_file(path)?)?;
+    let mut last = 0;
+    Ok(rows.map(move |row| match row {
+        Ok(row) => {
+            last = row.line;
+            let content = row.content.map(|content| match content {
+                row::Content::Fields(fields) => Value::Object(fields),
+                row::Content::Text(text) => Value::String(text),
+            });
+            (row.line, content)
+        }
+        Err(error) => (last + 1, Err(error.to_string())),
+    }))
 }
 
 /// The digest of a prompt file's bytes, read as a stream.

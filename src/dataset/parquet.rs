@@ -36,7 +36,19 @@ pub(super) struct Rows {
 }
 
 impl Rows {
+    /// Opens a file of prompts.
     pub fn open(path: &Path, file: File, options: &ReadOptions) -> Result<Self, DatasetError> {
+        let (rows, names) = Self::any(path, file)?;
+        check_names(&names, &options.prompt_field).map_err(|reason| DatasetError::Columns {
+            path: path.to_owned(),
+            line: 1,
+            reason,
+        })?;
+        Ok(rows)
+    }
+
+    /// Opens a file of any columns; gives their names too.
+    pub fn any(path: &Path, file: File) -> Result<(Self, Vec<String>), DatasetError> {
         let unusable = |reason: String| DatasetError::Unusable {
             path: path.to_owned(),
             reason: format!("is not a Parquet file, or a damaged one: {reason}; write it again"),
@@ -44,19 +56,15 @@ impl Rows {
         let reader = guarded(|| reader(file)).map_err(unusable)?;
         let total = row_count(reader.metadata()).map_err(unusable)?;
         let names = column_names(reader.metadata());
-        check_names(&names, &options.prompt_field).map_err(|reason| DatasetError::Columns {
-            path: path.to_owned(),
-            line: 1,
-            reason,
-        })?;
         let rows = guarded(|| Ok(RowIter::from_file_into(Box::new(reader)).with_batch_size(BATCH)))
             .map_err(unusable)?;
-        Ok(Self {
+        let rows = Self {
             path: path.to_owned(),
             rows,
             read: 0,
             total,
-        })
+        };
+        Ok((rows, names))
     }
 }
 

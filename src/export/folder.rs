@@ -1,5 +1,6 @@
 //! The folder that a dataset is written to: nothing of others is touched, nothing half written is seen.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -9,11 +10,17 @@ use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
 
+use super::ExportError;
 use super::manifest::{self, FileEntry, Manifest};
-use super::{DROPPED_FILE, ExportError, ROWS_FILE};
 
 /// The end of the names that files have while they are written.
 const UNFINISHED: &str = ".amend-unfinished";
+
+/// What unfinished files are called, the manifest aside.
+const PART: &str = "part";
+
+/// The folder of files that are numbered.
+pub(super) const DATA: &str = "data";
 
 /// The largest manifest that is read back.
 const MANIFEST_LIMIT: u64 = 64 << 20;
@@ -21,6 +28,10 @@ const MANIFEST_LIMIT: u64 = 64 << 20;
 /// A folder that may be written to.
 pub(super) struct Folder {
     path: PathBuf,
+    /// Files begun.
+    begun: Cell<u32>,
+    /// Files of an earlier export that were not changed since.
+    earlier: Vec<String>,
 }
 
 impl Folder {
@@ -38,32 +49,61 @@ impl Folder {
             }
             Err(error) => return Err(failed(error)),
         }
-        let folder = Self {
+        let mut folder = Self {
             path: path.to_owned(),
+            begun: Cell::new(0),
+            earlier: Vec::new(),
         };
-        if !force {
-            folder.check().map_err(failed)??;
+        let (ours, foreign) = folder.look().map_err(failed)?;
+        if !force && !foreign.is_empty() {
+            return Err(foreign_files(path, foreign));
         }
+        folder.earlier = ours;
         Ok(folder)
     }
 
-    /// Begins a file; it appears under its name when it is published.
-    pub fn create(&self, name: &'static str) -> Result<Output, ExportError> {
+    /// Where a file of this name will be.
+    pub fn place(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Begins a file; it appears when it is published, under the name that it is given then.
+    pub fn create(&self) -> Result<Output, ExportError> {
+        let part = format!("{PART}-{}", self.begun.replace(self.begun.get() + 1));
+        self.begin(&part)
+    }
+
+    /// Begins the manifest, whose unfinished form is known by its name.
+    pub fn create_manifest(&self) -> Result<Output, ExportError> {
+        self.begin(manifest::FILE)
+    }
+
+    fn begin(&self, stem: &str) -> Result<Output, ExportError> {
         // With the process in its name, so that two exports at once never write into one file.
         let unfinished = self
             .path
-            .join(format!(".{name}.{}{UNFINISHED}", std::process::id()));
+            .join(format!(".{stem}.{}{UNFINISHED}", std::process::id()));
         let file = File::create(&unfinished).map_err(|source| write_error(&unfinished, source))?;
         Ok(Output {
-            name,
-            finished: self.path.join(name),
+            path: unfinished.clone(),
             unfinished: Unfinished(unfinished),
             file: BufWriter::new(file),
             sha256: Sha256::new(),
             b3: blake3::Hasher::new(),
             bytes: 0,
-            lines: 0,
         })
+    }
+
+    /// Removes what an earlier export wrote and this one did not, such as the third part of three.
+    pub fn drop_stale(&self, manifest: &Manifest) {
+        let written = |name: &String| manifest.files.iter().any(|file| file.name == *name);
+        let stale = |name: &&String| *name != manifest::FILE && !written(name);
+        for name in self.earlier.iter().filter(stale) {
+            // Left behind it would be stale, and the manifest names it no more.
+            let _ = fs::remove_file(self.path.join(name));
+        }
+        // Only where it is empty.
+        let _ = fs::remove_dir(self.path.join(DATA));
     }
 
     /// Clears away what killed exports left, and asks the system to keep the renames through a power cut.
@@ -80,37 +120,44 @@ impl Folder {
         }
     }
 
-    fn check(&self) -> io::Result<Result<(), ExportError>> {
-        let mut names = Vec::new();
+    /// The names of what is there: files of an earlier export, and all others.
+    fn look(&self) -> io::Result<(Vec<String>, Vec<String>)> {
+        let names = self.names()?;
         let mut manifests = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
+        for name in &names {
             // An export that was killed while it gave files their names leaves its manifest unfinished.
-            if name == manifest::FILE || unfinished(&name) == Some(manifest::FILE) {
-                manifests.extend(read_manifest(&self.path.join(&name))?);
+            if name == manifest::FILE || unfinished(name) == Some(manifest::FILE) {
+                manifests.extend(read_manifest(&self.path.join(name))?);
             }
-            names.push(name);
         }
-        let mut foreign = Vec::new();
+        let (mut ours, mut foreign) = (Vec::new(), Vec::new());
         for name in names {
-            if !self.is_ours(&name, &manifests)? {
-                foreign.push(name);
+            match self.is_ours(&name, &manifests)? {
+                true if unfinished(&name).is_some() => {}
+                true => ours.push(name),
+                false => foreign.push(name),
             }
         }
-        if foreign.is_empty() {
-            return Ok(Ok(()));
+        Ok((ours, foreign))
+    }
+
+    /// What the folder holds, with the contents of `data` in place of that.
+    fn names(&self) -> io::Result<Vec<String>> {
+        let name = |entry: io::Result<fs::DirEntry>| -> io::Result<String> {
+            Ok(entry?.file_name().to_string_lossy().into_owned())
+        };
+        let mut names: Vec<String> = fs::read_dir(&self.path)?
+            .map(name)
+            .collect::<Result<_, _>>()?;
+        let data = self.path.join(DATA);
+        if fs::symlink_metadata(&data).is_ok_and(|metadata| metadata.is_dir()) {
+            names.retain(|name| name != DATA);
+            for inner in fs::read_dir(&data)? {
+                names.push(format!("{DATA}/{}", name(inner)?));
+            }
         }
-        foreign.sort();
-        let more = foreign.len().saturating_sub(5);
-        foreign.truncate(5);
-        let mut names = foreign.join(", ").escape_debug().to_string();
-        if more > 0 {
-            names.push_str(&format!(" and {more} more"));
-        }
-        Ok(Err(ExportError::Foreign {
-            path: self.path.clone(),
-            names,
-        }))
+        names.sort();
+        Ok(names)
     }
 
     /// Whether an earlier export wrote this file, and wrote it as it is now.
@@ -135,17 +182,36 @@ impl Folder {
     }
 }
 
-/// Which file of an export the name of an unfinished one stands for.
-fn unfinished(name: &str) -> Option<&'static str> {
+/// Which file of an export the name of an unfinished one stands for: the manifest, or another.
+fn unfinished(name: &str) -> Option<&str> {
     let stem = name.strip_prefix('.')?.strip_suffix(UNFINISHED)?;
     let (stem, process) = stem.rsplit_once('.')?;
     process.parse::<u32>().ok()?;
-    [ROWS_FILE, DROPPED_FILE, manifest::FILE]
-        .into_iter()
-        .find(|ours| *ours == stem)
+    if stem == manifest::FILE {
+        return Some(stem);
+    }
+    let (part, number) = stem.rsplit_once('-')?;
+    number
+        .parse::<u32>()
+        .ok()
+        .filter(|_| part == PART)
+        .map(|_| part)
 }
 
-fn read_manifest(path: &Path) -> io::Result<Option<Manifest>> {
+fn foreign_files(path: &Path, mut foreign: Vec<String>) -> ExportError {
+    let more = foreign.len().saturating_sub(5);
+    foreign.truncate(5);
+    let mut names = foreign.join(", ").escape_debug().to_string();
+    if more > 0 {
+        names.push_str(&format!(" and {more} more"));
+    }
+    ExportError::Foreign {
+        path: path.to_owned(),
+        names,
+    }
+}
+
+pub(super) fn read_manifest(path: &Path) -> io::Result<Option<Manifest>> {
     let mut text = Vec::new();
     match File::open(path) {
         Ok(file) if file.metadata()?.is_file() => {
@@ -166,74 +232,92 @@ fn hash(path: &Path) -> io::Result<Digest> {
 
 /// A file that is being written.
 pub(super) struct Output {
-    name: &'static str,
-    finished: PathBuf,
+    path: PathBuf,
     unfinished: Unfinished,
     file: BufWriter<File>,
     sha256: Sha256,
     b3: blake3::Hasher,
     bytes: u64,
-    lines: u64,
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.sha256.update(&bytes[..written]);
+        self.b3.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 impl Output {
-    /// Adds bytes.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), ExportError> {
-        self.sha256.update(bytes);
-        self.b3.update(bytes);
-        self.bytes += bytes.len() as u64;
-        self.file
-            .write_all(bytes)
-            .map_err(|source| write_error(&self.finished, source))
-    }
-
     /// Adds a value as one line of JSON.
     pub fn line(&mut self, value: &impl Serialize) -> Result<(), ExportError> {
         let mut line =
-            serde_json::to_vec(value).map_err(|error| write_error(&self.finished, error.into()))?;
+            serde_json::to_vec(value).map_err(|error| write_error(&self.path, error.into()))?;
         line.push(b'\n');
-        self.lines += 1;
-        self.write(&line)
+        self.bytes(&line)
     }
 
-    /// Brings everything to disk and says what the file holds.
-    pub fn close(self) -> Result<(Closed, FileEntry), ExportError> {
-        let failed = |source| write_error(&self.finished, source);
+    /// Adds bytes.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), ExportError> {
+        self.write_all(bytes)
+            .map_err(|source| write_error(&self.path, source))
+    }
+
+    /// Brings everything to disk. `lines` is what the entry says of it.
+    pub fn close(self, lines: u64) -> Result<Closed, ExportError> {
+        let failed = |source| write_error(&self.path, source);
         let file = self.file.into_inner().map_err(|e| failed(e.into_error()))?;
         file.sync_all().map_err(failed)?;
-        let entry = FileEntry {
-            name: self.name.to_owned(),
-            lines: self.lines,
-            bytes: self.bytes,
-            sha256: self
-                .sha256
-                .finalize()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
-            b3: Digest::from_hash(self.b3.finalize()).to_string(),
-        };
-        Ok((
-            Closed {
-                finished: self.finished,
-                unfinished: self.unfinished,
+        Ok(Closed {
+            unfinished: self.unfinished,
+            entry: FileEntry {
+                name: String::new(),
+                lines,
+                bytes: self.bytes,
+                sha256: hex(&self.sha256.finalize()),
+                b3: Digest::from_hash(self.b3.finalize()).to_string(),
             },
-            entry,
-        ))
+        })
     }
+}
+
+/// Hexadecimal digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A file that is written and does not yet have its name.
 pub(super) struct Closed {
-    finished: PathBuf,
     unfinished: Unfinished,
+    entry: FileEntry,
 }
 
 impl Closed {
+    /// Decides the file's name.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.entry.name = name.into();
+        self
+    }
+
+    /// What the file holds.
+    pub fn entry(&self) -> &FileEntry {
+        &self.entry
+    }
+
     /// Gives the file its name.
-    pub fn publish(self) -> Result<(), ExportError> {
-        fs::rename(&self.unfinished.0, &self.finished)
-            .map_err(|source| write_error(&self.finished, source))
+    pub fn publish(self, folder: &Folder) -> Result<(), ExportError> {
+        let finished = folder.place(&self.entry.name);
+        let failed = |source| write_error(&finished, source);
+        if let Some(parent) = finished.parent() {
+            fs::create_dir_all(parent).map_err(failed)?;
+        }
+        fs::rename(&self.unfinished.0, &finished).map_err(failed)
     }
 }
 
@@ -246,7 +330,7 @@ impl Drop for Unfinished {
     }
 }
 
-fn write_error(path: &Path, source: io::Error) -> ExportError {
+pub(super) fn write_error(path: &Path, source: io::Error) -> ExportError {
     ExportError::Write {
         path: path.to_owned(),
         source,

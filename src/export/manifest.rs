@@ -1,6 +1,7 @@
 //! What an export says about itself.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -27,6 +28,9 @@ pub struct Manifest {
     pub format: String,
     /// Whether every adopted revision gives a row.
     pub all_rounds: bool,
+    /// The kind of the files that hold rows: `jsonl`, `csv` or `parquet`.
+    #[serde(rename = "as", default = "jsonl")]
+    pub kind: String,
     /// The filter as it was written; empty when every chain was asked for.
     pub filter: String,
     /// The run that was asked for.
@@ -41,6 +45,18 @@ pub struct Manifest {
     pub chains: u64,
     /// Rows written.
     pub rows: u64,
+    /// Whether pairs have a column with the judge's probability.
+    #[serde(default)]
+    pub soft_labels: bool,
+    /// What the rows were divided into, in order; splits without a row are left out.
+    #[serde(default)]
+    pub splits: Vec<SplitEntry>,
+    /// What decided which prompt is in which split; absent where there is one split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub division: Option<Division>,
+    /// General data that was mixed in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplayEntry>,
     /// Rows not written, by reason; each is a line of `dropped.jsonl`.
     pub dropped: BTreeMap<String, u64>,
     /// Rows whose text carries a flag that does not spoil it, by flag.
@@ -51,12 +67,51 @@ pub struct Manifest {
     pub runs: Vec<RunEntry>,
 }
 
+/// A split of an export.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SplitEntry {
+    /// Its name.
+    pub name: String,
+    /// Its rows.
+    pub rows: u64,
+    /// About how many bytes the rows take in memory, as a dataset card counts them.
+    pub num_bytes: u64,
+    /// The files that hold them, in order.
+    pub files: Vec<String>,
+}
+
+/// How prompts were divided among splits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Division {
+    /// The shares that were asked for, as on the command line.
+    pub splits: String,
+    /// What the division derives from, beside the prompts.
+    pub seed: u64,
+    /// Groups of prompts that are alike; each is on one side.
+    pub groups: u64,
+}
+
+/// General data that was mixed in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReplayEntry {
+    /// The file's name, without its folder.
+    pub file: String,
+    /// BLAKE3 of the file, tagged.
+    pub b3: String,
+    /// Rows of it for each row of the chains, as asked for.
+    pub ratio: f64,
+    /// Rows written.
+    pub rows: u64,
+    /// Rows passed over: unusable ones, and those whose prompt is in another split.
+    pub skipped: u64,
+}
+
 /// A file of an export.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileEntry {
     /// Its name.
     pub name: String,
-    /// Its lines.
+    /// Its lines, or in Parquet its rows.
     pub lines: u64,
     /// Its size.
     pub bytes: u64,
@@ -93,6 +148,10 @@ pub struct RunEntry {
     pub prompts_digest: String,
 }
 
+fn jsonl() -> String {
+    "jsonl".to_owned()
+}
+
 impl Manifest {
     pub(super) fn new(options: &ExportOptions, gating: &Gating) -> Self {
         Self {
@@ -100,6 +159,7 @@ impl Manifest {
             amend_version: env!("CARGO_PKG_VERSION").to_owned(),
             format: options.format.as_str().to_owned(),
             all_rounds: options.all_rounds,
+            kind: options.kind.as_str().to_owned(),
             filter: options.filter.source().to_owned(),
             run: options.run.clone(),
             gates: gating.settings.to_json(),
@@ -107,6 +167,10 @@ impl Manifest {
             gate_figures: serde_json::to_value(&gating.figures).unwrap_or_default(),
             chains: 0,
             rows: 0,
+            soft_labels: options.soft_labels && options.format.holds_probability(),
+            splits: Vec::new(),
+            division: None,
+            replay: None,
             dropped: BTreeMap::new(),
             flags: BTreeMap::new(),
             files: Vec::new(),
@@ -115,14 +179,19 @@ impl Manifest {
     }
 
     /// Reads a manifest of this program; `None` for anything else.
-    pub(super) fn parse(text: &[u8]) -> Option<Self> {
+    pub fn parse(text: &[u8]) -> Option<Self> {
         serde_json::from_slice(text)
             .ok()
             .filter(|manifest: &Self| manifest.generator == GENERATOR)
     }
 
-    pub(super) fn has_run(&self, run_id: &str) -> bool {
-        self.runs.iter().any(|run| run.run_id == run_id)
+    /// Files that are not in the folder as they were written: their names, and what is wrong.
+    pub fn faults(&self, folder: &Path) -> Vec<(String, String)> {
+        let faults = super::verify::file_faults(folder, self);
+        faults
+            .into_iter()
+            .map(|fault| (fault.file, fault.what))
+            .collect()
     }
 
     pub(super) fn to_text(&self) -> String {

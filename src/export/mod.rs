@@ -1,106 +1,63 @@
 //! Datasets out: chains become the rows that a trainer reads.
 //!
-//! One file per format, behind [`Rows`]. [`export`] streams the matching chains by run and position, so
-//! that any number of them takes the same memory, and two exports of equal chains are equal byte by
-//! byte: nothing that is written knows a time, a machine or a path.
+//! A chain gives [lessons](lesson::Lesson) (`draw`), a format gives a lesson its columns (`layouts`, one file
+//! each), a split takes it (`split`), and a table writes it (`table`). [`export`] streams the matching chains by
+//! run and position, so that any number of them takes the same memory, and two exports of equal chains are equal
+//! byte by byte: nothing that is written knows a time, a machine or a path.
 
+mod card;
+mod columns;
+mod draw;
+mod error;
 mod folder;
+mod format;
+mod layouts;
+mod lesson;
 mod manifest;
-mod trl_dpo;
-mod trl_sft;
+mod options;
+mod recipes;
+mod replay;
+mod shards;
+mod split;
+mod steps;
+mod table;
+pub mod verify;
 
-use std::collections::BTreeMap;
-use std::io;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
-use thiserror::Error;
 
-use crate::chain::Flag;
-use crate::generation::Message;
 use crate::quality::gates::{Gating, Refused};
-use crate::store::{ChainDetail, ChainRow, Depth, Filter, Store, StoreError};
+use crate::store::{ChainDetail, ChainRow, Depth, RunDetail, Store};
 
+pub use card::{CardOptions, is_license};
+use columns::Column;
+use draw::{Drawing, Drawn, plain};
+pub use error::ExportError;
 use folder::{Folder, Output};
-pub use manifest::{FileEntry, Manifest, RunEntry};
+pub use format::Format;
+use lesson::{Draws, Lesson};
+pub use manifest::{Division, FileEntry, Manifest, ReplayEntry, RunEntry, SplitEntry};
+pub use options::ExportOptions;
+use options::{PROBABILITY, check, columns_of};
+use replay::Replay;
+pub use replay::ReplayOptions;
+pub use shards::ShardLimit;
+use shards::Shards;
+pub use split::Splits;
+use split::{Assignment, Census, prompt_key};
+pub use table::Kind;
 
-/// The file that holds the rows.
+/// The file that holds the rows where there is one.
 pub const ROWS_FILE: &str = "train.jsonl";
 
 /// The file that names every chain that gave no row, and why.
 pub const DROPPED_FILE: &str = "dropped.jsonl";
 
-/// What a dataset is written as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// `messages`: the prompt and the final text, for TRL's SFTTrainer
-    TrlSft,
-    /// `prompt`, `chosen`, `rejected`: final text over draft, for TRL's DPOTrainer
-    TrlDpo,
-}
-
-impl Format {
-    /// The name used on the command line and in the manifest.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Format::TrlSft => "trl-sft",
-            Format::TrlDpo => "trl-dpo",
-        }
-    }
-
-    fn rows(self, all_rounds: bool) -> Box<dyn Rows> {
-        match self {
-            Format::TrlSft => Box::new(trl_sft::TrlSft { all_rounds }),
-            Format::TrlDpo => Box::new(trl_dpo::TrlDpo),
-        }
-    }
-}
-
-/// What to export.
-#[derive(Clone, Debug)]
-pub struct ExportOptions {
-    /// What to write.
-    pub format: Format,
-    /// Which chains.
-    pub filter: Filter,
-    /// Of which run, by its whole id; `None` for all.
-    pub run: Option<String>,
-    /// One row for every adopted revision instead of one for every chain. Changes `trl-sft` only.
-    pub all_rounds: bool,
-    /// Write into a folder that holds other files, and over files of the same names.
-    pub force: bool,
-}
-
-/// Why a dataset was not written.
-#[derive(Debug, Error)]
-pub enum ExportError {
-    /// The store could not be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A file could not be written.
-    #[error("cannot write {}: {source}", path.display())]
-    Write {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-    /// The output is not a folder.
-    #[error("{} is a file; name a folder with --out", .0.display())]
-    NotAFolder(PathBuf),
-    /// The folder holds files that an export did not write, or that were changed since.
-    #[error("{} holds files that amend did not write: {names}; name another folder with --out, or write there with --force", path.display())]
-    Foreign {
-        /// The folder.
-        path: PathBuf,
-        /// Their names.
-        names: String,
-    },
-    /// No chain gave a row; nothing was written.
-    #[error("no row to write: {0}")]
-    NoRows(String),
-}
+/// The file that says where the rows come from.
+pub const MANIFEST_FILE: &str = manifest::FILE;
 
 /// Writes the chains that match and pass the gates into the folder `out`, and returns the manifest that was
 /// written there.
@@ -109,110 +66,294 @@ pub enum ExportError {
 ///
 /// # Errors
 ///
-/// When the store cannot be read, the folder cannot be written or holds other files, or when no chain
-/// gives a row. Then files that were there before are still as they were.
+/// When the store cannot be read, the folder cannot be written or holds other files, options do not go
+/// together, or when no chain gives a row. Then files that were there before are still as they were.
 pub fn export(
     store: &Store,
     out: &Path,
     options: &ExportOptions,
     gating: &Gating,
 ) -> Result<Manifest, ExportError> {
+    check(options)?;
     let folder = Folder::open(out, options.force)?;
-    let mut export = Export {
-        rows: options.format.rows(options.all_rounds),
-        train: folder.create(ROWS_FILE)?,
-        dropped: folder.create(DROPPED_FILE)?,
-        manifest: Manifest::new(options, gating),
-        gating,
-    };
-    let (run, depth) = (options.run.as_deref(), export.rows.depth());
-    let flow = store.for_each_whole_chain(&options.filter, run, depth, |chain| {
-        match export.chain(store, &chain) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => ControlFlow::Break(error),
-        }
-    })?;
-    if let ControlFlow::Break(error) = flow {
-        return Err(error);
-    }
-    export.finish(&folder)
-}
-
-/// One file format: a chain in, rows and reasons out.
-trait Rows {
-    /// What a chain gives, labels and gates considered. A chain that is not done gives one reason.
-    fn rows(&self, chain: &ChainDetail, gating: &Gating) -> Vec<Outcome>;
-
-    /// How much of a chain it needs.
-    fn depth(&self) -> Depth {
-        Depth::Texts
-    }
-}
-
-/// What became of a text.
-#[derive(Debug, PartialEq)]
-enum Outcome {
-    /// A row, and the flags of the text that it teaches.
-    Row { row: Value, flags: Vec<Flag> },
-    /// No row. `step` is set where a chain can give several.
-    Dropped { step: Option<u32>, refused: Refused },
-}
-
-impl Outcome {
-    fn dropped(step: Option<u32>, refused: Refused) -> Self {
-        Outcome::Dropped { step, refused }
-    }
+    // Rows are counted before they are written, and both must see the same chains.
+    store.at_one_moment(|| {
+        let mut export = Export::begin(&folder, options, gating)?;
+        export.assignment = export.assign(store)?;
+        export.rows(store)?;
+        export.finish(store)
+    })?
 }
 
 /// An export under way.
 struct Export<'a> {
-    rows: Box<dyn Rows>,
-    train: Output,
+    options: &'a ExportOptions,
+    drawing: Drawing<'a>,
+    folder: &'a Folder,
+    columns: Vec<Column>,
+    splits: Splits,
+    assignment: Assignment,
+    shards: Vec<Shards>,
+    replay: Option<Replay>,
     dropped: Output,
+    dropped_lines: u64,
     manifest: Manifest,
-    gating: &'a Gating,
+    runs: Vec<RunDetail>,
+    languages: card::Languages,
 }
 
-impl Export<'_> {
-    fn chain(&mut self, store: &Store, chain: &ChainDetail) -> Result<(), ExportError> {
-        self.manifest.chains += 1;
-        if !self.manifest.has_run(&chain.row.run_id) {
-            let run = store.run(&chain.row.run_id)?;
-            self.manifest.runs.push(RunEntry::of(&run));
-        }
-        for outcome in self.rows.rows(chain, self.gating) {
-            match outcome {
-                Outcome::Row { row, flags } => {
-                    self.manifest.rows += 1;
-                    for flag in flags {
-                        count(&mut self.manifest.flags, flag.as_str());
-                    }
-                    self.train.line(&row)?;
-                }
-                Outcome::Dropped { step, refused } => {
-                    count(&mut self.manifest.dropped, &refused.name);
-                    self.dropped.line(&dropped(&chain.row, step, &refused))?;
-                }
-            }
-        }
-        Ok(())
+impl<'a> Export<'a> {
+    fn begin(
+        folder: &'a Folder,
+        options: &'a ExportOptions,
+        gating: &'a Gating,
+    ) -> Result<Self, ExportError> {
+        let columns = options.columns();
+        let splits = options.divided();
+        let shards = splits
+            .names()
+            .map(|name| Shards::new(name, options, &columns));
+        Ok(Self {
+            options,
+            drawing: Drawing {
+                draws: options.format.draws(),
+                all_rounds: options.all_rounds,
+                benign: options.benign,
+                gating,
+            },
+            folder,
+            shards: shards.collect(),
+            columns,
+            splits,
+            assignment: Assignment::default(),
+            replay: options.replay.as_ref().map(Replay::open).transpose()?,
+            dropped: folder.create()?,
+            dropped_lines: 0,
+            manifest: Manifest::new(options, gating),
+            runs: Vec::new(),
+            languages: card::Languages::default(),
+        })
     }
 
-    fn finish(mut self, folder: &Folder) -> Result<Manifest, ExportError> {
+    /// Hands out what every chain gives, in order.
+    fn each(
+        &mut self,
+        store: &Store,
+        mut each: impl FnMut(&mut Self, &ChainDetail, Drawn) -> Result<(), ExportError>,
+    ) -> Result<(), ExportError> {
+        let (options, drawing) = (self.options, self.drawing);
+        let draws = drawing.draws;
+        let depth = match draws {
+            Draws::Critiques => Depth::Calls,
+            _ => Depth::Texts,
+        };
+        let mut seen = HashSet::new();
+        let mut one = |export: &mut Self, chain: ChainDetail| {
+            let run = export.run(store, &chain.row.run_id)?;
+            let constitution = &export.runs[run].constitution;
+            for drawn in drawing.draw(&chain, constitution) {
+                let lesson = matches!(drawn, Drawn::Lesson { .. });
+                let again = lesson
+                    && draws == Draws::Prompts
+                    && !seen.insert(prompt_key(&chain.prompt_messages));
+                let drawn = match again {
+                    true => Drawn::dropped(None, plain("prompt-seen")),
+                    false => drawn,
+                };
+                each(export, &chain, drawn)?;
+            }
+            Ok(())
+        };
+        let run = options.run.as_deref();
+        let flow = store.for_each_whole_chain(&options.filter, run, depth, |chain| {
+            match one(self, chain) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => ControlFlow::Break(error),
+            }
+        })?;
+        match flow {
+            ControlFlow::Break(error) => Err(error),
+            ControlFlow::Continue(()) => Ok(()),
+        }
+    }
+
+    /// The place of a run among those met so far.
+    fn run(&mut self, store: &Store, run_id: &str) -> Result<usize, ExportError> {
+        let known = |run: &RunDetail| run.row.run_id == run_id;
+        if let Some(place) = self.runs.iter().rposition(known) {
+            return Ok(place);
+        }
+        self.runs.push(store.run(run_id)?);
+        Ok(self.runs.len() - 1)
+    }
+
+    /// Decides which prompt is in which split, where there are several.
+    fn assign(&mut self, store: &Store) -> Result<Assignment, ExportError> {
+        if self.splits.len() == 1 {
+            return Ok(Assignment::default());
+        }
+        let mut census = Census::default();
+        self.each(store, |export, chain, drawn| {
+            if let Drawn::Lesson { lesson, .. } = drawn
+                && export.options.format.layout().row(&lesson).is_ok()
+            {
+                census.count(&chain.prompt_messages);
+            }
+            Ok(())
+        })?;
+        census.join_alike();
+        let assignment = census.assign(&self.splits, self.options.seed);
+        self.manifest.division = Some(Division {
+            splits: self.splits.source(),
+            seed: self.options.seed,
+            groups: assignment.groups,
+        });
+        Ok(assignment)
+    }
+
+    fn rows(&mut self, store: &Store) -> Result<(), ExportError> {
+        let mut last = String::new();
+        self.each(store, |export, chain, drawn| {
+            if last != chain.row.chain_id {
+                last.clone_from(&chain.row.chain_id);
+                export.manifest.chains += 1;
+            }
+            export.drawn(chain, drawn)
+        })?;
+        self.manifest.runs = self.runs.iter().map(RunEntry::of).collect();
         if self.manifest.rows == 0 {
             return Err(ExportError::NoRows(self.manifest.why_no_rows()));
         }
-        let mut manifest_file = folder.create(manifest::FILE)?;
-        let (train, train_entry) = self.train.close()?;
-        let (dropped, dropped_entry) = self.dropped.close()?;
-        self.manifest.files = vec![train_entry, dropped_entry];
-        manifest_file.write(self.manifest.to_text().as_bytes())?;
-        let (manifest_file, _) = manifest_file.close()?;
-        for file in [train, dropped, manifest_file] {
-            file.publish()?;
+        self.replay_up_to(|replay, rows| replay.wanted_at_the_end(rows))
+    }
+
+    fn drawn(&mut self, chain: &ChainDetail, drawn: Drawn) -> Result<(), ExportError> {
+        let (lesson, flags) = match drawn {
+            Drawn::Lesson { lesson, flags } => (lesson, flags),
+            Drawn::Dropped { step, refused } => return self.drop(&chain.row, step, &refused),
+        };
+        let row = match self.row(&lesson) {
+            Ok(row) => row,
+            Err(refused) => return self.drop(&chain.row, None, &refused),
+        };
+        self.languages.look(&lesson);
+        for flag in flags {
+            count(&mut self.manifest.flags, flag.as_str());
         }
-        folder.settle();
+        let side = self.assignment.side(prompt_key_of(chain, &self.splits));
+        self.write(side, &row)?;
+        self.replay_up_to(|replay, rows| replay.wanted(rows))
+    }
+
+    fn row(&self, lesson: &Lesson) -> Result<Value, Refused> {
+        let row = self.options.format.layout().row(lesson);
+        let mut row = row.map_err(|misfit| plain(misfit.name()))?;
+        if self
+            .columns
+            .last()
+            .is_some_and(|column| column.name == PROBABILITY)
+            && let Lesson::Pair { probability, .. } = lesson
+        {
+            row[PROBABILITY] = (*probability).into();
+        }
+        Ok(row)
+    }
+
+    fn write(&mut self, side: usize, row: &Value) -> Result<(), ExportError> {
+        self.manifest.rows += 1;
+        self.shards[side].row(self.folder, row)
+    }
+
+    /// Mixes general data into the first split until there is as much of it as wanted. Other splits stay
+    /// free of it, and what they ask is left out.
+    fn replay_up_to(&mut self, wanted: impl Fn(&Replay, u64) -> u64) -> Result<(), ExportError> {
+        let Some(mut replay) = self.replay.take() else {
+            return Ok(());
+        };
+        let rows = self.shards[0].rows() - replay.rows();
+        let draws = self.options.format.draws();
+        while replay.rows() < wanted(&replay, rows) {
+            let Some(lesson) = replay.next(draws)? else {
+                break;
+            };
+            let elsewhere = self.assignment.side(prompt_key(lesson.prompt())) != 0;
+            match self.row(&lesson) {
+                Ok(row) if !elsewhere => {
+                    self.write(0, &row)?;
+                    replay.taken();
+                }
+                _ => replay.passed_over(),
+            }
+        }
+        self.replay = Some(replay);
+        Ok(())
+    }
+
+    fn drop(
+        &mut self,
+        row: &ChainRow,
+        step: Option<u32>,
+        refused: &Refused,
+    ) -> Result<(), ExportError> {
+        count(&mut self.manifest.dropped, &refused.name);
+        self.dropped_lines += 1;
+        self.dropped.line(&dropped(row, step, refused))
+    }
+
+    fn finish(mut self, store: &Store) -> Result<Manifest, ExportError> {
+        self.manifest.replay = self.replay.as_ref().map(Replay::entry);
+        let mut files = Vec::new();
+        for shards in self.shards {
+            let Some((split, closed)) = shards.close()? else {
+                continue;
+            };
+            self.manifest.splits.push(split);
+            files.extend(closed);
+        }
+        files.push(self.dropped.close(self.dropped_lines)?.named(DROPPED_FILE));
+        let entries =
+            |files: &[folder::Closed]| files.iter().map(|file| file.entry().clone()).collect();
+        self.manifest.files = entries(&files);
+        let principles =
+            store.principle_stats(&self.options.filter, self.options.run.as_deref())?;
+        let card = card::card(&card::Facts {
+            manifest: &self.manifest,
+            options: self.options,
+            columns: &self.columns,
+            runs: &self.runs,
+            principles: &principles,
+            languages: &self.languages,
+            gates: &self.drawing.gating.figures,
+        });
+        let mut texts = vec![(card::FILE.to_owned(), card)];
+        texts.extend(recipes::files(
+            self.options.format,
+            self.options.kind,
+            &self.manifest,
+        ));
+        for (name, text) in texts {
+            let mut file = self.folder.create()?;
+            file.bytes(text.as_bytes())?;
+            files.push(file.close(text.lines().count() as u64)?.named(name));
+        }
+        self.manifest.files = entries(&files);
+        let mut manifest = self.folder.create_manifest()?;
+        manifest.bytes(self.manifest.to_text().as_bytes())?;
+        files.push(manifest.close(0)?.named(manifest::FILE));
+        for file in files {
+            file.publish(self.folder)?;
+        }
+        self.folder.drop_stale(&self.manifest);
+        self.folder.settle();
         Ok(self.manifest)
+    }
+}
+
+/// Only where it is asked for: it is a hash of every word.
+fn prompt_key_of(chain: &ChainDetail, splits: &Splits) -> u64 {
+    match splits.len() {
+        1 => 0,
+        _ => prompt_key(&chain.prompt_messages),
     }
 }
 
@@ -235,12 +376,6 @@ fn dropped(row: &ChainRow, step: Option<u32>, refused: &Refused) -> Value {
 
 fn count(counts: &mut BTreeMap<String, u64>, name: &str) {
     *counts.entry(name.to_owned()).or_default() += 1;
-}
-
-/// A message list as trainers read it.
-fn message_list<'a>(messages: impl IntoIterator<Item = &'a Message>) -> Value {
-    let turn = |message: &Message| json!({"role": message.role, "content": message.content});
-    messages.into_iter().map(turn).collect()
 }
 
 #[cfg(test)]

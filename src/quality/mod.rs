@@ -3,3 +3,4 @@
 pub mod gates;
 pub mod judge;
 pub mod pair;
+pub mod similar;

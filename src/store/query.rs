@@ -182,6 +182,11 @@ impl Store {
         })
     }
 
+    /// Lets several reads see the store as it is now, whatever is written meanwhile.
+    pub fn at_one_moment<T>(&self, read: impl FnOnce() -> T) -> Result<T, StoreError> {
+        self.snapshot(|_| Ok(read()))
+    }
+
     /// How many chains match.
     pub fn count(&self, filter: &Filter, run: Option<&str>) -> Result<u64, StoreError> {
         let condition = filter_sql::condition(filter, run);

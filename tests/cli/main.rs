@@ -5,6 +5,7 @@ mod bad_input;
 mod builder;
 mod comparing;
 mod constitution;
+mod datasets;
 mod disk;
 mod eval;
 mod gates;

@@ -26,7 +26,7 @@ const MOST_COMPARED: usize = 256;
 
 /// What is kept of a row to find it again.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Print {
+pub(in crate::quality) struct Print {
     /// Hash of the whole row, case and white space aside.
     exact: u64,
     prompt: Box<[u32]>,
@@ -185,6 +185,29 @@ pub(super) fn find(prints: &[&Print], exact: bool, near: Option<f64>) -> Vec<Opt
         repeats
     })
     .collect()
+}
+
+/// Pairs of rows that are nearly the same, enough of them that all such rows hang together.
+pub(in crate::quality) fn pairs(prints: &[&Print], least: f64) -> Vec<(usize, usize)> {
+    let mut found = Vec::new();
+    for band in 0..BANDS {
+        let mut values: Vec<(u32, usize)> = (0..)
+            .zip(prints)
+            .map(|(row, print)| (print.bands[band], row))
+            .collect();
+        values.sort_unstable();
+        for group in values.chunk_by(|a, b| a.0 == b.0) {
+            for (place, (_, row)) in group.iter().enumerate() {
+                let near = group[..place].iter().rev().take(MOST_COMPARED);
+                let alike =
+                    near.filter(|(_, other)| prints[*row].similarity(prints[*other]) >= least);
+                found.extend(alike.map(|(_, other)| (*other, *row)));
+            }
+        }
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
 }
 
 /// For each row the bands that it has in common with another, as bits. Most rows have none, and only these need

@@ -9,7 +9,7 @@ mod asked;
 mod choice;
 mod collapse;
 mod decision;
-mod duplicates;
+pub(super) mod duplicates;
 mod figures;
 mod language;
 mod personal;

@@ -1,19 +1,32 @@
 //! From recorded chains to the bytes of a dataset.
 
-use std::fs;
+mod division;
 
-use serde_json::json;
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
 
 use super::*;
 use crate::backend::ModelIdentity;
-use crate::chain::{ChainEnd, ChainId, ChainStart, Step, StepKind, StopReason};
+use crate::chain::{ChainEnd, ChainId, ChainStart, Flag, Step, StepKind, StopReason};
 use crate::constitution::{Constitution, Defaults};
 use crate::digest::Digest;
 use crate::engine::Recorder;
-use crate::generation::Role;
+use crate::generation::{Message, Role};
 use crate::prompt::{Prompt, PromptId};
 use crate::quality::gates::{Helpers, Settings, gate};
-use crate::store::{NewRun, Writer};
+use crate::store::{Filter, NewRun, Writer};
+
+/// What a folder holds after an export for TRL.
+const WRITTEN: [&str; 6] = [
+    "NEXT_STEPS.md",
+    "README.md",
+    DROPPED_FILE,
+    "manifest.json",
+    "train.jsonl",
+    "train.py",
+];
 
 /// A store and a folder to export to.
 struct Place {
@@ -219,13 +232,7 @@ fn record(writer: &mut Writer, run_id: &str, position: u64, script: &Script) {
 }
 
 fn options(format: Format) -> ExportOptions {
-    ExportOptions {
-        format,
-        filter: Filter::all(),
-        run: None,
-        all_rounds: false,
-        force: false,
-    }
+    ExportOptions::new(format)
 }
 
 fn counts(entries: &[(&str, u64)]) -> BTreeMap<String, u64> {
@@ -273,7 +280,7 @@ fn sft_rows_are_whole_conversations_and_every_other_chain_has_a_reason() {
             r#""p5" "empty-final""#
         ]
     );
-    assert_eq!(place.names(), [DROPPED_FILE, "manifest.json", ROWS_FILE]);
+    assert_eq!(place.names(), WRITTEN);
 }
 
 #[test]
@@ -394,7 +401,7 @@ fn an_export_without_a_row_says_why_and_leaves_the_folder_as_it_was() {
         "{message}"
     );
     assert_eq!(fs::read(place.out().join(ROWS_FILE)).unwrap(), before);
-    assert_eq!(place.names(), [DROPPED_FILE, "manifest.json", ROWS_FILE]);
+    assert_eq!(place.names(), WRITTEN);
 }
 
 #[test]
@@ -446,13 +453,9 @@ fn what_a_killed_export_left_is_recognised() {
     )
     .unwrap();
     fs::write(place.out().join("manifest.json"), old).unwrap();
-    fs::write(
-        place.out().join(".train.jsonl.77.amend-unfinished"),
-        "{\"mess",
-    )
-    .unwrap();
+    fs::write(place.out().join(".part-0.77.amend-unfinished"), "{\"mess").unwrap();
     place.export(&options(Format::TrlSft)).unwrap();
-    assert_eq!(place.names(), [DROPPED_FILE, "manifest.json", ROWS_FILE]);
+    assert_eq!(place.names(), WRITTEN);
 }
 
 #[test]

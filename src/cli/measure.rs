@@ -1,0 +1,56 @@
+//! Conversations measured under a model's own template and tokenizer.
+
+use super::backend;
+use super::exit::usage;
+use super::model::resolve_with_bar;
+use crate::backend::llama::chat_template;
+use crate::backend::llama::model_ref::ModelRef;
+use crate::backend::llama::tokenizer::Tokenizer;
+use crate::chat_template::ChatTemplate;
+use crate::export::verify::{Measure, Measured};
+use crate::generation::Message;
+
+/// A model's vocabulary and template; its weights are not loaded.
+pub struct ModelMeasure {
+    name: String,
+    tokenizer: Tokenizer,
+    template: ChatTemplate,
+    bos: Vec<u8>,
+}
+
+impl ModelMeasure {
+    /// Opens the model that a reference names.
+    pub fn open(reference: &str) -> anyhow::Result<Self> {
+        let reference = ModelRef::parse(reference).map_err(usage)?;
+        let path = resolve_with_bar(&reference, false)?;
+        let tokenizer = Tokenizer::open(&path).map_err(usage)?;
+        let template = chat_template(&tokenizer, &backend::template_choice(&Default::default())?)?;
+        Ok(Self {
+            name: reference.to_string(),
+            bos: tokenizer.bos_text().into_bytes(),
+            tokenizer,
+            template,
+        })
+    }
+}
+
+impl Measure for ModelMeasure {
+    fn model(&self) -> &str {
+        &self.name
+    }
+
+    fn measure(&self, messages: &[Message]) -> Result<Measured, String> {
+        let spans = self
+            .template
+            .render(messages, false)
+            .map_err(|error| error.to_string())?;
+        let tokens = self.tokenizer.encode(&spans);
+        let is_bos = |id| !self.bos.is_empty() && self.tokenizer.piece(id, true) == self.bos;
+        let leading = tokens.iter().take_while(|token| is_bos(token.id)).count();
+        let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Ok(Measured {
+            tokens: number(tokens.len()),
+            leading_bos: number(leading),
+        })
+    }
+}

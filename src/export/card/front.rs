@@ -1,0 +1,108 @@
+//! The front matter of a card, which the Hub and the `datasets` library read.
+
+use std::fmt::Write as _;
+
+use super::{Facts, title};
+use crate::export::columns;
+use crate::export::format::Format;
+use crate::export::lesson::Draws;
+use crate::export::table::Kind;
+
+/// The front matter.
+pub(super) fn write(out: &mut String, facts: &Facts<'_>) {
+    let (manifest, options) = (facts.manifest, facts.options);
+    let license = options.card.license.as_deref().unwrap_or("unknown");
+    let _ = writeln!(out, "---\nlicense: {license}");
+    let languages = facts.languages.names();
+    if !languages.is_empty() {
+        out.push_str("language:\n");
+        // Quoted, since Norwegian is `no` and that is a boolean.
+        languages
+            .iter()
+            .for_each(|name| out.push_str(&format!("- \"{name}\"\n")));
+    }
+    let _ = writeln!(out, "pretty_name: {}", serde_json::json!(title(facts)));
+    out.push_str("task_categories:\n- text-generation\ntags:\n- constitutional-ai\n- synthetic\n");
+    tags(options.format)
+        .iter()
+        .for_each(|tag| out.push_str(&format!("- {tag}\n")));
+    let _ = writeln!(out, "size_categories:\n- {}", size_category(manifest.rows));
+    out.push_str("configs:\n- config_name: default\n  data_files:\n");
+    for split in &manifest.splits {
+        let _ = writeln!(out, "  - split: {}\n    path:", split.name);
+        split
+            .files
+            .iter()
+            .for_each(|file| out.push_str(&format!("    - {file}\n")));
+    }
+    let flat;
+    let columns = match options.kind {
+        // An empty cell is null, and no word is.
+        Kind::Csv => {
+            out.push_str("  keep_default_na: false\n  na_values:\n  - \"\"\n");
+            flat = columns::flat(facts.columns);
+            &flat
+        }
+        Kind::Jsonl | Kind::Parquet => facts.columns,
+    };
+    out.push_str("dataset_info:\n  features:\n");
+    out.push_str(&columns::features(columns, 2));
+    out.push_str("  splits:\n");
+    for split in &manifest.splits {
+        let _ = writeln!(
+            out,
+            "  - name: {}\n    num_bytes: {}\n    num_examples: {}",
+            split.name, split.num_bytes, split.rows
+        );
+    }
+    let file_bytes = |name: &String| {
+        let mut files = manifest.files.iter();
+        files
+            .find(|file| file.name == *name)
+            .map_or(0, |file| file.bytes)
+    };
+    let download: u64 = manifest
+        .splits
+        .iter()
+        .flat_map(|split| &split.files)
+        .map(file_bytes)
+        .sum();
+    let size: u64 = manifest.splits.iter().map(|split| split.num_bytes).sum();
+    let _ = writeln!(
+        out,
+        "  download_size: {download}\n  dataset_size: {size}\n---\n"
+    );
+}
+
+fn tags(format: Format) -> Vec<&'static str> {
+    let mut tags = match format.draws() {
+        Draws::Answers => vec!["sft"],
+        Draws::Pairs => vec!["preference", "dpo"],
+        Draws::Unpaired => vec!["preference", "kto"],
+        Draws::Prompts => vec!["prompts"],
+        Draws::Steps => vec!["process-supervision"],
+        Draws::Revisions => vec!["sft", "preference"],
+        Draws::Critiques => vec!["critique"],
+    };
+    let name = format.as_str();
+    let trainers = ["trl", "axolotl", "llamafactory", "openai", "mlx"];
+    tags.extend(
+        trainers
+            .iter()
+            .filter(|trainer| name.starts_with(**trainer)),
+    );
+    tags
+}
+
+/// The Hub's names for sizes.
+fn size_category(rows: u64) -> &'static str {
+    match rows {
+        0..1_000 => "n<1K",
+        1_000..10_000 => "1K<n<10K",
+        10_000..100_000 => "10K<n<100K",
+        100_000..1_000_000 => "100K<n<1M",
+        1_000_000..10_000_000 => "1M<n<10M",
+        10_000_000..100_000_000 => "10M<n<100M",
+        _ => "100M<n<1B",
+    }
+}

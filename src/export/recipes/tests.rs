@@ -1,0 +1,106 @@
+//! Configurations are made for what was written.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn manifest(splits: &[(&str, u64, &[&str])]) -> Manifest {
+    let split = |(name, rows, files): &(&str, u64, &[&str])| json!({"name": name, "rows": rows, "num_bytes": 0, "files": files});
+    serde_json::from_value(json!({
+        "generator": "amend", "amend_version": "0", "format": "trl-sft", "all_rounds": false, "filter": "",
+        "run": null, "chains": 1, "rows": 0, "dropped": {}, "flags": {}, "files": [], "runs": [],
+        "splits": splits.iter().map(split).collect::<Vec<_>>(),
+    }))
+    .unwrap()
+}
+
+fn file(format: Format, kind: Kind, manifest: &Manifest, name: &str) -> Option<String> {
+    let files = files(format, kind, manifest);
+    files
+        .into_iter()
+        .find(|(file, _)| file == name)
+        .map(|(_, text)| text)
+}
+
+#[test]
+fn every_format_says_what_comes_next_and_leaves_no_blank_unfilled() {
+    let manifest = manifest(&[("train", 9, &["train.jsonl"]), ("test", 1, &["test.jsonl"])]);
+    for format in Format::all() {
+        for kind in [Kind::Jsonl, Kind::Csv, Kind::Parquet] {
+            let files = files(*format, kind, &manifest);
+            assert_eq!(files.last().unwrap().0, "NEXT_STEPS.md");
+            for (name, text) in files {
+                assert!(
+                    !text.contains("@KIND@") && !text.contains("@SPLITS@"),
+                    "{name}"
+                );
+                if name.ends_with(".yaml") {
+                    serde_yaml::from_str::<Value>(&text).unwrap();
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn shards_are_named_one_by_one() {
+    let shards = [
+        "data/train-00000-of-00002.parquet",
+        "data/train-00001-of-00002.parquet",
+    ];
+    let manifest = manifest(&[
+        ("train", 9, &shards),
+        ("valid", 2, &["data/valid-00000-of-00001.parquet"]),
+    ]);
+    let yaml = file(Format::AxolotlDpo, Kind::Parquet, &manifest, "axolotl.yaml").unwrap();
+    let yaml: Value = serde_yaml::from_str(&yaml).unwrap();
+    assert_eq!(yaml["datasets"][0]["data_files"], json!(shards));
+    assert_eq!(yaml["datasets"][0]["ds_type"], "parquet");
+    assert_eq!(
+        yaml["test_datasets"][0]["data_files"][0],
+        "data/valid-00000-of-00001.parquet"
+    );
+
+    let info = file(
+        Format::LlamafactoryDpo,
+        Kind::Parquet,
+        &manifest,
+        "dataset_info.json",
+    )
+    .unwrap();
+    let info: Value = serde_json::from_str(&info).unwrap();
+    assert_eq!(info["amend_train_00001"]["file_name"], shards[1]);
+    assert_eq!(info["amend_train_00000"]["ranking"], true);
+    let yaml = file(
+        Format::LlamafactoryDpo,
+        Kind::Parquet,
+        &manifest,
+        "llamafactory.yaml",
+    )
+    .unwrap();
+    let yaml: Value = serde_yaml::from_str(&yaml).unwrap();
+    assert_eq!(yaml["dataset"], "amend_train_00000,amend_train_00001");
+    assert_eq!(yaml["eval_dataset"], "amend_valid");
+}
+
+#[test]
+fn the_script_knows_its_splits_and_which_columns_are_json_text() {
+    let halves = manifest(&[
+        ("train_sft", 4, &["train_sft.csv"]),
+        ("train_prefs", 4, &["train_prefs.csv"]),
+        ("test_sft", 1, &["test_sft.csv"]),
+    ]);
+    let script = file(Format::HfCai, Kind::Csv, &halves, "train.py").unwrap();
+    assert!(
+        script.contains(r#"SPLITS = ["train_sft","test_sft"]"#),
+        "{script}"
+    );
+    assert!(script.contains(r#"LISTS = ["messages","chosen","rejected"]"#));
+    let whole = manifest(&[("train", 1, &["train.jsonl"])]);
+    let script = file(Format::TrlKto, Kind::Jsonl, &whole, "train.py").unwrap();
+    assert!(script.contains(r#"SPLITS = ["train"]"#) && script.contains("LISTS = []"));
+    assert!(
+        script.contains("default=2, help=\"rows of a step"),
+        "{script}"
+    );
+}
