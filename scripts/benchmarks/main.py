@@ -14,7 +14,7 @@ from . import machine, report
 from .frame import AMEND, ROOT, WORKLOADS, BenchError, Outcome, Unavailable, Workload
 
 # The modules that hold workloads, in the order of the table.
-FAMILIES = ["server", "core", "store", "memory"]
+FAMILIES = ["server", "core", "store", "view", "memory"]
 
 DOCS = ROOT / "docs"
 RESULTS = "benchmarks.json"

@@ -26,6 +26,7 @@ mod pager;
 mod progress;
 mod push;
 mod render;
+mod report;
 mod reproduce;
 mod run;
 mod runs;
@@ -97,6 +98,8 @@ enum Command {
     Label(label::Args),
     /// Look at chains in a browser, and label them
     View(view::Args),
+    /// Write a report: the viewer as one file, or a summary in Markdown
+    Report(report::Args),
     /// Figures per principle and per run
     Stats(stats::Args),
     /// Where people and verdicts agree, per principle
@@ -162,6 +165,7 @@ impl Cli {
             Command::Log(args) => log::run(args),
             Command::Label(args) => label::run(args),
             Command::View(args) => view::run(args),
+            Command::Report(args) => report::run(args),
             Command::Stats(args) => stats::run(args),
             Command::Agreement(args) => agreement::run(args),
             Command::Compare(args) => compare::run(args),

@@ -27,6 +27,7 @@ mod guard;
 mod labels;
 mod live;
 mod pool;
+pub mod report;
 mod server;
 
 pub use assets::{Asset, assets};

@@ -15,5 +15,6 @@ mod kill;
 mod labels;
 mod principle_tests;
 mod real_model;
+mod report;
 mod scripted;
 mod view;

@@ -80,7 +80,7 @@ class App {
     }, label);
     put(this.nav, link("list", null, "Chains"),
       latest && link("constitution", now.params.run ?? latest, "Constitution"),
-      this.info.runs.length > 1 && link("compare", null, "Compare"));
+      this.info.runs.length > 1 && !this.info.report && link("compare", null, "Compare"));
   }
 
   showRuns() {

@@ -1,0 +1,421 @@
+//! `amend view` as a person uses it.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::json;
+
+use crate::browser::Browser;
+use crate::builder::Place;
+use crate::stores::{self, HOSTILE};
+
+/// A viewer that is running.
+pub struct Viewer {
+    child: Child,
+    /// The address that it printed.
+    pub url: String,
+}
+
+impl Viewer {
+    /// Starts one and waits for its address.
+    pub fn start(place: &Place, args: &[&str]) -> Self {
+        let mut all = vec!["view"];
+        all.extend(args);
+        let mut child = place
+            .command(all)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let url = line.trim().to_owned();
+        assert!(url.starts_with("http://127.0.0.1:"), "{line}");
+        Self { child, url }
+    }
+
+    /// A page of this viewer, as the address writes it behind `#`.
+    pub fn page(&self, hash: &str) -> String {
+        let base = self.url.split('?').next().unwrap();
+        format!("{base}#{hash}")
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A store, a viewer of it, and a browser that shows its list.
+fn open() -> (Place, Viewer, Browser) {
+    let place = stores::questions();
+    let viewer = Viewer::start(&place, &[]);
+    let browser = Browser::start();
+    browser.goto(&viewer.url).sees(".summary", "8 chains");
+    (place, viewer, browser)
+}
+
+fn filter(browser: &Browser, expression: &str) {
+    browser.press("/");
+    browser.wait(
+        "the filter has the focus",
+        "document.activeElement.id === 'filter'",
+    );
+    browser.fill("#filter", expression).press("\u{e007}");
+}
+
+#[test]
+fn filter_open_diff_and_go_on_within_the_filter() {
+    let (_place, _viewer, browser) = open();
+    assert!(
+        !browser.url().contains("token"),
+        "the token stays in the address"
+    );
+
+    filter(&browser, "principle:no-perhaps violated:true");
+    browser.sees(".summary", "3 chains match");
+    assert_eq!(browser.texts(".row .prompt a").len(), 3);
+
+    // Open, and see what the revision changed and what the critique quotes.
+    browser.click(".row .prompt a").sees(".where", "1 of 3");
+    browser.sees("h1", "Chain").sees(".finding", "P 0.88");
+    browser.sees(".revision .diff del", "perhaps");
+    browser.sees(".draft mark", "perhaps Paris");
+    browser.click_text(".revision .views button", "Before");
+    browser.sees(".revision .text", "perhaps Paris");
+    assert!(browser.url().contains("view="), "{}", browser.url());
+    browser.click_text(".revision .views button", "After");
+    browser.wait(
+        "the new text alone is shown",
+        "!document.querySelector('.revision .text').innerText.includes('perhaps')",
+    );
+    // The messages that the model saw.
+    browser.click_text(".critique footer button", "Messages");
+    browser.sees(".critique .messages", "Does the response hedge");
+
+    // Onwards within the filter, by keys, and back.
+    browser.press("j").sees(".where", "2 of 3");
+    browser.press("j").sees(".where", "3 of 3");
+    browser.press("j").sees(".toasts", "no further chain");
+    browser.press("k").sees(".where", "2 of 3");
+    browser.back().sees(".where", "3 of 3");
+    browser.press("b").sees(".summary", "3 chains match");
+    // Every state is in the address.
+    browser.reload().sees(".summary", "3 chains match");
+    browser.is_clean();
+}
+
+#[test]
+fn a_filter_completes_and_says_where_it_is_wrong() {
+    let (_place, _viewer, browser) = open();
+    browser.press("/");
+    browser
+        .fill("#filter", "princ")
+        .sees("#filter-options", "principle");
+    browser.press("\u{e015}\u{e007}"); // Arrow down, Enter
+    browser.sees("#filter-options", "no-perhaps");
+    filter(&browser, "stop:cleen");
+    browser
+        .sees("#filter-problem", "Column 6")
+        .sees("#filter-problem", "clean");
+    filter(&browser, "stop:clean");
+    browser
+        .hides("#filter-problem code")
+        .sees(".summary", "match");
+    // A bar of a chart puts its term into the filter.
+    filter(&browser, "");
+    browser
+        .sees(".summary", "8 chains")
+        .click_text(".chart a", "no-perhaps");
+    browser.sees(".summary", "3 chains match");
+    // The console has what the server refused, and nothing else.
+    let console = browser.console();
+    assert!(
+        console.iter().all(|line| line.contains("400")),
+        "{console:?}"
+    );
+}
+
+#[test]
+fn label_undo_edit_and_what_they_do_to_an_export() {
+    let (place, viewer, browser) = open();
+    filter(&browser, "principle:no-perhaps violated:true");
+    browser
+        .sees(".summary", "3 chains match")
+        .click(".row .prompt a");
+    browser.sees(".label-now", "Not labelled");
+
+    browser.press("a").sees(".label-now", "accepted");
+    assert_eq!(labelled(&place, "accept"), 1);
+    browser.press("u").sees(".label-now", "Not labelled");
+    assert_eq!(labelled(&place, "accept"), 0);
+    browser.press("r").sees(".label-now", "rejected");
+
+    browser.press("e").shows("dialog textarea");
+    browser.fill("dialog textarea", "Paris, written by hand.");
+    browser
+        .click_text("dialog button", "Save")
+        .sees(".label-now", "edited");
+    assert_eq!(labelled(&place, "edit"), 1);
+    browser
+        .click_text(".labels summary", "History")
+        .sees(".history", "took back");
+
+    // Agreement with a verdict.
+    browser.click_text(".critique .agree button", "Disagree");
+    browser.shows(".critique .agree button[aria-pressed=true]");
+
+    // All that match, with the number named first.
+    browser
+        .goto(&viewer.page("/?q=stop%3Aclean"))
+        .sees(".summary", "match");
+    let clean = place
+        .amend(&["ls", "stop:clean", "--json"])
+        .success()
+        .json_lines()
+        .len();
+    browser
+        .click_text(".bulk button", "Label all")
+        .click_text("dialog button", "Reject");
+    browser.click_text("dialog button", &format!("Reject {clean}"));
+    browser.hides("dialog").sees(".row .label", "rejected");
+    assert_eq!(labelled(&place, "reject"), clean);
+    browser.is_clean();
+
+    place
+        .amend(&["export", "--format", "trl-sft", "--out", "sft"])
+        .success();
+    let rows = place.read("sft/train.jsonl");
+    assert!(rows.contains("Paris, written by hand."), "{rows}");
+    assert_eq!(rows.lines().count(), 8 - clean, "{rows}");
+}
+
+fn labelled(place: &Place, label: &str) -> usize {
+    let filter = format!("label:{label}");
+    place
+        .amend(&["ls", &filter, "--json"])
+        .success()
+        .json_lines()
+        .len()
+}
+
+#[test]
+fn a_read_only_viewer_writes_nothing() {
+    let place = stores::questions();
+    let viewer = Viewer::start(&place, &["--read-only"]);
+    let browser = Browser::start();
+    browser.goto(&viewer.url).sees(".summary", "8 chains");
+    browser.click(".row .prompt a").shows(".label-now");
+    browser.hides(".labels .act");
+    browser.press("a");
+    let answer = browser.script_async(
+        "const done = arguments[arguments.length - 1];
+        fetch('/api/labels', {method: 'POST', headers: {'content-type': 'application/json'},
+            body: JSON.stringify({q: '', action: 'accept', expected: 8})}).then(r => done(r.status))",
+        &[],
+    );
+    assert_eq!(answer, json!(403));
+    assert_eq!(labelled(&place, "accept"), 0);
+}
+
+#[test]
+fn two_runs_side_by_side() {
+    let place = stores::two_runs();
+    let viewer = Viewer::start(&place, &[]);
+    let browser = Browser::start();
+    browser.goto(&viewer.url).sees(".summary", "chains");
+    browser
+        .click_text("nav a", "Compare")
+        .sees(".summary", "pairs");
+    let all = browser.texts(".pair").len();
+    browser.sees(".pair .diff", "Paris");
+    browser.click(".check input").wait(
+        "fewer pairs are shown",
+        &format!("document.querySelectorAll('.pair').length < {all}"),
+    );
+    assert!(browser.url().contains("differs=1"));
+    assert_eq!(
+        browser.texts(".pair.differs").len(),
+        browser.texts(".pair").len()
+    );
+    browser.click(".pair h3 a").sees("h1", "Chain");
+    browser.is_clean();
+}
+
+#[test]
+fn a_constitution_beside_what_it_did() {
+    let (_place, _viewer, browser) = open();
+    browser.press("gc").sees("h1", "test");
+    browser.sees("#principle-no-perhaps .says", "Does the response hedge");
+    browser.sees("#principle-no-perhaps .did", "violated");
+    // Its chains.
+    browser
+        .click_text("#principle-no-perhaps .did a", "3")
+        .sees(".summary", "3 chains match");
+    browser.is_clean();
+}
+
+#[test]
+fn new_chains_appear_while_a_run_writes() {
+    let place = stores::waiting();
+    let mut run = place.command(stores::RUN);
+    run.args([
+        "--backend",
+        "scripted",
+        "--script",
+        "script.yaml",
+        "--parallel",
+        "1",
+    ]);
+    let mut run = Running(
+        run.stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap(),
+    );
+    while place
+        .amend(&["ls", "status:done", "--json"])
+        .stdout
+        .lines()
+        .count()
+        == 0
+    {
+        assert!(run.0.try_wait().unwrap().is_none(), "the run ended early");
+    }
+    let viewer = Viewer::start(&place, &[]);
+    let browser = Browser::start();
+    browser.goto(&viewer.url).sees(".live", "under way");
+    browser.script("window.sameDocument = true", &[]);
+    let before = browser.texts(".row").len();
+    place.write("go", "");
+    browser.sees(".summary", "4 chains");
+    browser.wait(
+        "the new chains are in the list, in the document that was there",
+        &format!("document.querySelectorAll('.row').length > {before} && window.sameDocument"),
+    );
+    browser.wait(
+        "the run is over",
+        "!document.querySelector('.live').innerText && ![...document.querySelectorAll('.stop')].some(e => e.innerText === 'running')",
+    );
+    assert!(run.0.wait().unwrap().success());
+    browser.is_clean();
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn hostile_texts_are_shown_as_text() {
+    let place = stores::hostile();
+    let viewer = Viewer::start(&place, &[]);
+    let browser = Browser::start();
+    browser.goto(&viewer.url).sees(".summary", "3 chains");
+    browser.sees(".row .prompt", "<img src=x onerror=");
+    filter(&browser, "prompt:hostile");
+    browser
+        .sees(".summary", "1 chain matches")
+        .click(".row .prompt a");
+    stores::sees_hostile(&browser);
+    browser.press("m").shows(".messages .message");
+    stores::sees_hostile(&browser);
+    // An answer of a megabyte: its beginning, and the rest on demand.
+    browser
+        .goto(&viewer.page("/?q=prompt%3Along"))
+        .sees(".summary", "1 chain matches");
+    browser
+        .click(".row .prompt a")
+        .sees(".draft .text", "word0 word1");
+    browser
+        .sees(".draft .more", "Show the other")
+        .click(".draft .more");
+    browser.wait(
+        "the whole answer is there",
+        "document.querySelector('.draft .text').textContent.length > 1_000_000",
+    );
+    browser.is_clean();
+    assert!(HOSTILE.contains("onerror"));
+}
+
+#[test]
+fn every_page_is_accessible_and_fits_its_window() {
+    let place = stores::two_runs();
+    let viewer = Viewer::start(&place, &[]);
+    let browser = Browser::start();
+    browser.goto(&viewer.url).sees(".summary", "chains");
+    let chain = place
+        .amend(&["ls", "revised:true", "--json"])
+        .success()
+        .json_lines();
+    let id = chain[0]["chain_id"].as_str().unwrap();
+    let run = chain[0]["run_id"].as_str().unwrap();
+    let pages = [
+        ("/".to_owned(), ".row"),
+        (format!("/chain/{id}?open=1"), ".messages .message"),
+        ("/compare".to_owned(), ".pair"),
+        (format!("/constitution/{run}"), ".principle"),
+    ];
+    for (hash, sign) in &pages {
+        for scheme in ["light", "dark"] {
+            for (width, height) in [(400, 800), (1600, 1000)] {
+                browser.resize(width, height).colours(scheme);
+                browser
+                    .goto("about:blank")
+                    .goto(&viewer.page(hash))
+                    .shows(sign);
+                browser.is_accessible(&format!("{hash}, {scheme}, {width} pixels wide"));
+                assert!(!browser.overflows(), "{hash} is wider than {width} pixels");
+            }
+        }
+    }
+    browser.press("?").shows("dialog");
+    browser.is_accessible("the help");
+    browser.is_clean();
+}
+
+#[test]
+fn the_viewer_asks_who_is_there() {
+    let (_place, viewer, _browser) = open();
+    let port = viewer
+        .url
+        .trim_start_matches("http://127.0.0.1:")
+        .split('/')
+        .next()
+        .unwrap();
+    let status = |args: &[&str]| {
+        let output = Command::new("python3")
+            .args(["-c", ASK, port])
+            .args(args)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let token = viewer.url.split("token=").nth(1).unwrap();
+    let bearer = format!("authorization: Bearer {token}");
+    assert_eq!(status(&[&bearer]), "200");
+    assert_eq!(status(&[]), "403");
+    assert_eq!(status(&["authorization: Bearer 00"]), "403");
+    assert_eq!(status(&[&bearer, "host: evil.example"]), "403");
+    assert_eq!(status(&[&bearer, "origin: http://evil.example"]), "403");
+}
+
+/// Asks for the list with the given headers, and prints the status.
+const ASK: &str = "
+import http.client, sys
+connection = http.client.HTTPConnection('127.0.0.1', int(sys.argv[1]), timeout=60)
+connection.putrequest('GET', '/api/chains', skip_host=any(h.startswith('host:') for h in sys.argv[2:]))
+for header in sys.argv[2:]:
+    name, value = header.split(': ', 1)
+    connection.putheader(name, value)
+connection.endheaders()
+print(connection.getresponse().status)
+";
