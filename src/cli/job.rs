@@ -176,6 +176,7 @@ impl Job {
             workload: Workload {
                 shared_prefix: 0,
                 fan_out: self.args.chain.samples,
+                goes_on: goes_on(&self.plan),
                 reply: self.plan.sampling.max_tokens,
                 chains,
             },
@@ -314,6 +315,46 @@ fn controls(path: Option<&Path>) -> anyhow::Result<Option<(PathBuf, Digest)>> {
     let Some(path) = path else { return Ok(None) };
     let digest = dataset::digest(path).map_err(usage)?;
     Ok(Some((path.to_owned(), digest)))
+}
+
+/// Whether a chain's next request begins with the response that its last one held.
+fn goes_on(plan: &Plan) -> bool {
+    let response = "A response that stands before what is asked about it.";
+    let render = |kind, principle| {
+        let conversation = [Message::user("A request.")];
+        let vars = Vars {
+            conversation: &conversation,
+            prompt: "A request.",
+            draft: Some(response),
+            response: Some(response),
+            critique: Some("A critique."),
+            quote: None,
+            principle,
+            constitution_name: &plan.constitution.name,
+            round: 1,
+        };
+        let messages = plan.pack.render(kind, &vars).ok()?;
+        let texts: Vec<_> = messages.into_iter().map(|m| m.content).collect();
+        Some(texts.join("\n"))
+    };
+    let principles = &plan.constitution.principles;
+    let (first, last) = (principles.first(), principles.last());
+    let critique = render(StepKind::Critique, first);
+    // After the critique of a principle comes that of another one, or the revision.
+    let several = plan.rounds > 1 || plan.select != Select::Sample;
+    let another = several.then(|| render(StepKind::Critique, last)).flatten();
+    let next = [another, render(StepKind::Revision, first)];
+    next.into_iter().flatten().any(|next| {
+        let critique = critique.as_deref().unwrap_or_default();
+        let common = critique
+            .bytes()
+            .zip(next.bytes())
+            .take_while(|(a, b)| a == b)
+            .count();
+        critique.as_bytes()[..common]
+            .windows(response.len())
+            .any(|window| window == response.as_bytes())
+    })
 }
 
 /// Two chains' conversations at each step that has messages of the pack's own.

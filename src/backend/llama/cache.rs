@@ -27,6 +27,9 @@ pub enum Layout {
     Streams,
 }
 
+/// Fewer shared tokens than these are not worth a wait of a step.
+const WORTH_SHARING: usize = 24;
+
 /// Behind a copied prefix fewer tokens than these are not worth copying a stream for.
 const WORTH_COPYING: usize = 64;
 
@@ -162,18 +165,26 @@ impl Cache {
             return Some(self.start_stream(cells, seq, domain, tokens));
         }
         let front = shareable(tokens);
+        let found = self.tree.longest(domain, front);
+        // The stream that a chain's last request left goes on with its next one.
         let own = all
             .clone()
             .filter(idle)
             .map(|seq| (self.tree.shared_with(seq, domain, front), seq))
-            .max_by_key(|&(len, seq)| (len, std::cmp::Reverse((self.tree.len(seq), seq))))?;
-        let found = self.tree.longest(domain, front);
-        // Of the idle streams the one with the least to lose takes the copy.
-        let target = all
-            .filter(|seq| idle(seq) && found.donor != Some(*seq))
-            .min_by_key(|&seq| self.tree.len(seq));
-        if let (Some(donor), Some(seq)) = (found.donor, target)
-            && found.len >= own.0 + WORTH_COPYING
+            .filter(|&(len, seq)| len > 0 && 2 * len >= self.tree.len(seq))
+            .max();
+        let seq = match own {
+            Some((len, seq)) if found.len < len + WORTH_COPYING => seq,
+            // Otherwise the stream that was unused for longest gives way, an empty one first: other chains
+            // come back to the rest. A copy is not made onto its own source while there is another place.
+            _ => all
+                .filter(idle)
+                .min_by_key(|&seq| (found.donor == Some(seq), self.tree.last_used(seq), seq))?,
+        };
+        let here = self.tree.shared_with(seq, domain, front);
+        if let Some(donor) = found.donor
+            && donor != seq
+            && found.len >= here + WORTH_COPYING
         {
             self.tree.remove(seq);
             cells.forget(seq, 0);
@@ -185,13 +196,12 @@ impl Cache {
                 shared: found.len,
             });
         }
-        let (shared, seq) = own;
-        if shared == 0 || !cells.forget(seq, shared) {
+        if here == 0 || !cells.forget(seq, here) {
             return Some(self.start_stream(cells, seq, domain, tokens));
         }
-        self.tree.wake(seq, shared);
+        self.tree.wake(seq, here);
         self.running[usize::from(seq)] = true;
-        Some(Admitted { seq, shared })
+        Some(Admitted { seq, shared: here })
     }
 
     fn start_stream(
@@ -229,6 +239,14 @@ impl Cache {
             cells.forget(seq, from);
         }
         freed.is_some()
+    }
+
+    /// The fewest tokens for which it is worth waiting until another sequence has decoded them.
+    pub fn worth_waiting(&self) -> usize {
+        match self.config.layout {
+            Layout::Unified { .. } => WORTH_SHARING,
+            Layout::Streams => WORTH_COPYING,
+        }
     }
 
     /// How many tokens of a sequence are noted.

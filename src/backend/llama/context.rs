@@ -54,6 +54,8 @@ pub struct Workload {
     pub shared_prefix: u32,
     /// Requests that share a prompt and are in flight together, such as samples.
     pub fan_out: u32,
+    /// Whether the next request of a chain begins with most of its last one.
+    pub goes_on: bool,
     /// The most tokens of a reply.
     pub reply: u32,
     /// How many chains there are; `None` where that is not known.
@@ -98,6 +100,8 @@ pub struct Sized {
     /// one product of matrices is faster than flash attention, which goes through the cells anew for
     /// every token, but may skip those of other sequences.
     pub dense: bool,
+    /// Whether a chain's next request goes on from its last one.
+    pub goes_on: bool,
     /// Why this layout.
     pub reason: String,
 }
@@ -173,6 +177,7 @@ pub fn size(sizing: &Sizing) -> Sized {
         dense: unified
             && !sizing.gpu
             && work.shared_prefix as usize >= (fitting * DENSE_PER_SEQUENCE).max(DENSE_PREFIX),
+        goes_on: work.goes_on,
         reason,
     }
 }
@@ -310,6 +315,7 @@ mod tests {
             workload: Workload {
                 shared_prefix: 10,
                 fan_out: 1,
+                goes_on: false,
                 reply: 256,
                 chains: None,
             },

@@ -677,6 +677,8 @@ impl Backend for LlamaBackend {
     fn parallelism(&self) -> usize {
         match self.deterministic {
             true => 1,
+            // What a chain left in its stream is for its next request, and for no other chain's.
+            false if !self.sized.unified && self.sized.goes_on => self.sized.parallel,
             // Some wait, ready and tokenised, so that no place stays empty for a step.
             false => self.sized.parallel + self.sized.parallel.div_ceil(4),
         }

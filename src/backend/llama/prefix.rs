@@ -304,6 +304,11 @@ impl PrefixTree {
         Some(seq)
     }
 
+    /// When a sequence was last let in or rested, by the tree's own clock; 0 for one without tokens.
+    pub fn last_used(&self, seq: Seq) -> u64 {
+        self.end_of(seq).map_or(0, |id| self.nodes[id].used)
+    }
+
     fn end_of(&self, seq: Seq) -> Option<NodeId> {
         self.ends.get(usize::from(seq)).copied().flatten()
     }

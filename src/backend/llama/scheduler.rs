@@ -79,26 +79,24 @@ pub struct Ahead<'a> {
     pub domain: usize,
 }
 
-/// Fewer tokens than these are prefilled twice rather than waited for.
-const WORTH_WAITING: usize = 24;
-
 /// Whether a waiting request should let a running sequence prefill first what both begin with. `resident`
-/// is how much of it is in the cache already. The running sequence makes progress at every step, so the
+/// is how much of it is in the cache already; fewer than `worth` more tokens are rather prefilled twice. The running sequence makes progress at every step, so the
 /// wait ends.
 pub fn rides_along<'a>(
     tokens: &[u32],
     domain: usize,
     resident: usize,
+    worth: usize,
     mut running: impl Iterator<Item = Ahead<'a>>,
 ) -> bool {
     running.any(|ahead| {
         // What is decoded is in the cache, and counted as resident.
         ahead.domain == domain
             && ahead.tokens.len() > ahead.decoded + 1
-            && ahead.tokens.len() >= resident + WORTH_WAITING
+            && ahead.tokens.len() >= resident + worth
             && {
                 let shared = common(ahead.tokens, tokens).min(tokens.len().saturating_sub(1));
-                shared > ahead.decoded && shared >= resident + WORTH_WAITING
+                shared > ahead.decoded && shared >= resident + worth
             }
     })
 }
@@ -178,15 +176,21 @@ mod tests {
                 domain: 0,
             })
         };
-        assert!(rides_along(&other, 0, 0, ahead(0)));
-        assert!(rides_along(&other, 0, 30, ahead(30)));
-        assert!(!rides_along(&other, 0, 70, ahead(70)), "too little is left");
+        assert!(rides_along(&other, 0, 0, 24, ahead(0)));
+        assert!(rides_along(&other, 0, 30, 24, ahead(30)));
         assert!(
-            !rides_along(&other, 0, 80, ahead(90)),
+            !rides_along(&other, 0, 70, 24, ahead(70)),
+            "too little is left"
+        );
+        assert!(
+            !rides_along(&other, 0, 80, 24, ahead(90)),
             "it is there already"
         );
-        assert!(!rides_along(&other, 1, 0, ahead(0)), "another adapter");
-        assert!(!rides_along(&[7; 50], 0, 0, ahead(0)), "nothing in common");
+        assert!(!rides_along(&other, 1, 0, 24, ahead(0)), "another adapter");
+        assert!(
+            !rides_along(&[7; 50], 0, 0, 24, ahead(0)),
+            "nothing in common"
+        );
     }
 
     #[test]

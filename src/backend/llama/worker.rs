@@ -278,7 +278,8 @@ impl<'a> Worker<'a> {
             decoded: running.sequence.decoded,
             domain: running.sequence.domain,
         });
-        rides_along(waiting.tokens(), waiting.domain(), resident, running)
+        let worth = self.cache.worth_waiting();
+        rides_along(waiting.tokens(), waiting.domain(), resident, worth, running)
     }
 
     /// What the next step decodes, within the budget of tokens and the room in the cache.

@@ -200,6 +200,7 @@ impl Args {
                 shared_prefix: 0,
                 // Everything about a pair in one order begins alike.
                 fan_out: u32::try_from(questions).unwrap_or(u32::MAX),
+                goes_on: false,
                 reply: match self.mode {
                     Mode::Choice => 1,
                     Mode::Cot => judge.sampling.max_tokens,
