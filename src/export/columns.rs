@@ -22,8 +22,6 @@ pub(super) enum Kind {
     Bool,
     /// 64 bits.
     Float,
-    /// 64 bits.
-    Int,
     List(Box<Kind>),
     Struct(Vec<Column>),
 }
@@ -44,7 +42,6 @@ impl Kind {
             Kind::Text => DataType::Utf8,
             Kind::Bool => DataType::Boolean,
             Kind::Float => DataType::Float64,
-            Kind::Int => DataType::Int64,
             Kind::List(inner) => DataType::List(Arc::new(Field::new("item", inner.arrow(), true))),
             Kind::Struct(columns) => DataType::Struct(fields(columns)),
         }
@@ -56,7 +53,6 @@ impl Kind {
             Kind::Text => Some("string"),
             Kind::Bool => Some("bool"),
             Kind::Float => Some("float64"),
-            Kind::Int => Some("int64"),
             Kind::List(_) | Kind::Struct(_) => None,
         }
     }
@@ -65,7 +61,6 @@ impl Kind {
         let fits = match (self, value) {
             (Kind::Text, Value::String(_)) | (Kind::Bool, Value::Bool(_)) => true,
             (Kind::Float, Value::Number(_)) => true,
-            (Kind::Int, Value::Number(number)) => number.is_i64(),
             (Kind::List(inner), Value::Array(items)) => {
                 for (index, item) in items.iter().enumerate() {
                     inner.check(item, &format!("{place}[{index}]"))?;
@@ -115,7 +110,6 @@ impl Kind {
             Kind::Text => "a text",
             Kind::Bool => "true or false",
             Kind::Float => "a number",
-            Kind::Int => "a whole number",
             Kind::List(_) => "a list",
             Kind::Struct(_) => "an object",
         }

@@ -4,7 +4,7 @@ use crate::chain::{Flag, StepKind, StopReason};
 use crate::constitution::Constitution;
 use crate::quality::gates::{Action, Gate, Gating, Refused};
 use crate::quality::pair::{Origin, Side, Texts};
-use crate::store::{ChainDetail, StepDetail};
+use crate::store::{ChainDetail, Label, StepDetail};
 
 use super::lesson::{Critique, Draws, Lesson, Revision};
 use super::steps;
@@ -133,16 +133,27 @@ impl Drawing<'_> {
         }]
     }
 
-    /// Both texts of a pair, each by itself. A chain without a second text gives its draft where the verdicts
+    /// Both texts of a pair, each by itself. What a person rejected is bad, and nothing else is known of that
+    /// chain. A chain without a second text gives its draft where the verdicts
     /// say whether that is good.
     fn unpaired(self, chain: &ChainDetail) -> Vec<Drawn> {
-        let gated = self.gating.take(chain);
         let one = |side: Side<'_>, good| Drawn::lesson(judged(chain, side, good), side);
+        match self.gating.rejected(chain) {
+            Some(Ok(side)) => return vec![one(side, false)],
+            Some(Err(refused)) => return vec![Drawn::dropped(None, refused)],
+            None => {}
+        }
+        let gated = self.gating.take(chain);
         let refused = match gated.pair {
+            // One text cannot be good and bad.
+            Ok(pair) if pair.chosen.text.trim() == pair.rejected.text.trim() => {
+                plain("equal-texts")
+            }
             Ok(pair) => return vec![one(pair.chosen, true), one(pair.rejected, false)],
             Err(refused) => refused,
         };
         let good = match (chain.row.stop_reason, chain.row.revised) {
+            _ if chain.row.label == Some(Label::Accept) => Some(true),
             (Some(StopReason::Clean), false) => Some(true),
             (Some(_), false) if !chain.row.violated.is_empty() => Some(false),
             _ => None,

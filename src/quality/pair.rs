@@ -117,13 +117,18 @@ impl<'a> Texts<'a> {
     /// The responses of a chain that has ended well and that nobody rejected; the name of the reason for any
     /// other.
     pub fn of(chain: &'a ChainDetail) -> Result<Self, &'static str> {
+        match chain.row.label {
+            Some(Label::Reject) => Self::unlabelled(chain).and(Err("rejected")),
+            _ => Self::unlabelled(chain),
+        }
+    }
+
+    /// The responses of a chain that has ended well, whatever a person said of it.
+    pub fn unlabelled(chain: &'a ChainDetail) -> Result<Self, &'static str> {
         match chain.row.status {
             ChainState::Done => {}
             ChainState::Running => return Err("running"),
             ChainState::Failed => return Err("failed"),
-        }
-        if chain.row.label == Some(Label::Reject) {
-            return Err("rejected");
         }
         let adopted = |kind| {
             chain

@@ -160,16 +160,6 @@ impl Browser {
         )
     }
 
-    /// The text of the first such element.
-    pub fn text(&self, css: &str) -> String {
-        self.shows(css);
-        let body = "return document.querySelector(arguments[0]).innerText";
-        self.script(body, &[json!(css)])
-            .as_str()
-            .unwrap()
-            .to_owned()
-    }
-
     /// The texts of all such elements.
     pub fn texts(&self, css: &str) -> Vec<String> {
         let body =
@@ -191,32 +181,33 @@ impl Browser {
             .unwrap_or_else(|error| panic!("{css}: {error}"))
     }
 
-    /// Clicks, as a mouse does, on the first such element. A page that draws itself anew meanwhile is waited for.
+    /// Clicks, as a mouse does, on the first such element.
     pub fn click(&self, css: &str) -> &Self {
+        self.click_text(css, "")
+    }
+
+    /// Clicks on the first such element whose text holds `text`.
+    pub fn click_text(&self, css: &str, text: &str) -> &Self {
+        let mark = "document.querySelectorAll('[data-test-target]')
+                .forEach(e => e.removeAttribute('data-test-target'));
+            [...document.querySelectorAll(arguments[0])]
+                .find(e => e.checkVisibility() && e.innerText.includes(arguments[1]))
+                ?.setAttribute('data-test-target', '')";
         let begun = Instant::now();
         loop {
-            let element = self.element(css);
-            match self.runtime.block_on(element.click()) {
+            self.sees(css, text);
+            self.script(mark, &[json!(css), json!(text)]);
+            let clicked = self.runtime.block_on(async {
+                let target = self.client.find(Locator::Css("[data-test-target]"));
+                target.await?.click().await
+            });
+            match clicked {
                 Ok(()) => return self,
                 Err(error) if begun.elapsed() > PATIENCE => panic!("{css}: {error}"),
+                // The page was drawn anew meanwhile.
                 Err(_) => std::thread::sleep(LOOK_AGAIN),
             }
         }
-    }
-
-    /// Clicks on the first such element whose text is `text`.
-    pub fn click_text(&self, css: &str, text: &str) -> &Self {
-        self.sees(css, text);
-        let body = "const found = [...document.querySelectorAll(arguments[0])]
-            .find(e => e.checkVisibility() && e.innerText.includes(arguments[1]));
-            found.setAttribute('data-test-target', ''); return true";
-        self.script(body, &[json!(css), json!(text)]);
-        self.click("[data-test-target]");
-        self.script(
-            "document.querySelectorAll('[data-test-target]').forEach(e => e.removeAttribute('data-test-target'))",
-            &[],
-        );
-        self
     }
 
     /// Presses keys one after the other, wherever the focus is.
@@ -306,6 +297,8 @@ impl Browser {
                     .unwrap()
                     .to_owned()
             })
+            // The page that Chromium begins with is made of its own files.
+            .filter(|url| !url.starts_with("chrome://"))
             .collect()
     }
 

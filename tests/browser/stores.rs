@@ -115,7 +115,8 @@ pub fn hostile() -> Place {
         long.join(" "),
         RULES.trim_start_matches('\n'),
     );
-    let hostile = format!("{HOSTILE} hostile");
+    // A prompt with NUL is not taken; a model may write one.
+    let hostile = format!("{} hostile", HOSTILE.replace('\0', ""));
     let place = place(
         &rules,
         &[

@@ -183,6 +183,23 @@ fn labels_decide_what_is_exported() {
         let dropped = place.read(&format!("{format}/dropped.jsonl"));
         assert!(dropped.contains("\"reason\":\"rejected\""), "{dropped}");
     }
+    // Texts without a partner learn from a rejection too.
+    place
+        .amend(&["export", "--format", "trl-kto", "--out", "kto"])
+        .success();
+    let rows: Vec<(String, bool)> = place
+        .read("kto/train.jsonl")
+        .lines()
+        .map(|line| {
+            let row: serde_json::Value = serde_json::from_str(line).unwrap();
+            let text = row["completion"][0]["content"].as_str().unwrap();
+            (text.to_owned(), row["label"].as_bool().unwrap())
+        })
+        .collect();
+    assert_eq!(rows.len(), 3, "{rows:?}");
+    assert_eq!(rows[0], ("Paris, of course.".to_owned(), true));
+    assert_eq!(rows[1], ("The capital is perhaps Paris.".to_owned(), false));
+    assert!(rows[2].0.starts_with("Blue.") && !rows[2].1, "{rows:?}");
     let rounds = [
         "export",
         "--format",

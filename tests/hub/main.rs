@@ -219,11 +219,10 @@ fn an_upload_that_was_cut_off_goes_on_where_it_stopped() {
             "the same command goes on from there",
         ],
     );
-    assert_eq!(
-        (server.state().stored.len(), server.state().commits.len()),
-        (2, 0)
-    );
-    server.state().refuse_from = None;
+    let mut state = server.state();
+    assert_eq!((state.stored.len(), state.commits.len()), (2, 0));
+    state.refuse_from = None;
+    drop(state);
     let output = push(&server, &dataset.path(), Some(TOKEN), &[]);
     succeed(&output);
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();

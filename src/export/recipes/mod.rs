@@ -77,7 +77,7 @@ impl<'a> Recipe<'a> {
         let named = |name: &&str| splits.iter().find(|split| split.name == **name);
         names
             .iter()
-            .find_map(|name| named(name))
+            .find_map(named)
             .filter(|split| Some(&split.name) != train)
     }
 

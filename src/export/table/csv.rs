@@ -128,7 +128,7 @@ fn value(column: &Column, cell: String) -> Result<Value, String> {
             "false" => Ok(Value::Bool(false)),
             _ => Err("is neither true nor false".to_owned()),
         },
-        Kind::Int | Kind::Float => {
+        Kind::Float => {
             let number = serde_json::from_str::<Number>(&cell);
             number
                 .map(Value::Number)

@@ -8,8 +8,8 @@ use ::parquet::arrow::ArrowWriter;
 use ::parquet::basic::{Compression, ZstdLevel};
 use ::parquet::file::properties::WriterProperties;
 use arrow_array::builder::{
-    ArrayBuilder, BooleanBuilder, Float64Builder, Int64Builder, ListBuilder, StringBuilder,
-    StructBuilder, make_builder,
+    ArrayBuilder, BooleanBuilder, Float64Builder, ListBuilder, StringBuilder, StructBuilder,
+    make_builder,
 };
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::SchemaRef;
@@ -107,7 +107,6 @@ fn append(builder: &mut dyn ArrayBuilder, kind: &Kind, value: &Value) -> io::Res
         Kind::Text => typed::<StringBuilder>(builder)?.append_option(value.as_str()),
         Kind::Bool => typed::<BooleanBuilder>(builder)?.append_option(value.as_bool()),
         Kind::Float => typed::<Float64Builder>(builder)?.append_option(value.as_f64()),
-        Kind::Int => typed::<Int64Builder>(builder)?.append_option(value.as_i64()),
         Kind::List(inner) => {
             let list = typed::<ListBuilder<Box<dyn ArrayBuilder>>>(builder)?;
             for item in value.as_array().into_iter().flatten() {

@@ -141,7 +141,8 @@ impl Decision {
 
     /// Whether there is a pair and it is taught.
     pub fn keeps_pair(&self) -> bool {
-        self.rejected.is_some() && self.pair_refused().is_none()
+        let two = self.rejected.is_some_and(|from| from != self.chosen);
+        two && self.pair_refused().is_none()
     }
 
     fn drops(&self) -> impl Iterator<Item = &Finding> {
@@ -210,6 +211,10 @@ impl<'a> Gated<'a> {
         let pair = match (decision.pair_refused(), rejected) {
             (Some(finding), _) => Err(Refused::by(finding)),
             (None, None) => Err(Refused::plain("empty-draft")),
+            // A text makes no pair with itself, whatever the gates say.
+            (None, Some(rejected)) if rejected.from == chosen.from => {
+                Err(Refused::plain("equal-texts"))
+            }
             (None, Some(rejected)) => Ok(Pair {
                 chosen,
                 rejected,

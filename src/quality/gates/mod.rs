@@ -30,7 +30,7 @@ use super::pair::{Origin, Side, Texts};
 use crate::chain::ChainId;
 use crate::generation::Message;
 use crate::store::{
-    ChainDetail, Depth, Filter, GateFinding, GatedChain, NewGating, Store, StoreError,
+    ChainDetail, Depth, Filter, GateFinding, GatedChain, Label, NewGating, Store, StoreError,
 };
 
 use duplicates::Repeats;
@@ -294,6 +294,15 @@ impl Gating {
             Some(decision) => Gated::new(&texts, decision),
             None => Gated::nothing(Refused::plain("empty-final")),
         }
+    }
+
+    /// The response that a chain ended with and that a person rejected: an example of what is bad, unless it
+    /// must not leave the store at all. `None` for a chain that nobody rejected.
+    pub fn rejected<'a>(&self, chain: &'a ChainDetail) -> Option<Result<Side<'a>, Refused>> {
+        if chain.row.label != Some(Label::Reject) {
+            return None;
+        }
+        Some(row::rejected(chain, &self.settings))
     }
 
     /// What every adopted revision of a chain gives, in order: the ordinal of its step with its text or why it

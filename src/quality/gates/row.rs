@@ -320,6 +320,24 @@ fn conversation(messages: &[Message]) -> String {
     text
 }
 
+/// The response that a rejected chain ended with.
+pub(super) fn rejected<'a>(
+    chain: &'a ChainDetail,
+    settings: &Settings,
+) -> Result<Side<'a>, Refused> {
+    let texts = Texts::unlabelled(chain).map_err(Refused::plain)?;
+    let side = texts.last();
+    if side.text.trim().is_empty() {
+        return Err(Refused::plain("empty-final"));
+    }
+    let mut private =
+        guarded_prompt(chain, settings).chain(guarded(side.text, "the response", settings));
+    match private.next() {
+        Some(finding) => Err(Refused::by(&finding)),
+        None => Ok(side),
+    }
+}
+
 /// What every adopted revision gives.
 pub(super) fn rounds<'a>(
     chain: &'a ChainDetail,
