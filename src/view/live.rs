@@ -97,11 +97,14 @@ pub fn events(
     tokio::spawn(async move {
         loop {
             let pulse = changes.borrow_and_update().clone();
-            // Plain data, which has a form in JSON.
-            let event = Event::default().event("pulse").json_data(&pulse);
-            let Ok(event) = event else { return };
-            if send.send(Ok(event)).await.is_err() {
-                return;
+            // Before the first change the page knows more than is known here.
+            if pulse.version > 0 {
+                // Plain data, which has a form in JSON.
+                let event = Event::default().event("pulse").json_data(&pulse);
+                let Ok(event) = event else { return };
+                if send.send(Ok(event)).await.is_err() {
+                    return;
+                }
             }
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },

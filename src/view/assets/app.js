@@ -100,10 +100,14 @@ class App {
 
   /** Something was written. */
   async pulse(pulse) {
+    this.heard = pulse;
     const before = total(this.info.runs);
     if (pulse.runs.length !== this.info.runs.length) {
       // A new run may bring a new constitution.
-      this.info = await this.source.info().catch(() => this.info);
+      const info = await this.source.info().catch(() => this.info);
+      // Something newer was heard meanwhile.
+      if (this.heard !== pulse) return;
+      this.info = info;
       this.showNav(route());
     }
     this.info.runs = pulse.runs;
