@@ -203,5 +203,7 @@ def write(loop: "Loop") -> None:
         "```",
         "",
     ]
-    (loop.root / "docs/loop.md").write_text("\n".join(text))
-    shutil.copyfile(loop.out / "eval/sft/eval.svg", loop.root / "docs/loop-sft.svg")
+    # A rehearsal says nothing that belongs into the documents.
+    folder = loop.out if loop.small else loop.root / "docs"
+    (folder / "loop.md").write_text("\n".join(text))
+    shutil.copyfile(loop.out / "eval/sft/eval.svg", folder / "loop-sft.svg")

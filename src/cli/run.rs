@@ -1,5 +1,7 @@
 //! `amend run` and `amend resume`.
 
+mod report;
+
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -8,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::backend::BackendError;
 use crate::engine::config::{RunConfig, differences};
-use crate::engine::{self, EngineOptions, Summary};
+use crate::engine::{self, EngineOptions};
 use crate::store::{RunDetail, RunLock, RunRow, RunState, Store, Writer};
 
 use super::backend::Loaded;
@@ -16,11 +18,11 @@ use super::constitution::STRESS_PROMPTS;
 use super::dry_run;
 use super::exit::{say, usage};
 use super::job::{Input, Job, JobArgs, stored_args};
-use super::progress::{Progress, duration};
+use super::progress::Progress;
 use super::signals;
 use super::tasks::NextPrompt;
-use super::text::plural;
 use super::{DbArg, Exit};
+use report::Report;
 
 /// Rows that cannot be used are named one by one up to here, and counted beyond.
 const NAMED_ROWS: u32 = 50;
@@ -418,136 +420,5 @@ impl Stdout {
 
     fn result(self) -> io::Result<()> {
         self.error.map_or(Ok(()), Err)
-    }
-}
-
-/// What is said at the end of a run.
-struct Report<'a> {
-    id: &'a str,
-    summary: Summary,
-    figures: super::progress::Figures,
-    elapsed: std::time::Duration,
-    counts: crate::dataset::Counts,
-    loaded: &'a Loaded,
-    resume: &'a str,
-}
-
-impl Report<'_> {
-    fn exit(&self) -> Exit {
-        if self.summary.interrupted {
-            Exit::Interrupted
-        } else if self.summary.failed + self.summary.skipped_failed > 0 {
-            Exit::SomeFailed
-        } else {
-            Exit::Done
-        }
-    }
-
-    fn print(&self) -> io::Result<()> {
-        let mut out = anstream::stdout().lock();
-        let (s, f) = (&self.summary, &self.figures);
-        let seconds = self.elapsed.as_secs_f64().max(1e-9);
-        if s.interrupted {
-            writeln!(
-                out,
-                "run {} interrupted; continue with: {}",
-                self.id, self.resume
-            )?;
-        } else if s.ended == 0 && s.skipped > 0 {
-            writeln!(
-                out,
-                "run {} was complete: {}",
-                self.id,
-                plural(s.skipped, "chain")
-            )?;
-        } else {
-            writeln!(out, "run {} done", self.id)?;
-        }
-        if s.ended > 0 {
-            writeln!(
-                out,
-                "  {} in {}: {} revised, {} failed{}",
-                plural(s.ended, "chain"),
-                duration(self.elapsed),
-                f.revised,
-                s.failed,
-                if s.skipped > 0 {
-                    format!("; {} were done before", s.skipped)
-                } else {
-                    String::new()
-                },
-            )?;
-            writeln!(
-                out,
-                "  {}, {} tokens written ({:.1} tok/s), {:.1} chains/min, {} of {} prompt tokens from the cache",
-                plural(f.steps, "step"),
-                f.written,
-                f.written as f64 / seconds,
-                60.0 * s.ended as f64 / seconds,
-                f.cached,
-                f.prompt,
-            )?;
-            if f.reused > 0 {
-                writeln!(out, "  {} model calls answered from the store", f.reused)?;
-            }
-            if let Some(stats) = self.loaded.stats().filter(|stats| stats.steps > 0) {
-                writeln!(
-                    out,
-                    "  {:.1} % of wall time in decode ({} steps, {} tokens decoded)",
-                    100.0 * stats.decode_seconds / seconds,
-                    stats.steps,
-                    stats.tokens,
-                )?;
-            }
-        }
-        if self.counts.skipped + self.counts.duplicates > 0 {
-            writeln!(
-                out,
-                "  prompt file: {} skipped, {} left out",
-                plural(self.counts.skipped, "row"),
-                plural(self.counts.duplicates, "duplicate")
-            )?;
-        }
-        if s.failed + s.skipped_failed > 0 && !s.interrupted {
-            writeln!(
-                out,
-                "  {} failed; `amend ls status:failed` lists them; try again with: {}{}",
-                plural(s.failed + s.skipped_failed, "chain"),
-                self.resume,
-                if self.resume.ends_with("--retry-errors") {
-                    ""
-                } else {
-                    " --retry-errors"
-                }
-            )?;
-        }
-        Ok(())
-    }
-
-    fn json(&self) -> io::Result<()> {
-        let (s, f) = (&self.summary, &self.figures);
-        let stats = self.loaded.stats();
-        let line = json!({
-            "event": "summary",
-            "run_id": self.id,
-            "interrupted": s.interrupted,
-            "resume": s.interrupted.then_some(self.resume),
-            "chains": s.ended,
-            "failed": s.failed,
-            "skipped_done": s.skipped,
-            "skipped_failed": s.skipped_failed,
-            "revised": f.revised,
-            "steps": f.steps,
-            "completion_tokens": f.written,
-            "prompt_tokens": f.prompt,
-            "cached_tokens": f.cached,
-            "reused_calls": f.reused,
-            "seconds": self.elapsed.as_secs_f64(),
-            "decode_seconds": stats.map(|s| s.decode_seconds),
-            "decode_steps": stats.map(|s| s.steps),
-            "rows_skipped": self.counts.skipped,
-            "duplicates": self.counts.duplicates,
-        });
-        writeln!(io::stdout().lock(), "{line}")
     }
 }

@@ -282,6 +282,42 @@ fn two_sides_of_the_real_model_are_compared() {
 }
 
 #[test]
+fn a_judge_says_which_sides_answers_it_prefers() {
+    default_model();
+    let place = place();
+    adapter::write_adapter(&place.path("a.gguf"), 0.3);
+    let eval = |lora: &str, more: &[&str]| {
+        let args = [
+            "--suite",
+            "benign.jsonl",
+            "--lora",
+            lora,
+            "--max-tokens",
+            "24",
+            "--temp",
+            "0",
+            "--json",
+        ];
+        place.amend(&[&["eval", "-c", "c.yaml"], &args[..], more].concat())
+    };
+    let report = json(&eval("a.gguf", &["--fail-if", "win_rate<=1"]).code(4));
+    let preferred = &report["effect"]["preferred"];
+    let count = |name: &str| preferred[name].as_u64().unwrap();
+    assert_eq!(count("pairs") + count("equal"), 2, "{preferred}");
+    assert!(count("pairs") > 0, "{preferred}");
+    let rate = report["figures"]["win_rate"].as_f64().unwrap();
+    assert!((0.0..=1.0).contains(&rate), "{preferred}");
+    // The store remembers what the judge said.
+    assert_eq!(
+        json(&eval("a.gguf", &[]).success())["effect"],
+        report["effect"]
+    );
+    // Where all answers are equal, nobody is preferred.
+    let none = json(&eval("a.gguf:0", &[]).success());
+    assert_eq!(none["effect"]["preferred"], Value::Null);
+}
+
+#[test]
 fn an_adapter_compared_with_itself_is_refused() {
     default_model();
     let place = place();

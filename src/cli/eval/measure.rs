@@ -48,6 +48,14 @@ pub struct Runs {
     pub after: [String; 2],
 }
 
+/// How answering ended.
+pub enum Answered {
+    /// All is there; the model that judged is still loaded.
+    By(Option<Box<Loaded>>),
+    /// The person wants it to end.
+    Interrupted,
+}
+
 /// What was run.
 #[derive(Default)]
 pub struct Measured {
@@ -62,21 +70,21 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Has both sides answer every suite and the judge look at the answers. False when interrupted.
+    /// Has both sides answer every suite and the judge look at the answers. The judge, where one was loaded.
     pub fn answer(
         &mut self,
         common: &Common<'_>,
         sides: &Sides,
         suites: &[&Suite],
         asked: &[AskedOf],
-    ) -> anyhow::Result<bool> {
+    ) -> anyhow::Result<Answered> {
         let named = |suite: &&Suite| Runs {
             suite: suite.name.clone(),
             ..Runs::default()
         };
         self.runs = suites.iter().map(named).collect();
         let Some((mut last, after)) = self.side(common, &sides.after, "after", suites)? else {
-            return Ok(false);
+            return Ok(Answered::Interrupted);
         };
         for (runs, id) in self.runs.iter_mut().zip(after) {
             runs.after[0] = id;
@@ -85,7 +93,7 @@ impl Measured {
             // Only one model is in memory at a time.
             drop(last);
             let Some((loaded, before)) = self.side(common, side, "before", suites)? else {
-                return Ok(false);
+                return Ok(Answered::Interrupted);
             };
             last = loaded;
             for (runs, id) in self.runs.iter_mut().zip(before) {
@@ -135,7 +143,7 @@ impl Measured {
         Ok(loaded.map(|loaded| (loaded, ids)))
     }
 
-    /// Asks the judge about the answers of both sides. False when interrupted.
+    /// Asks the judge about the answers of both sides.
     fn verdicts(
         &mut self,
         common: &Common<'_>,
@@ -143,7 +151,7 @@ impl Measured {
         mut loaded: Option<Loaded>,
         suites: &[&Suite],
         by_model: bool,
-    ) -> anyhow::Result<bool> {
+    ) -> anyhow::Result<Answered> {
         let samples = u64::from(common.chain.samples);
         for (number, suite) in suites.iter().enumerate() {
             let sides = [
@@ -166,7 +174,7 @@ impl Measured {
                 let what = format!("verdicts {when}, {}", suite.name);
                 let done = common.run(&job, loaded, suite.prompts * samples, &what)?;
                 if self.interrupted(&done) {
-                    return Ok(false);
+                    return Ok(Answered::Interrupted);
                 }
                 let runs = &mut self.runs[number];
                 match (when, &mut runs.before) {
@@ -175,7 +183,7 @@ impl Measured {
                 }
             }
         }
-        Ok(true)
+        Ok(Answered::By(loaded.map(Box::new)))
     }
 
     fn interrupted(&mut self, done: &Done) -> bool {
@@ -327,6 +335,9 @@ pub fn figure_names(suites: &[Suite], asked: &[AskedOf], two_sides: bool) -> Vec
     if any && two_sides {
         names.insert("length_ratio".to_owned());
         names.extend(asked.iter().map(|(id, _)| format!("obeyed_ratio:{id}")));
+        if asked.iter().any(|(_, by_check)| !by_check) {
+            names.extend(["win_rate", "win_rate_length_controlled"].map(str::to_owned));
+        }
     }
     if two_sides && suites.iter().any(|suite| !suite.is_answered()) {
         let drift = [

@@ -3,6 +3,7 @@
 mod answers;
 mod measure;
 mod plot;
+mod preferred;
 mod report;
 mod sides;
 mod suites;
@@ -13,13 +14,15 @@ use std::path::PathBuf;
 use anyhow::{anyhow, bail};
 
 use crate::constitution;
-use crate::evaluation::effect::{Condition, ConditionError, Effect};
+use crate::evaluation::effect::{Condition, ConditionError, Effect, Preferred};
 use crate::template::{CritiqueStyle, Pack};
 
 use super::args::{ChainArgs, ModelArgs, PromptArgs, SamplingArgs, share};
 use super::exit::{say, usage};
 use super::{DbArg, Exit, signals};
 use answers::Common;
+use measure::Answered;
+use preferred::Preferring;
 use sides::Sides;
 use suites::Suite;
 
@@ -121,16 +124,49 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     }
     let mut measured = measure::Measured::default();
     let answered: Vec<&Suite> = suites.iter().filter(|suite| suite.is_answered()).collect();
-    if !answered.is_empty() && !measured.answer(&common, &sides, &answered, &asked)? {
-        say("interrupted; the same command goes on where this one was");
-        return Ok(Exit::Interrupted);
+    let mut preferred = None;
+    if !answered.is_empty() {
+        let preferring = Preferring {
+            common: &common,
+            constitution: &constitution,
+            asked: &asked,
+        };
+        match answer(&preferring, &mut measured, &sides, &answered)? {
+            Some(found) => preferred = found,
+            None => {
+                say("interrupted; the same command goes on where this one was");
+                return Ok(Exit::Interrupted);
+            }
+        }
     }
     let mut effect: Effect = measured.effect(&args.db.db, &answered, &asked)?;
+    effect.preferred = preferred;
     if drift {
         let texts = suites.iter().filter(|suite| !suite.is_answered());
         effect.drift = measure::drift(&sides, texts, &args.reading)?;
     }
     finish(&args, &constitution, &sides, &measured, &effect)
+}
+
+/// Answers, verdicts and preferences. `None` when interrupted.
+fn answer(
+    preferring: &Preferring<'_>,
+    measured: &mut measure::Measured,
+    sides: &Sides,
+    suites: &[&Suite],
+) -> anyhow::Result<Option<Option<Preferred>>> {
+    let answered = measured.answer(preferring.common, sides, suites, preferring.asked)?;
+    let Answered::By(loaded) = answered else {
+        return Ok(None);
+    };
+    let judge = preferring.judge()?;
+    let (Some(judge), Some(loaded), true) = (judge, loaded, sides.before.is_some()) else {
+        return Ok(Some(None));
+    };
+    Ok(match preferring.ask(&judge, &loaded, measured, suites)? {
+        preferred::Outcome::Done(found) => Some(found),
+        preferred::Outcome::Interrupted => None,
+    })
 }
 
 impl Args {

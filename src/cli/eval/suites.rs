@@ -10,6 +10,7 @@ use crate::cli::exit::{say, usage};
 use crate::cli::tasks::{NextPrompt, Prompts};
 use crate::dataset::{self, ReadOptions};
 use crate::evaluation::effect::SuiteKind;
+use crate::generation::Message;
 
 /// A suite whose file was read.
 pub struct Suite {
@@ -23,6 +24,7 @@ pub struct Suite {
     pub prompts: u64,
     /// The kind of each prompt, where it differs from that of the suite.
     kinds: HashMap<String, SuiteKind>,
+    conversations: HashMap<String, Vec<Message>>,
 }
 
 impl Suite {
@@ -43,6 +45,7 @@ impl Suite {
         let reader = dataset::open(&path, &options).map_err(usage)?;
         let range = reading.limit.as_deref().and_then(|l| parse_limit(l).ok());
         let (mut kind, mut prompts, mut kinds) = (told, 0, HashMap::new());
+        let mut conversations = HashMap::new();
         for next in Prompts::new(reader, range.unwrap_or(0..u64::MAX)) {
             let prompt = match next? {
                 NextPrompt::Prompt(_, prompt) => prompt,
@@ -57,6 +60,7 @@ impl Suite {
                 kinds.insert(prompt.id.0.clone(), own);
             }
             prompts += 1;
+            conversations.insert(prompt.id.0, prompt.messages);
         }
         let Some(kind) = kind.filter(|_| prompts > 0) else {
             bail!(usage(anyhow!(
@@ -70,7 +74,13 @@ impl Suite {
             path,
             prompts,
             kinds,
+            conversations,
         })
+    }
+
+    /// What a prompt says.
+    pub fn conversation(&self, prompt_id: &str) -> &[Message] {
+        self.conversations.get(prompt_id).map_or(&[], Vec::as_slice)
     }
 
     /// The kind of a prompt.

@@ -1,0 +1,147 @@
+//! What is said at the end of a run.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::cli::Exit;
+use crate::cli::backend::Loaded;
+use crate::cli::progress::{Figures, duration};
+use crate::cli::text::plural;
+use crate::dataset::Counts;
+use crate::engine::Summary;
+
+/// What is said at the end of a run.
+pub(super) struct Report<'a> {
+    pub id: &'a str,
+    pub summary: Summary,
+    pub figures: Figures,
+    pub elapsed: Duration,
+    pub counts: Counts,
+    pub loaded: &'a Loaded,
+    pub resume: &'a str,
+}
+
+impl Report<'_> {
+    /// What the program ends with.
+    pub fn exit(&self) -> Exit {
+        if self.summary.interrupted {
+            Exit::Interrupted
+        } else if self.summary.failed + self.summary.skipped_failed > 0 {
+            Exit::SomeFailed
+        } else {
+            Exit::Done
+        }
+    }
+
+    /// For a person.
+    pub fn print(&self) -> io::Result<()> {
+        let mut out = anstream::stdout().lock();
+        let (s, f) = (&self.summary, &self.figures);
+        let seconds = self.elapsed.as_secs_f64().max(1e-9);
+        if s.interrupted {
+            writeln!(
+                out,
+                "run {} interrupted; continue with: {}",
+                self.id, self.resume
+            )?;
+        } else if s.ended == 0 && s.skipped > 0 {
+            writeln!(
+                out,
+                "run {} was complete: {}",
+                self.id,
+                plural(s.skipped, "chain")
+            )?;
+        } else {
+            writeln!(out, "run {} done", self.id)?;
+        }
+        if s.ended > 0 {
+            writeln!(
+                out,
+                "  {} in {}: {} revised, {} failed{}",
+                plural(s.ended, "chain"),
+                duration(self.elapsed),
+                f.revised,
+                s.failed,
+                if s.skipped > 0 {
+                    format!("; {} were done before", s.skipped)
+                } else {
+                    String::new()
+                },
+            )?;
+            writeln!(
+                out,
+                "  {}, {} tokens written ({:.1} tok/s), {:.1} chains/min, {} of {} prompt tokens from the cache",
+                plural(f.steps, "step"),
+                f.written,
+                f.written as f64 / seconds,
+                60.0 * s.ended as f64 / seconds,
+                f.cached,
+                f.prompt,
+            )?;
+            if f.reused > 0 {
+                writeln!(out, "  {} model calls answered from the store", f.reused)?;
+            }
+            if let Some(stats) = self.loaded.stats().filter(|stats| stats.steps > 0) {
+                writeln!(
+                    out,
+                    "  {:.1} % of wall time in decode ({} steps, {} tokens decoded)",
+                    100.0 * stats.decode_seconds / seconds,
+                    stats.steps,
+                    stats.tokens,
+                )?;
+            }
+        }
+        if self.counts.skipped + self.counts.duplicates > 0 {
+            writeln!(
+                out,
+                "  prompt file: {} skipped, {} left out",
+                plural(self.counts.skipped, "row"),
+                plural(self.counts.duplicates, "duplicate")
+            )?;
+        }
+        if s.failed + s.skipped_failed > 0 && !s.interrupted {
+            writeln!(
+                out,
+                "  {} failed; `amend ls status:failed` lists them; try again with: {}{}",
+                plural(s.failed + s.skipped_failed, "chain"),
+                self.resume,
+                if self.resume.ends_with("--retry-errors") {
+                    ""
+                } else {
+                    " --retry-errors"
+                }
+            )?;
+        }
+        Ok(())
+    }
+
+    /// For a program: one line of JSON.
+    pub fn json(&self) -> io::Result<()> {
+        let (s, f) = (&self.summary, &self.figures);
+        let stats = self.loaded.stats();
+        let line = json!({
+            "event": "summary",
+            "run_id": self.id,
+            "interrupted": s.interrupted,
+            "resume": s.interrupted.then_some(self.resume),
+            "chains": s.ended,
+            "failed": s.failed,
+            "skipped_done": s.skipped,
+            "skipped_failed": s.skipped_failed,
+            "revised": f.revised,
+            "steps": f.steps,
+            "completion_tokens": f.written,
+            "prompt_tokens": f.prompt,
+            "cached_tokens": f.cached,
+            "reused_calls": f.reused,
+            "seconds": self.elapsed.as_secs_f64(),
+            "decode_seconds": stats.map(|s| s.decode_seconds),
+            "decode_steps": stats.map(|s| s.steps),
+            "rows_skipped": self.counts.skipped,
+            "duplicates": self.counts.duplicates,
+        });
+        writeln!(io::stdout().lock(), "{line}")
+    }
+}
