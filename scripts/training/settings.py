@@ -18,6 +18,7 @@ class Settings:
     sft_rate: float
     dpo_rate: float
     replay: float  # rows of general text for each row of the chains
+    replay_tokens: int  # of an answer for replay: with its prompt more than `max_length`, so that no end is learned
     temperature: float = 0.7
     max_length: int = 256
     threads: int | None = None  # of amend; all cores where nothing else runs
@@ -36,6 +37,7 @@ FULL = Settings(
     sft_rate=1e-3,
     dpo_rate=5e-4,
     replay=0.5,
+    replay_tokens=240,
 )
 
 SMALL = Settings(
@@ -50,4 +52,5 @@ SMALL = Settings(
     sft_rate=1e-3,
     dpo_rate=5e-4,
     replay=0.5,
+    replay_tokens=240,
 )

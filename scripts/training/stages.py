@@ -69,9 +69,11 @@ def replay(loop: "Loop") -> None:
     """The base model's own answers to other prompts: what it should not forget."""
     loop.amend(
         "run", "datasets/borderline.jsonl", "--rounds", "0", "--db", loop.db("replay"), "--limit", loop.settings.prompts,
-        "--max-tokens", loop.settings.max_tokens, "--seed", loop.settings.seed, allowed=(0, 3), stdout=subprocess.DEVNULL,
+        "--max-tokens", loop.settings.replay_tokens, "--seed", loop.settings.seed, allowed=(0, 3),
+        stdout=subprocess.DEVNULL,
     )
-    loop.export("replay", "trl-sft", "replay", where="not flag:truncated", gates=[])
+    # Most answers are cut. The trainer cuts them again, at a length where none of them ends, so none learns to end there.
+    loop.export("replay", "trl-sft", "replay", where="", gates=[])
 
 
 def export(loop: "Loop") -> None:
