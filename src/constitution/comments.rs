@@ -137,8 +137,8 @@ fn is_break(c: char) -> bool {
     matches!(c, '\n' | '\r')
 }
 
-/// The lines of a text, as the parser counts them.
-pub(super) fn lines(text: &str) -> Vec<&str> {
+/// The lines of a text without their line ends, as the parser counts them.
+pub fn lines(text: &str) -> Vec<&str> {
     let mut lines = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find(is_break) {
@@ -148,12 +148,6 @@ pub(super) fn lines(text: &str) -> Vec<&str> {
     }
     lines.push(rest);
     lines
-}
-
-/// The line with this number, from 1, without its line end; empty where there is none.
-pub fn line(text: &str, number: usize) -> &str {
-    let found = lines(text).get(number.wrapping_sub(1)).copied();
-    found.unwrap_or("")
 }
 
 #[cfg(test)]

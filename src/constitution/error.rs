@@ -12,7 +12,7 @@ pub use super::code::{Code, Level};
 const SHOWN: usize = 20;
 
 /// A stretch of a file. Lines and columns count from 1; columns count characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Span {
     /// The line of the first character.
     pub line: usize,
@@ -53,7 +53,7 @@ impl fmt::Display for Place {
 }
 
 /// One thing that is wrong with a constitution file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Problem {
     /// What kind of thing.
     pub code: Code,

@@ -32,7 +32,7 @@ mod wire;
 use serde::{Deserialize, Serialize};
 
 pub use check::{Breach, Check};
-pub use comments::line;
+pub use comments::lines;
 pub use compare::{Change, Comparison, FieldChange, PrincipleChange, compare};
 pub use draw::by_weight;
 pub use error::{Code, ConstitutionError, Level, Place, Problem, Span};
@@ -43,7 +43,7 @@ pub use schema::{schema, schema_text};
 pub use sentences::sentences;
 pub use source::{Loaded, SHIPPED, Shipped, Source, load};
 pub use starter::{MODELINE, copy, starter};
-pub use template::VARIABLES;
+pub use template::{VARIABLES, strict_environment};
 
 use crate::digest::Digest;
 

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use super::error::{Code, ConstitutionError, Place, Problem, Span, did_you_mean, excerpt};
 use super::merge::{self, Merged, Origin};
 use super::salvage::{Salvaged, salvage};
-use super::source::SHIPPED;
+use super::source::{SHIPPED, named};
 use super::tree::{self, Node};
 use super::{Constitution, shape, wire};
 use crate::digest::Digest;
@@ -40,7 +40,8 @@ pub struct Resolved {
 }
 
 /// Resolves a constitution from the text of its root file. `read` gives the text of a file that
-/// `extends` names; its path is relative to wherever `root_name` is relative to.
+/// `extends` names; its path is relative to wherever `root_name` is relative to. Where it finds none, a name
+/// without a folder is that of a shipped constitution.
 ///
 /// # Errors
 ///
@@ -147,6 +148,12 @@ impl Layer {
             span,
         }
     }
+}
+
+/// Whether there is no file: a shipped name may well be that of a folder.
+fn is_missing(error: &io::Error) -> bool {
+    use io::ErrorKind::{IsADirectory, NotFound};
+    matches!(error.kind(), NotFound | IsADirectory)
 }
 
 struct Loader<'r> {
@@ -314,10 +321,13 @@ impl Loader<'_> {
         }
         let layer = match (self.read)(&extend.path) {
             Ok(text) => self.visit(&extend.path, &text),
-            Err(error) => {
-                self.unreadable(file, extend, error);
-                None
-            }
+            Err(error) => match named(extend.written).filter(|_| is_missing(&error)) {
+                Some(shipped) => self.visit(&extend.path, shipped.text),
+                None => {
+                    self.unreadable(file, extend, error);
+                    None
+                }
+            },
         };
         self.seen.insert(extend.path.clone(), layer);
         layer

@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use super::check::{LANGUAGES, Pattern};
+use super::comments::lines;
 use super::error::{Code, Problem, Span, did_you_mean, excerpt};
 use super::form::{FILE, Key, Kind};
 use super::template;
@@ -26,7 +27,7 @@ const MAPPING: &str = "a mapping (`key: value` lines)";
 pub(super) fn check(file: &Path, text: &str, root: &Node, problems: &mut Vec<Problem>) {
     let mut walk = Walk {
         file,
-        text,
+        lines: lines(text),
         patterns: 0,
         templates: 0,
         problems,
@@ -36,7 +37,7 @@ pub(super) fn check(file: &Path, text: &str, root: &Node, problems: &mut Vec<Pro
 
 struct Walk<'a> {
     file: &'a Path,
-    text: &'a str,
+    lines: Vec<&'a str>,
     patterns: usize,
     templates: usize,
     problems: &'a mut Vec<Problem>,
@@ -49,16 +50,20 @@ impl Walk<'_> {
     }
 
     fn wrong_type(&mut self, name: &str, node: &Node, wanted: &str) {
-        let found = found(node);
+        let is_number = wanted.contains("number");
+        let odd = odd_number(node).filter(|_| is_number);
+        let found = odd.map_or_else(|| found(node), |(found, _)| found);
         let message = format!("{name} must be {wanted}, and this is {found}");
         let remedy = match (wanted, &node.data) {
+            _ if odd.is_some() => odd.map_or("", |(_, remedy)| remedy),
             (_, _) if node.is_null() => "write a value, or remove the key or the item",
             ("a list", _) => "put each item behind `- ` on a line of its own, or all in brackets",
             ("`true` or `false`", _) => "write one of the two, without quotes",
             (MAPPING, _) => "write one `key: value` below the other, or all in braces",
             ("text", Data::Scalar { .. }) => "put it in quotes",
             ("text", Data::Map(_)) => "put it in quotes if a `: ` inside it is part of the text",
-            (wanted, _) if wanted.contains("number") => "write a plain number without quotes",
+            (_, Data::Scalar { plain: true, .. }) if is_number => "write a plain number",
+            _ if is_number => "write a plain number without quotes",
             _ => "write a text",
         };
         self.say(Code::WrongType, node.span, message, remedy);
@@ -141,7 +146,7 @@ impl Walk<'_> {
 
     fn number(&mut self, name: &str, node: &Node, least: f64, most: f64) {
         let value = match scalar(node) {
-            Some(serde_yaml::Value::Number(number)) => number.as_f64(),
+            Some(serde_yaml::Value::Number(number)) if !is_based(node) => number.as_f64(),
             _ => None,
         };
         match value {
@@ -231,7 +236,7 @@ impl Walk<'_> {
         let before = self.templates;
         self.templates += if text.contains('{') { text.len() } else { 0 };
         if self.templates <= MAX_TEMPLATES {
-            template::check(self.file, self.text, name, node, self.problems);
+            template::check(self.file, &self.lines, name, node, self.problems);
         } else if before <= MAX_TEMPLATES {
             let message = format!("the file has more than {MAX_TEMPLATES} bytes of templates");
             let remedy = "split the file with `extends`";
@@ -285,6 +290,40 @@ fn found(node: &Node) -> &'static str {
         (_, Some(serde_yaml::Value::Number(_))) => "a number",
         (_, Some(serde_yaml::Value::Bool(_))) => "a boolean",
         _ => "text",
+    }
+}
+
+/// A number that is written in a way that the deserialiser takes for text, or does not take for a fraction:
+/// what it is, and what to do.
+fn odd_number(node: &Node) -> Option<(&'static str, &'static str)> {
+    if is_based(node) {
+        return Some((
+            "a number in another base",
+            "write it in plain decimal digits",
+        ));
+    }
+    let digits = unsigned(node)
+        .filter(|digits| digits.len() > 1 && digits.bytes().all(|digit| digit.is_ascii_digit()))?;
+    if digits.starts_with('0') {
+        return Some(("a number with a 0 before it", "remove the 0"));
+    }
+    let too_long = digits.parse::<i64>().is_err();
+    too_long.then_some(("a number of too many digits", "write a smaller one"))
+}
+
+/// Whether a number has a prefix such as `0x`.
+fn is_based(node: &Node) -> bool {
+    unsigned(node).is_some_and(|text| {
+        let prefixed = ["0x", "0o", "0b"].iter().any(|base| text.starts_with(base));
+        prefixed && text.len() > 2 && text.bytes().skip(2).all(|digit| digit.is_ascii_hexdigit())
+    })
+}
+
+/// A text without quotes, and without a sign before it.
+fn unsigned(node: &Node) -> Option<&str> {
+    match &node.data {
+        Data::Scalar { text, plain: true } => Some(text.strip_prefix(['+', '-']).unwrap_or(text)),
+        _ => None,
     }
 }
 

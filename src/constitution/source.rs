@@ -93,28 +93,37 @@ pub struct Loaded {
 /// When a file is missing, too large or not text, and for everything that is wrong with its content.
 pub fn load(name_or_path: &str) -> Result<Loaded, ConstitutionError> {
     let path = Path::new(name_or_path);
-    let (text, source) = find(path).map_err(|error| problem(path, error))?;
+    let (text, source) = find(path, true).map_err(|error| problem(path, error))?;
     let resolved = resolve(path, &text, &mut find_text)?;
     Ok(Loaded { resolved, source })
 }
 
 /// The text of a file or of a shipped constitution.
 pub(super) fn text(path: &Path) -> Result<String, Problem> {
-    find_text(path).map_err(|error| problem(path, error))
+    let found = find(path, true).map_err(|error| problem(path, error))?;
+    Ok(found.0)
 }
 
-/// The reader of files that `extends` names.
+/// The reader of files that `extends` names. What is a name there, and no path, it cannot tell: where
+/// nothing is found, resolving falls back on the shipped constitution of that name.
 pub(super) fn find_text(path: &Path) -> io::Result<String> {
-    find(path).map(|(text, _)| text)
+    find(path, false).map(|(text, _)| text)
 }
 
-/// The text of a constitution. Errors carry a [`Problem`]; their kind tells a missing file from others.
-fn find(path: &Path) -> io::Result<(String, Source)> {
-    let shipped = shipped(path).map(|it| (it.text.to_owned(), Source::Shipped(it.name)));
+/// The shipped constitution of that name.
+pub(super) fn named(name: &str) -> Option<&'static Shipped> {
+    SHIPPED.iter().find(|it| it.name == name)
+}
+
+/// The text of a constitution; `or_name` tells whether the path may be a shipped name. Errors carry a
+/// [`Problem`]; their kind tells a missing file and a directory from others.
+fn find(path: &Path, or_name: bool) -> io::Result<(String, Source)> {
+    let shipped = shipped(path, or_name).map(|it| (it.text.to_owned(), Source::Shipped(it.name)));
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => shipped.ok_or_else(|| {
             let remedy = "name a YAML file in it";
-            other(unreadable(path, "this is a directory", remedy))
+            let problem = unreadable(path, "this is a directory", remedy);
+            io::Error::new(io::ErrorKind::IsADirectory, problem)
         }),
         Ok(metadata) if metadata.len() > MAX_BYTES as u64 => Err(other(too_large(path))),
         Ok(_) => Ok((read(path)?, Source::File(path.to_owned()))),
@@ -136,14 +145,13 @@ fn problem(path: &Path, error: io::Error) -> Problem {
     })
 }
 
-/// The shipped constitution of that name, or of that path in the source tree. A bare name is also known
-/// in another folder, so that any file can extend it.
-fn shipped(path: &Path) -> Option<&'static Shipped> {
+/// The shipped constitution of that path in the source tree, or of that name where it may be one. A name
+/// has no folder: in one, it is the path of a file that is not there.
+fn shipped(path: &Path, or_name: bool) -> Option<&'static Shipped> {
     let plain = path.strip_prefix(".").unwrap_or(path);
-    let name = path.file_name()?.to_str()?;
-    SHIPPED
-        .iter()
-        .find(|it| plain == Path::new(it.path) || name == it.name)
+    let by_path = SHIPPED.iter().find(|it| plain == Path::new(it.path));
+    let by_name = || named(path.to_str().filter(|_| or_name)?);
+    by_path.or_else(by_name)
 }
 
 fn read(path: &Path) -> io::Result<String> {

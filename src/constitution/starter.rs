@@ -1,5 +1,8 @@
 //! The file that a new constitution begins as.
 
+use std::path::Path;
+
+use super::layout;
 use super::source::Shipped;
 
 /// The first line of a file that an editor is to check against `schema.json` beside it.
@@ -10,7 +13,12 @@ const STARTER: &str = include_str!("starter.yaml");
 /// A commented constitution with this name, to be changed into one's own.
 pub fn starter(name: &str) -> String {
     let text = STARTER.replacen("NAME", &quoted(name), 1);
-    format!("{MODELINE}\n{text}")
+    laid_out(format!("{MODELINE}\n{text}"))
+}
+
+/// As `fmt` lays it out, which decides on the quotes around a name.
+fn laid_out(text: String) -> String {
+    layout::format(Path::new("new.yaml"), &text).unwrap_or(text)
 }
 
 /// The text of a shipped constitution, under this name where one is given.
@@ -23,11 +31,10 @@ pub fn copy(shipped: &Shipped, name: Option<&str>) -> String {
             text = text.replacen(&line, &format!("name: {}", quoted(name)), 1);
         }
     }
-    if text.contains("yaml-language-server:") {
-        text
-    } else {
-        format!("{MODELINE}\n{text}")
+    if !text.contains("yaml-language-server:") {
+        text = format!("{MODELINE}\n{text}");
     }
+    laid_out(text)
 }
 
 /// A name as a YAML scalar: plain where that is safe, else in double quotes.
@@ -44,7 +51,6 @@ fn quoted(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::path::Path;
 
     use super::*;
     use crate::constitution::{SHIPPED, resolve};
@@ -65,6 +71,12 @@ mod tests {
                 assert!(text.contains(MODELINE));
             }
         }
+        for name in ["mine", "a b", "a.b", "日本", "yes", "1.0"] {
+            let text = starter(name);
+            assert_eq!(laid_out(text.clone()), text);
+            assert_eq!(name_of(&text), name);
+        }
+        assert!(starter("a b").contains("\nname: a b"), "no needless quotes");
         for shipped in SHIPPED {
             assert_eq!(name_of(&copy(shipped, None)), name_of(shipped.text));
         }

@@ -1,9 +1,10 @@
-//! Template variables in the text of a principle: checked here, rendered elsewhere.
+//! Template variables in the text of a principle: checked and tried out here, rendered elsewhere.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use minijinja::Environment;
+use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior, context};
 
 use super::error::{Code, Problem, Span, did_you_mean, excerpt};
 use super::tree::Node;
@@ -19,13 +20,44 @@ pub(super) const MAX_LENGTH: usize = 4_000;
 /// and nests without a limit, until the stack is full.
 const MAX_HYPHENS: usize = 200;
 
-/// Made once: with all its filters it takes longer to make than a text takes to check.
-static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(Environment::new);
+/// What one rendered text may cost: instructions, and about 64 bytes each.
+const FUEL: u64 = 4_000_000;
 
-/// Appends what is wrong with a text that is going to be rendered. `source` is the whole file.
+/// The same where a text is only tried out: the values are short, and a file may have many texts.
+const TRIAL_FUEL: u64 = 100_000;
+
+/// Statements that ask for another template; a principle has none.
+const OTHERS: [&str; 4] = ["include", "import", "from", "extends"];
+
+/// Made once: with all its filters it takes longer to make than a text takes to check.
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = strict_environment();
+    environment.set_fuel(Some(TRIAL_FUEL));
+    environment
+});
+
+/// An environment for the texts of principles and packs: nothing is undefined silently, nothing is
+/// escaped, nothing runs forever.
+pub fn strict_environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    let syntax = minijinja::syntax::SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build();
+    if let Ok(syntax) = syntax {
+        environment.set_syntax(syntax);
+    }
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_fuel(Some(FUEL));
+    environment.remove_global("debug");
+    environment
+}
+
+/// Appends what is wrong with a text that is going to be rendered. `lines` are those of the file.
 pub(super) fn check(
     file: &Path,
-    source: &str,
+    lines: &[&str],
     name: &str,
     node: &Node,
     problems: &mut Vec<Problem>,
@@ -56,22 +88,117 @@ pub(super) fn check(
             return say(Code::Template, message, remedy, node.span);
         }
     };
-    let mut unknown: Vec<String> = template
-        .undeclared_variables(false)
-        .into_iter()
-        .filter(|variable| !VARIABLES.contains(&variable.as_str()))
-        .collect();
-    unknown.sort();
-    for variable in unknown {
-        let guess = did_you_mean(&variable, VARIABLES.into_iter());
+    if let Some(statement) = other_template(text) {
+        let message = format!("{name} has `{{% {statement} %}}`, and there is no other template");
+        let span = find(lines, node.span, statement).unwrap_or(node.span);
+        return say(Code::Template, message, "write the words out", span);
+    }
+    let (mut unknown, mut fields) = (BTreeSet::new(), BTreeSet::new());
+    for path in template.undeclared_variables(true) {
+        let variable = path.split('.').next().unwrap_or_default();
+        if !VARIABLES.contains(&variable) {
+            unknown.insert(variable.to_owned());
+        } else if variable.len() < path.len() {
+            fields.insert(path);
+        }
+    }
+    for variable in &unknown {
+        let guess = did_you_mean(variable, VARIABLES.into_iter());
         let message = format!(
             "{name} uses the unknown variable `{}`{guess}",
-            excerpt(&variable)
+            excerpt(variable)
         );
         let remedy = format!("a principle may use {}", VARIABLES.join(", "));
-        let span = find(source, node.span, &variable).unwrap_or(node.span);
+        let span = find(lines, node.span, variable).unwrap_or(node.span);
         say(Code::UnknownVariable, message, &remedy, span);
     }
+    for path in &fields {
+        let variable = path.split('.').next().unwrap_or_default();
+        let message = format!(
+            "{name} uses `{}`, and `{variable}` is a plain value",
+            excerpt(path)
+        );
+        let remedy = format!("write `{variable}` alone, or with a filter such as `|trim`");
+        let span = find(lines, node.span, path).unwrap_or(node.span);
+        say(Code::UnknownVariable, message, &remedy, span);
+    }
+    if !unknown.is_empty() || !fields.is_empty() {
+        return;
+    }
+    // Rendered with made-up values, so that a filter that there is not, or one that refuses its value, is
+    // found here and not in the middle of a run. A later round may have words of its own.
+    let rounds = if text.contains("round") { 1..=2 } else { 1..=1 };
+    for round in rounds {
+        let values = context! {
+            prompt => "text",
+            draft => "text",
+            response => "text",
+            round => round,
+        };
+        if let Err(error) = template.render(values) {
+            let detail = error.detail().unwrap_or("it fails");
+            let message = format!("{name} can never be rendered: {}: {detail}", error.kind());
+            let remedy = "use filters and tests that minijinja has, on values that they take";
+            // The detail is such as `filter x is unknown`.
+            let named = match error.kind() {
+                ErrorKind::UnknownFilter | ErrorKind::UnknownTest => {
+                    detail.split_whitespace().nth(1)
+                }
+                _ => None,
+            };
+            let span = named.and_then(|word| find(lines, node.span, word));
+            return say(Code::Template, message, remedy, span.unwrap_or(node.span));
+        }
+    }
+}
+
+/// The first statement of a template that asks for another one, wherever it stands.
+fn other_template(text: &str) -> Option<&'static str> {
+    let mut rest = text;
+    while let Some(at) = rest.find('{') {
+        rest = &rest[at + 1..];
+        let end = match rest.as_bytes().first() {
+            Some(b'{') => "}}",
+            Some(b'%') => "%}",
+            Some(b'#') => "#}",
+            _ => continue,
+        };
+        let inside = &rest[1..];
+        if end == "%}" {
+            let words = inside.trim_start_matches(['-', '+']).trim_start();
+            let word = words
+                .split(|c: char| !c.is_ascii_alphabetic())
+                .next()
+                .unwrap_or_default();
+            if let Some(statement) = OTHERS.iter().find(|it| **it == word) {
+                return Some(*statement);
+            }
+            if word == "raw" {
+                rest = &inside[inside.find("endraw").unwrap_or(inside.len())..];
+                continue;
+            }
+        }
+        rest = &inside[closing(inside, end)..];
+    }
+    None
+}
+
+/// Where what stands in braces is over; braces in quotes do not count, except in a comment.
+fn closing(inside: &str, end: &str) -> usize {
+    let mut quote = None;
+    let mut escaped = false;
+    for (at, c) in inside.char_indices() {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some(_) if c == '\\' => escaped = true,
+            Some(open) if c == open => quote = None,
+            Some(_) => {}
+            None if inside[at..].starts_with(end) => return at + end.len(),
+            None if end != "#}" && matches!(c, '"' | '\'') => quote = Some(c),
+            None => {}
+        }
+    }
+    inside.len()
 }
 
 /// The most hyphens that follow each other with nothing but white space between them.
@@ -85,8 +212,8 @@ fn most_hyphens(text: &str) -> usize {
 }
 
 /// Where a variable first stands between template braces within a stretch of the file.
-fn find(source: &str, within: Span, variable: &str) -> Option<Span> {
-    let lines = source.lines().enumerate().skip(within.line - 1);
+fn find(lines: &[&str], within: Span, variable: &str) -> Option<Span> {
+    let lines = lines.iter().enumerate().skip(within.line - 1);
     let mut inside = false;
     for (index, line) in lines.take((within.end_line + 1).saturating_sub(within.line)) {
         let line_number = index + 1;

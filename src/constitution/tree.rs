@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 
+use super::comments::{after_anchor, lines, scalar_end, scalar_start};
 use super::error::{Code, Problem, Span, excerpt};
 
 /// How deep values may be nested. The format itself needs 6 levels.
@@ -93,8 +94,10 @@ pub(super) fn read(
     text: &str,
     problems: &mut Vec<Problem>,
 ) -> Result<Rc<Node>, Problem> {
+    let source: Vec<char> = text.chars().collect();
     let mut builder = Builder {
         file,
+        source: &source,
         open: Vec::new(),
         anchors: HashMap::new(),
         root: None,
@@ -105,7 +108,7 @@ pub(super) fn read(
     }
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|error| syntax(file, text, &error))?;
-        builder.take(event, between(span.start, span.end))?;
+        builder.take(event, span)?;
     }
     let empty = |span| {
         let remedy = "begin with `schema: 1`, a `name` and `principles`";
@@ -133,6 +136,20 @@ fn between(start: Marker, end: Marker) -> Span {
     }
 }
 
+/// The line and the column after a token that begins at a place.
+fn after(start: Marker, token: &[char]) -> (usize, usize) {
+    let (mut line, mut column) = (start.line(), start.col() + 1);
+    for (at, c) in token.iter().enumerate() {
+        match c {
+            // A carriage return and the line feed after it are one break.
+            '\r' if token.get(at + 1) == Some(&'\n') => {}
+            '\n' | '\r' => (line, column) = (line + 1, 1),
+            _ => column += 1,
+        }
+    }
+    (line, column)
+}
+
 fn syntax(file: &Path, text: &str, error: &saphyr_parser::ScanError) -> Problem {
     let (line, column) = (error.marker().line(), error.marker().col() + 1);
     let mut at = Some(Span::point(line, column));
@@ -143,9 +160,18 @@ fn syntax(file: &Path, text: &str, error: &saphyr_parser::ScanError) -> Problem 
     if error.info().contains("tab") {
         remedy = "indent with spaces, not with tabs";
         at = tab(text, line).or(at);
+    } else if has_tab(text, line) {
+        remedy = "replace tabs outside of quotes by spaces; if there are none, check the quotes and brackets";
     }
     let message = format!("this is not YAML: {}", error.info());
     Problem::new(Code::Syntax, file, at, message, remedy)
+}
+
+/// Whether a tab stands on a line or on the one before, where the parser may have stumbled over it.
+fn has_tab(text: &str, line: usize) -> bool {
+    let lines = lines(text);
+    let mut near = lines.iter().skip(line.saturating_sub(2)).take(2);
+    near.any(|line| line.contains('\t'))
 }
 
 /// A NUL byte ends the text for the parser, so it is looked for first.
@@ -160,7 +186,8 @@ fn nul(file: &Path, before: &str) -> Problem {
 
 /// The first tab that indents a line, from the line on where the parser noticed one.
 fn tab(text: &str, from: usize) -> Option<Span> {
-    let mut lines = text.lines().enumerate().skip(from.saturating_sub(1));
+    let lines = lines(text);
+    let mut lines = lines.iter().enumerate().skip(from.saturating_sub(1));
     lines.find_map(|(index, line)| {
         let indent = line.len() - line.trim_start_matches(' ').len();
         line[indent..]
@@ -183,6 +210,10 @@ fn too_deep(file: &Path, at: Option<Span>) -> Problem {
 /// A list or mapping whose end has not come yet.
 struct Open {
     span: Span,
+    /// Whether it is written in brackets.
+    flow: bool,
+    /// The line and the column after what was last put into it.
+    end: (usize, usize),
     anchor: usize,
     size: usize,
     content: Content,
@@ -199,6 +230,7 @@ enum Content {
 
 struct Builder<'a> {
     file: &'a Path,
+    source: &'a [char],
     open: Vec<Open>,
     /// Finished values by anchor.
     anchors: HashMap<usize, Rc<Node>>,
@@ -211,9 +243,11 @@ impl Builder<'_> {
         Problem::new(code, self.file, Some(span), message, remedy)
     }
 
-    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
+    fn take(&mut self, event: Event<'_>, at: saphyr_parser::Span) -> Result<(), Problem> {
+        let span = between(at.start, at.end);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
+                let span = self.scalar_span(&text, style, anchor > 0, at);
                 self.refuse_tag(tag.is_some(), span);
                 let data = Data::Scalar {
                     text: text.into_owned(),
@@ -223,7 +257,7 @@ impl Builder<'_> {
             }
             Event::SequenceStart(anchor, tag) => {
                 self.refuse_tag(tag.is_some(), span);
-                self.begin(span, anchor, Content::List(Vec::new()))
+                self.begin(at, anchor, Content::List(Vec::new()))
             }
             Event::MappingStart(anchor, tag) => {
                 self.refuse_tag(tag.is_some(), span);
@@ -232,9 +266,9 @@ impl Builder<'_> {
                     lines: HashMap::new(),
                     key: None,
                 };
-                self.begin(span, anchor, content)
+                self.begin(at, anchor, content)
             }
-            Event::SequenceEnd | Event::MappingEnd => self.end(span),
+            Event::SequenceEnd | Event::MappingEnd => self.end(at.start),
             Event::Alias(anchor) => match self.anchors.get(&anchor).cloned() {
                 Some(node) => self.place(node, span),
                 None => Err(self.fail(
@@ -263,15 +297,64 @@ impl Builder<'_> {
         }
     }
 
-    fn begin(&mut self, span: Span, anchor: usize, content: Content) -> Result<(), Problem> {
+    /// Where a scalar stands, up to its last character. The parser goes on to the next token, whose place
+    /// it gives to a block without text; that one stands where its key does.
+    fn scalar_span(
+        &self,
+        text: &str,
+        style: ScalarStyle,
+        has_anchor: bool,
+        at: saphyr_parser::Span,
+    ) -> Span {
+        let span = between(at.start, at.end);
+        let is_block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+        if is_block && text.trim().is_empty() {
+            return self.key_span().unwrap_or(span);
+        }
+        if style == ScalarStyle::Plain {
+            return span;
+        }
+        let start = scalar_start(self.source, style, at.start.index(), has_anchor);
+        let end = scalar_end(self.source, style, start, at.end.index());
+        let token = self.source.get(at.start.index()..end).unwrap_or_default();
+        let last = token.iter().rposition(|c| !c.is_whitespace());
+        let (end_line, end_column) = after(at.start, &token[..last.map_or(0, |last| last + 1)]);
+        Span {
+            end_line,
+            end_column,
+            ..span
+        }
+    }
+
+    /// Where the key stands whose value comes next.
+    fn key_span(&self) -> Option<Span> {
+        match &self.open.last()?.content {
+            Content::Map { key, .. } => key.as_ref().map(|(_, span)| *span),
+            Content::List(_) => None,
+        }
+    }
+
+    fn begin(
+        &mut self,
+        at: saphyr_parser::Span,
+        anchor: usize,
+        content: Content,
+    ) -> Result<(), Problem> {
+        let span = between(at.start, at.end);
         if let Some(Content::Map { key: None, .. }) = self.open.last().map(|open| &open.content) {
             return Err(self.bad_key(span));
         }
         if self.open.len() >= MAX_DEPTH {
             return Err(too_deep(self.file, Some(span)));
         }
+        let start = match anchor {
+            0 => at.start.index(),
+            _ => after_anchor(self.source, at.start.index()),
+        };
         self.open.push(Open {
             span,
+            flow: matches!(self.source.get(start), Some('{' | '[')),
+            end: (span.end_line, span.end_column),
             anchor,
             size: 1,
             content,
@@ -279,14 +362,18 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn end(&mut self, end: Span) -> Result<(), Problem> {
+    fn end(&mut self, bracket: Marker) -> Result<(), Problem> {
         // The parser closes only what it opened.
         let Some(open) = self.open.pop() else {
             return Ok(());
         };
+        let (end_line, end_column) = match open.flow {
+            true => (bracket.line(), bracket.col() + 2),
+            false => open.end,
+        };
         let span = Span {
-            end_line: end.end_line,
-            end_column: end.end_column,
+            end_line,
+            end_column,
             ..open.span
         };
         let data = match open.content {
@@ -326,6 +413,7 @@ impl Builder<'_> {
             self.root = Some(node);
             return Ok(());
         };
+        open.end = (span.end_line, span.end_column);
         open.size = open.size.saturating_add(node.size);
         if open.size > MAX_NODES {
             let code = if self.anchors.is_empty() {

@@ -11,12 +11,12 @@ mod variables;
 
 use std::collections::BTreeMap;
 
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::Environment;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::chain::StepKind;
-use crate::constitution::Revise;
+use crate::constitution::{Revise, strict_environment};
 use crate::digest::Digest;
 use crate::generation::{Message, Role};
 
@@ -26,9 +26,6 @@ pub use variables::{Vars, principle_text};
 
 use compile::Entry;
 use judge::Part;
-
-/// What one rendered content may cost: instructions, and about 64 bytes each.
-const FUEL: u64 = 4_000_000;
 
 /// The packs that come with this program.
 const BUILTIN: [(&str, &[(&str, &str)]); 2] = [
@@ -292,23 +289,6 @@ impl Pack {
             step.as_str()
         ))
     }
-}
-
-/// An environment for contents: nothing is undefined silently, nothing is escaped, nothing runs forever.
-fn strict_environment() -> Environment<'static> {
-    let mut environment = Environment::new();
-    let syntax = minijinja::syntax::SyntaxConfig::builder()
-        .trim_blocks(true)
-        .lstrip_blocks(true)
-        .build();
-    if let Ok(syntax) = syntax {
-        environment.set_syntax(syntax);
-    }
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    environment.set_fuel(Some(FUEL));
-    environment.remove_global("debug");
-    environment
 }
 
 #[cfg(test)]

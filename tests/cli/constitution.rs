@@ -135,6 +135,25 @@ fn lint_gives_warnings_and_denies_them_when_asked() {
     constitution(&place, &["lint", "base.yaml", "--deny", "C051"]).success();
 }
 
+/// Nothing is timed: time that grows with the square of the findings shows by itself.
+#[test]
+fn lint_takes_a_file_with_thousands_of_findings() {
+    let place = Place::new();
+    let principle = |n| {
+        format!(
+            "  - {{id: a{n}, critique: Do not mention thing{n}., revision: Leave out thing{n}.}}\n"
+        )
+    };
+    let principles: String = (0..3000).map(principle).collect();
+    place.write("many.yaml", format!("name: n\nprinciples:\n{principles}"));
+    let found = constitution(&place, &["lint", "many.yaml", "--format", "json"]).success();
+    let report = json(&found.stdout);
+    let findings = report["findings"].as_array().unwrap();
+    assert!(findings.len() >= 6000, "{}", findings.len());
+    let last = &findings[findings.len() - 1];
+    assert!(last["excerpt"].as_str().unwrap().contains("id: a2999"));
+}
+
 #[test]
 fn lint_writes_sarif() {
     let place = place();

@@ -49,7 +49,29 @@ fn each_warning_is_given_at_its_place() {
         ("Look for rude words and also for shouting.", TwoInOne, 35),
         ("Look for rude words. Also look for shouting.", TwoInOne, 36),
         ("The response must not be rude.", NegativeFraming, 28),
+        ("Is the response kind, rude, and long?", TwoInOne, 31),
+        ("Is the response rude or long?", TwoInOne, 31),
+        (
+            "Does the response give false facts and use rude words?",
+            TwoInOne,
+            50,
+        ),
+        ("It should be fair and it should be rude.", TwoInOne, 33),
+        (
+            "Point out false claims, and point out rude words.",
+            TwoInOne,
+            39,
+        ),
         ("Do not be rude.", NegativeFraming, 15),
+        ("Responses must not be rude.", NegativeFraming, 25),
+        ("The response ought not to be rude.", NegativeFraming, 28),
+        ("Make sure the response isn't rude.", NegativeFraming, 38),
+        (
+            "Write so that it does not hurt the rude.",
+            NegativeFraming,
+            32,
+        ),
+        ("No rude words.", NegativeFraming, 15),
         (
             "Choose the response that is least rude.",
             NegativeFraming,
@@ -62,6 +84,7 @@ fn each_warning_is_given_at_its_place() {
             15,
         ),
         ("Look for loud letters.", Unrelated, 0),
+        ("Is the assistant's last reply loud?", Unrelated, 0),
     ];
     for (critique, code, column) in critiques {
         let problems = found(&with(critique, "Take out what is rude.", ""));
@@ -76,6 +99,7 @@ fn each_warning_is_given_at_its_place() {
         "A good response is polite and fair to others. Look for rude words.",
         "Look for a rude tone, for terms that are not explained, and for what it cannot know.",
         "Is the response rude?",
+        "Look for a response that doesn't answer rude people.",
         "Is any of it rude? Look for rude words in every line.",
     ] {
         assert_eq!(
@@ -95,6 +119,8 @@ fn warnings_about_other_fields() {
     let with = |more: &str| with("Look for rude words.", "Take out what is rude.", more);
     assert_eq!(found(&with("    weight: 0\n")), [(ZeroWeight, 8, 13)]);
     assert_eq!(found(&with("    weight: 0.5\n")), []);
+    let draft = "    status: draft\n    weight: 0\n  - {id: b, check: {max_words: 9}, revision: r, tests: [{prompt: p, response: r, expect: ok}]}\n";
+    assert_eq!(found(&with(draft)), []);
     let example = format!(
         "{{prompt: p, response: {}, critique: c, revision: r}}",
         "word ".repeat(900)

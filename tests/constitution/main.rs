@@ -182,6 +182,46 @@ fn a_file_wins_over_a_shipped_constitution_which_is_found_by_its_path_anywhere()
 }
 
 #[test]
+fn a_shipped_name_in_a_folder_is_the_path_of_a_missing_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let error = load(&path("minimal")).unwrap_err();
+    assert_eq!(error.problems[0].code, Code::Unreadable);
+    assert!(
+        error.to_string().contains("did you mean `minimal`"),
+        "{error}"
+    );
+
+    fs::create_dir(path("sub")).unwrap();
+    // A folder of that name takes nothing away.
+    fs::create_dir(path("sub/minimal")).unwrap();
+    for (extends, found) in [
+        ("minimal", true),
+        ("./minimal", false),
+        ("../minimal", false),
+        ("../typo/minimal", false),
+    ] {
+        fs::write(
+            path("sub/mine.yaml"),
+            format!("name: n\nextends: [{extends}]\n"),
+        )
+        .unwrap();
+        match load(&path("sub/mine.yaml")) {
+            Ok(loaded) => assert!(found, "{extends}: {:?}", loaded.resolved.files),
+            Err(error) => {
+                let code = error.problems[0].code;
+                assert!(!found, "{extends}: {error}");
+                let missing = [Code::ExtendsMissing, Code::Unreadable];
+                assert!(missing.contains(&code), "{extends}: {error}");
+            }
+        }
+    }
+    let (problems, _) = wrong_files(&[("sub/c.yaml", "name: n\nextends: [../minimal]\n")]);
+    assert_eq!(problems, [(Code::ExtendsMissing, 2, 11)]);
+    good(&[("sub/c.yaml", "name: n\nextends: [minimal]\n")]);
+}
+
+#[test]
 fn files_that_cannot_be_read_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();

@@ -223,6 +223,22 @@ fn wrong_values_are_named_with_their_place() {
 fn messages_say_what_is_wrong_by_its_own_name() {
     let item = |tests: &str| wrong(&with(&format!("    tests: {tests}\n"))).1;
     let cases = [
+        (
+            wrong(&with("    precedence: 99999999999999999999\n")).1,
+            "this is a number of too many digits; write a smaller one",
+        ),
+        (
+            wrong(&with("    precedence: 010\n")).1,
+            "this is a number with a 0 before it; remove the 0",
+        ),
+        (
+            wrong(&with("    weight: 0x1F\n")).1,
+            "this is a number in another base; write it in plain decimal digits",
+        ),
+        (
+            wrong(&with("    weight: heavy\n")).1,
+            "this is text; write a plain number",
+        ),
         (item("[x]"), "a test must be a mapping"),
         (item("[null]"), "remove the key or the item"),
         (item("{prompt: p}"), "put each item behind `- `"),
@@ -331,6 +347,87 @@ fn wrong_ids_texts_and_versions_are_named_with_their_place() {
         "c.yaml",
         &plain.replace("critique: c", &format!("critique: '{known}'")),
     )]);
+}
+
+#[test]
+fn templates_that_can_never_be_rendered_are_refused() {
+    use Code::*;
+    let critique =
+        |text: &str| with("").replace("critique: c", &format!("critique: \"see {text}\""));
+    // The text begins in column 20.
+    let cases: [(&str, Code, usize, &str); 9] = [
+        ("{% include 'x' %}", Template, 23, "no other template"),
+        ("{% extends 'x' %}", Template, 23, "`{% extends %}`"),
+        ("{% import 'x' as x %}", Template, 23, "`{% import %}`"),
+        (
+            "{% if false %}{% include 'x' %}{% endif %}",
+            Template,
+            37,
+            "no other template",
+        ),
+        ("{{ response|shorten }}", Template, 32, "filter shorten"),
+        ("{{ round is shiny }}", Template, 32, "test shiny"),
+        (
+            "{% if round > 1 %}{{ response|shorten }}{% endif %}",
+            Template,
+            50,
+            "filter shorten",
+        ),
+        (
+            "{{ response|round }}",
+            Template,
+            15,
+            "can never be rendered",
+        ),
+        ("{{ prompt.text }}", UnknownVariable, 23, "a plain value"),
+    ];
+    for (text, code, column, words) in cases {
+        let (problems, message) = wrong(&critique(text));
+        assert_eq!(problems, [(code, 5, column)], "{text}: {message}");
+        assert!(message.contains(words), "{text}: {message}");
+    }
+    for text in [
+        "{{ response|upper|trim }}",
+        "{# {% include 'x' %} #}{{ '{% include' }}{% raw %}{% include %}{% endraw %}",
+        "{% set words = response %}{{ words }}",
+    ] {
+        good(&[("c.yaml", &critique(text))]);
+    }
+}
+
+#[test]
+fn an_empty_block_is_reported_where_its_key_stands() {
+    for (block, line) in [("|", 6), (">-  # why", 6), ("|+\n\n", 6)] {
+        let text = with("  - {id: b, critique: c, revision: r}\n")
+            .replace("revision: r\n  -", &format!("revision: {block}\n  -"));
+        assert_eq!(wrong(&text).0, [(Code::EmptyText, line, 5)], "{text}");
+    }
+    let text = with("").replace("critique: c", "critique: |");
+    assert_eq!(wrong(&text).0, [(Code::EmptyText, 5, 5)]);
+}
+
+#[test]
+fn a_place_ends_where_the_value_does() {
+    let cases = [
+        ("    weight: \"1\"   # why\n", 7, 16),
+        ("    weight: '1'\n", 7, 16),
+        ("    weight: [1]  # why\n", 7, 16),
+        ("    weight: {a: 1}\n", 7, 19),
+        ("    weight: |\n      1\n\n    tags: []\n", 8, 8),
+        ("    weight:\n      - 1\n      - a\n    tags: []\n", 9, 10),
+        ("    \"wieght\":   1\n", 7, 13),
+    ];
+    for (line, end_line, end_column) in cases {
+        let problems = resolve_files(&[("c.yaml", &with(line))])
+            .unwrap_err()
+            .problems;
+        let span = problems[0].span.unwrap();
+        assert_eq!(
+            (span.end_line, span.end_column),
+            (end_line, end_column),
+            "{line}"
+        );
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod json;
 mod sarif;
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 use anyhow::anyhow;
@@ -13,7 +13,7 @@ use super::print;
 use crate::cli::Exit;
 use crate::cli::exit::usage;
 use crate::constitution::lint::{explanation, lint};
-use crate::constitution::{Code, Level, Problem, Span};
+use crate::constitution::{Code, Level, Problem, Span, lines};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -155,7 +155,8 @@ impl Shown {
 struct Findings {
     files: usize,
     found: Vec<(Shown, Problem)>,
-    texts: BTreeMap<PathBuf, String>,
+    /// The lines of the files that were read.
+    lines: BTreeMap<PathBuf, Vec<String>>,
 }
 
 impl Findings {
@@ -163,8 +164,10 @@ impl Findings {
         let mut findings = Self {
             files: files.len(),
             found: Vec::new(),
-            texts: BTreeMap::new(),
+            lines: BTreeMap::new(),
         };
+        // Two files may extend a third one that is at fault.
+        let mut seen = HashSet::new();
         for file in files {
             let report = lint(file);
             for problem in report.problems {
@@ -173,13 +176,14 @@ impl Findings {
                     Level::Warning if denied.contains(&problem.code) => Shown::Denied,
                     Level::Warning => Shown::Warning,
                 };
-                // Two files may extend a third one that is at fault.
-                let finding = (shown, problem);
-                if !findings.found.contains(&finding) {
-                    findings.found.push(finding);
+                if seen.insert(problem.clone()) {
+                    findings.found.push((shown, problem));
                 }
             }
-            findings.texts.extend(report.texts);
+            for (file, text) in report.texts {
+                let split = || lines(&text).into_iter().map(str::to_owned).collect();
+                findings.lines.entry(file).or_insert_with(split);
+            }
         }
         findings
     }
@@ -190,8 +194,9 @@ impl Findings {
 
     /// The first line of what a problem is about, without its line end.
     fn line(&self, problem: &Problem) -> &str {
-        let text = self.texts.get(&problem.file).map_or("", String::as_str);
-        crate::constitution::line(text, place(problem).line)
+        let lines = self.lines.get(&problem.file);
+        let line = lines.and_then(|lines| lines.get(place(problem).line.wrapping_sub(1)));
+        line.map_or("", String::as_str)
     }
 }
 

@@ -190,6 +190,9 @@ impl Page {
     }
 
     fn principle<'p>(&mut self, principle: &Principle, from: &dyn Fn(&str) -> Option<&'p Place>) {
+        if from("title").is_some() {
+            self.short("title", &principle.title, from("title"));
+        }
         for (name, text) in [
             ("critique", &principle.critique),
             ("revision", &principle.revision),

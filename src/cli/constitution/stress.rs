@@ -179,6 +179,7 @@ fn config(args: &Args, plan: &Plan, pairs: &[PrinciplePair], loaded: &Loaded) ->
         threshold: plan.threshold,
         sampling: plan.sampling.clone(),
         deterministic: args.trial.deterministic,
+        adapters: plan.adapters.clone(),
         drafts: None,
         controls: None,
         stress: Some(StressConfig {

@@ -13,7 +13,8 @@ use super::{CRITIQUE, REVISION, Shape, escaped, markers};
 use crate::constitution::error::{Level, excerpt};
 use crate::constitution::layout::{format, quoted};
 use crate::constitution::lint::lint_text;
-use crate::constitution::shape::kebab;
+use crate::constitution::shape::{MAX_ID, kebab};
+use crate::constitution::template::MAX_LENGTH;
 use crate::constitution::{Example, MAX_BYTES, MODELINE};
 
 /// A constitution made of another program's file.
@@ -147,6 +148,9 @@ fn plain(value: &Json, what: &str, key: &str, around: [&str; 2]) -> Result<Strin
     let text = markers::without(text, around);
     if text.is_empty() {
         return wrong(format!("{what}: `{key}` is empty"));
+    }
+    if escaped(text).len() > MAX_LENGTH {
+        return wrong(format!("{what}: `{key}` is longer than {MAX_LENGTH} bytes"));
     }
     Ok(text.to_owned())
 }
@@ -332,15 +336,15 @@ fn yaml(name: &str, entries: &[Entry]) -> Result<String, ImportError> {
 
 /// An id that no other principle has, made of a name where there is one.
 fn id(name: Option<&str>, index: usize, taken: &mut BTreeSet<String>) -> String {
-    const ROOM_FOR_NUMBER: usize = 90;
-    let made = name
-        .and_then(kebab)
-        .filter(|id| id.len() <= ROOM_FOR_NUMBER);
+    let made = name.and_then(kebab);
     let stem = made.unwrap_or_else(|| format!("principle-{}", index + 1));
     let mut id = stem.clone();
     let mut number = 2;
     while !taken.insert(id.clone()) {
-        id = format!("{stem}-{number}");
+        let end = format!("-{number}");
+        // Ids are ASCII.
+        let room = stem.len().min(MAX_ID - end.len());
+        id = format!("{}{end}", stem[..room].trim_end_matches('-'));
         number += 1;
     }
     id

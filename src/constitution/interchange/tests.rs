@@ -96,6 +96,18 @@ fn a_map_of_langchain_has_ids_and_titles() {
 }
 
 #[test]
+fn long_names_stay_ids_and_make_room_where_they_clash() {
+    let name = "a".repeat(100);
+    let entry =
+        format!(r#"{{"name": "{name}", "critique_request": "c", "revision_request": "r"}}"#);
+    let imported = import(Shape::Langchain, &format!("[{entry}, {entry}]"), "n").unwrap();
+    let principles = resolved(&imported.yaml).principles;
+    let ids: Vec<_> = principles.iter().map(|p| p.id.as_str()).collect();
+    let second = format!("{}-2", &name[..98]);
+    assert_eq!(ids, [name.as_str(), second.as_str()]);
+}
+
+#[test]
 fn nothing_is_dropped_without_a_word() {
     let json = r#"{
       "a": {"prompt": ["one", "two"], "edit_request": "r", "author": "x"},
@@ -195,7 +207,8 @@ fn files_of_another_shape_are_refused_with_a_hint() {
     let empty = LANGCHAIN.replace("Where is it rude?", " ");
     assert!(refused(Shape::Langchain, &empty).contains("entry 2: `critique_request` is empty"));
     let long = LANGCHAIN.replace("Where is it rude?", &"x".repeat(5_000));
-    assert!(refused(Shape::Langchain, &long).contains("longer than 4000 bytes"));
+    let message = refused(Shape::Langchain, &long);
+    assert!(message.contains("`critique_request` is longer than 4000 bytes"));
     let deep = "[".repeat(10_000);
     assert!(refused(Shape::Langchain, &deep).contains("not JSON"));
 }

@@ -47,7 +47,9 @@ impl Walk {
         for (index, item) in group.items.iter_mut().enumerate() {
             let next = starts.get(index + 1).copied().unwrap_or(limit);
             self.lines_before(item.at.start, &mut item.leading);
-            let gap = item.at.first_line > self.last_line + 1;
+            // A list's item begins where its value does, which may be on the line below dash and anchor.
+            let anchored = item.key.is_none() && item.value.anchor.is_some();
+            let gap = item.at.first_line > self.last_line + 1 + usize::from(anchored);
             if gap && (index > 0 || !item.leading.is_empty()) {
                 item.leading.push(Line::Blank);
             }

@@ -42,7 +42,7 @@ impl Printer {
     /// `beside` tells that the first one begins behind a dash, before which its comments stand.
     fn items(&mut self, group: &Group, indent: usize, depth: usize, beside: bool) {
         for (index, item) in group.items.iter().enumerate() {
-            let mut leading = hoisted(item);
+            let mut leading = hoisted(item, indent);
             if index == 0 && beside {
                 leading.clear();
             } else if index == 0 {
@@ -56,22 +56,14 @@ impl Printer {
                 self.blank();
             }
             self.lines(&leading, indent);
-            let lead = match &item.key {
-                Some(key) => format!("{key}:"),
-                None => "-".to_owned(),
-            };
-            self.item(&lead, item, indent, depth);
+            self.item(item, indent, depth);
         }
         self.lines(&group.tail, indent);
     }
 
     /// A key or dash with its value.
-    fn item(&mut self, lead: &str, item: &Item, indent: usize, depth: usize) {
-        let anchor = match &item.value.anchor {
-            Some(name) => format!(" &{name}"),
-            None => String::new(),
-        };
-        let head = format!("{lead}{anchor}");
+    fn item(&mut self, item: &Item, indent: usize, depth: usize) {
+        let head = head(item);
         match &item.value.body {
             Body::Alias(name) => {
                 self.ended(indent, &format!("{head} *{name}"), item.trailing.as_ref())
@@ -100,16 +92,18 @@ impl Printer {
     }
 
     fn group(&mut self, head: &str, item: &Item, group: &Group, indent: usize, depth: usize) {
-        // `- id: a` puts the first entry beside the dash.
-        let first = group.items.first();
-        let beside = head == "-" && group.is_map && item.trailing.is_none() && first.is_some();
-        if !beside {
+        if item.key.is_some() || !group.is_map {
             self.ended(indent, head, item.trailing.as_ref());
             return self.items(group, indent + 2, depth + 1, false);
         }
+        // The comments of the mapping and of its first entry were put before the dash.
+        if head != "-" {
+            self.line(indent, head);
+            return self.items(group, indent + 2, depth + 1, true);
+        }
+        // `- id: a` puts the first entry beside the dash.
         let start = self.out.len();
         self.items(group, indent + 2, depth + 1, true);
-        // The first entry's own lines were put before the dash.
         self.out
             .replace_range(start + indent..start + indent + 1, "-");
     }
@@ -126,13 +120,26 @@ impl Printer {
     }
 }
 
-/// The lines before an item. Those of the first entry of a mapping in a list stand before the dash, and
-/// those inside empty brackets before the brackets.
-fn hoisted(item: &Item) -> Vec<Line> {
+/// A key or dash, with the anchor of the value.
+fn head(item: &Item) -> String {
+    let lead = match &item.key {
+        Some(key) => format!("{key}:"),
+        None => "-".to_owned(),
+    };
+    match &item.value.anchor {
+        Some(name) => format!("{lead} &{name}"),
+        None => lead,
+    }
+}
+
+/// The lines before an item. Those inside empty brackets stand before the brackets. A mapping in a list
+/// begins with its first entry, so what is said behind its dash or about that entry stands before the dash.
+fn hoisted(item: &Item, indent: usize) -> Vec<Line> {
     let mut lines = item.leading.clone();
-    if let Body::Group(group) = &item.value.body
-        && group.items.is_empty()
-    {
+    let Body::Group(group) = &item.value.body else {
+        return lines;
+    };
+    if group.items.is_empty() {
         lines.extend(
             group
                 .tail
@@ -141,13 +148,18 @@ fn hoisted(item: &Item) -> Vec<Line> {
                 .cloned(),
         );
     }
-    if let (None, None, Body::Group(group)) = (&item.key, &item.trailing, &item.value.body)
+    if item.key.is_none()
         && group.is_map
-        && item.value.anchor.is_none()
         && let Some(first) = group.items.first()
+        && spread(&item.value, indent + head(item).chars().count() + 1)
     {
-        let own = first.leading.iter().filter(|line| **line != Line::Blank);
-        lines.extend(own.cloned());
+        let behind = item.trailing.iter();
+        lines.extend(behind.map(|comment| Line::Comment(comment.text.clone())));
+        lines.extend(
+            hoisted(first, indent + 2)
+                .into_iter()
+                .filter(|line| *line != Line::Blank),
+        );
     }
     lines
 }

@@ -138,6 +138,55 @@ principles:   # two
 }
 
 #[test]
+fn comments_behind_a_mapping_in_a_list_stand_before_it() {
+    let long = "words that go on ".repeat(4);
+    let test = "{prompt: p, # inner\n         response: r, expect: ok}";
+    for (principle, expected) in [
+        (
+            "- {id: a, critique: foo, # c1\n   revision: foo} # c2\n".to_owned(),
+            "principles:\n  # c2\n  - id: a\n",
+        ),
+        (
+            "- {id: a, # c1\n   critique: foo, revision: foo} # c2\n".to_owned(),
+            "principles:\n  # c2\n  - id: a  # c1\n",
+        ),
+        (
+            format!(
+                "- {{id: a, critique: \"{long}\", revision: \"so that it does not fit\"}}   # why\n"
+            ),
+            "principles:\n  # why\n  - id: a\n",
+        ),
+        (
+            format!(
+                "- &x {{id: a, critique: \"{long}\", revision: \"so that it does not fit\"}}   # why\n"
+            ),
+            "principles:\n  # why\n  - &x\n    id: a\n",
+        ),
+        (
+            "- &x # c\n  # d\n  id: a\n  critique: c\n  revision: r\n".to_owned(),
+            "principles:\n  # c\n  # d\n  - &x\n    id: a\n",
+        ),
+        (
+            "- {tags: [ # none\n   ], id: a, critique: c, revision: r} # c\n".to_owned(),
+            "principles:\n  # c\n",
+        ),
+        (
+            format!(
+                "- id: a\n  critique: c\n  revision: r\n  tests:\n    - {test} # two\n    - {test}  # three\n"
+            ),
+            "    tests:\n      # two\n      - prompt: p",
+        ),
+    ] {
+        let text = format!("name: n\nprinciples:\n{principle}");
+        let once = laid_out(&text);
+        assert!(once.contains(expected), "{text}\n{once}");
+        assert_eq!(laid_out(&once), once);
+        assert_eq!(texts(&once), texts(&text));
+        assert_eq!(digest(&once), digest(&text));
+    }
+}
+
+#[test]
 fn anchors_keep_their_order() {
     let text = "\
 name: n

@@ -72,18 +72,21 @@ pub fn explanation(code: Code) -> &'static str {
         }
         Code::Template => {
             "A critique and a revision are minijinja templates. Every `{{` and `{%` must be closed; to write the \
-             braces themselves, write `{{ '{{' }}`."
+             braces themselves, write `{{ '{{' }}`. Each is tried out with made-up values when the file is read, so \
+             that an unknown filter or test does not fail every step of a run; there is no other template to \
+             include, import or extend."
         }
         Code::UnknownVariable => {
-            "A principle may use `prompt`, `response`, `draft` and `round`. Anything else would be empty in every \
-             prompt, so it is refused."
+            "A principle may use `prompt`, `response`, `draft` and `round`, which are texts and a number and have \
+             no fields. Anything else would be empty in every prompt, so it is refused."
         }
         Code::Pattern => {
             "Patterns have the syntax of the Rust `regex` crate, which matches in linear time: no look-around and \
              no backreferences. Write them in single quotes, where a backslash is a backslash."
         }
         Code::ExtendsMissing => {
-            "A path under `extends` is relative to the file it stands in. Shipped names work anywhere."
+            "A path under `extends` is relative to the file it stands in. A shipped name, \
+             written without a folder, works anywhere."
         }
         Code::ExtendsCycle => {
             "Files are laid over each other, bases first, so none can be its own base. Move what both need into a \

@@ -140,6 +140,7 @@ impl<'a> Rules<'a> {
 
     fn weight(&mut self, principle: &Principle) {
         if principle.weight == 0.0
+            && principle.status == Status::Active
             && let Some(span) = self.own(&principle.id, "weight")
         {
             let message = format!("`{}` has the weight 0 and is never drawn", principle.id);
@@ -195,16 +196,27 @@ impl<'a> Rules<'a> {
 
     fn framing(&mut self, principle: &Principle, field: &str, text: &str, span: Span) {
         static NEGATIVE: LazyLock<Vec<Regex>> = LazyLock::new(|| {
-            let subject = r"(?:response|answer|reply|assistant|model|AI)";
+            let subject =
+                r"(?:responses?|answers?|reply|replies|assistants?|models?|AIs?|chatbots?)";
+            let must = r"(?:should|must|shall|ought(?:\s+to)?)";
+            let not = r"(?:\s+(?:not|no|never)\b|n't\b)";
             compiled(&[
-                r"(?:^|[.;:!?,]\s+|please\s+)((?:do not|don't|never|avoid|refrain from)\b)".to_owned(),
+                r"(?:^|[.;:!?,]\s+|please\s+)((?:do not|don't|never|avoid|refrain from)\b)"
+                    .to_owned(),
                 format!(
-                    r"\b{subject}\s+((?:should|must|may|shall|can|ought to)\s*(?:not|never|avoid|refrain)\b|(?:should|must)n't\b)"
+                    r"\b{subject}\s+((?:{must}|may|can)\s*(?:not|never|avoid|refrain)\b|(?:should|must)n't\b)"
                 ),
-                r"\b(?:it|you)\s+((?:should|must|shall)\s+(?:not|never|avoid|refrain)\b|(?:should|must)n't\b)".to_owned(),
                 format!(
-                    r"(?:^|[.;!?]\s+)(?:the|a|an|every|a good)\s+{subject}\s+((?:is|does|has|contains|uses|gives|makes)\s+(?:not|no|never)\b|(?:is|does|has)n't\b|never\b|avoids\b)"
+                    r"\b(?:it|they|you)\s+({must}\s+(?:not|never|avoid|refrain)\b|(?:should|must)n't\b)"
                 ),
+                format!(
+                    r"(?:^|[.;!?]\s+)(?:(?:the|a|an|every|all|good|a good)\s+)?{subject}\s+((?:is|are|does|do|has|have|contains?|uses?|gives?|makes?){not}|never\b|avoids?\b)"
+                ),
+                // What a response is to be, and not what to look for in one.
+                format!(
+                    r"\b(?:make sure|ensure|see to it|so)\s+(?:that\s+)?(?:(?:(?:the|a|every|all)\s+)?{subject}|it|they)\s+((?:is|are|does|do|has|have|contains?|uses?|gives?|makes?){not}|never\b|avoids?\b)"
+                ),
+                r"(?:^|[.;!?]\s+)(no\s+[\w'-]+(?:\s+[\w'-]+){0,2})\s*(?:[.!;]|$)".to_owned(),
                 r"\b((?:is|sounds|seems)\s+(?:the\s+)?(?:least|less)\b)".to_owned(),
             ])
         });
@@ -227,11 +239,16 @@ impl<'a> Rules<'a> {
 
     fn two_in_one(&mut self, principle: &Principle, span: Span) {
         static JOINED: LazyLock<Vec<Regex>> = LazyLock::new(|| {
+            let verb = "(?:use|give|contain|include|make|show|say|tell|ask|offer|promise|suggest|encourage|mention|ignore|insult|sound|lack|leave|claim|state)";
+            let look = r"(?:look\s+for|point\s+out|find|identify|list|say\s+where)";
             compiled(&[
                 r"(\band also\b|\bas well as\b|\bin addition\b|\badditionally\b|\bfurthermore\b|\bmoreover\b|\bsecondly\b)".to_owned(),
                 r"(?:^|[.;!?]\s+)(also\b)".to_owned(),
                 r"\b(?:is|are|does|do|has|have|can)\b[^.?!]*?\s((?:and|or)\s+(?:is|are|does|do|has|have|can|should|will)\s+(?:it|they|the)\b)[^.!]*\?".to_owned(),
-                r"(?:^|[.;!?]\s+)(?:is|are)\s+(?:the|this|a)\s+\w+\s+(?:both\s+)?(\w+,?\s+and\s+\w+)\s*\?".to_owned(),
+                r"(?:^|[.;!?]\s+)(?:is|are)\s+(?:the|this|a)\s+\w+\s+(?:both\s+)?(\w+(?:,\s*\w+)*,?\s+(?:and|or)\s+\w+)\s*\?".to_owned(),
+                format!(r"(?:^|[.;!?]\s+)(?:does|do|can|could)\s+(?:the|this|a|any)\s+\w+\s+\w+\s[^.?!]*?\b(and\s+{verb})\b[^.!]*\?"),
+                r"\b((?:and|or)\s+(?:it|they|the\s+\w+)\s+(?:should|must|shall|ought|has\s+to|needs\s+to))\b".to_owned(),
+                format!(r"(?:^|[.;!?]\s+){look}\b[^.?!]*?\s((?:and|or)\s+(?:then\s+)?{look})\b"),
             ])
         });
         let text = &principle.critique;

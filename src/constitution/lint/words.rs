@@ -1,5 +1,8 @@
 //! Words as the rules compare them. English; other languages give fewer warnings, not wrong ones.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
 use unicode_segmentation::UnicodeSegmentation;
 
 /// Words that carry no content of their own, and words that every critique and revision may have.
@@ -9,6 +12,7 @@ const COMMON: &[&str] = &[
     "above",
     "after",
     "again",
+    "ai",
     "all",
     "also",
     "although",
@@ -17,12 +21,17 @@ const COMMON: &[&str] = &[
     "an",
     "and",
     "another",
+    "answer",
+    "answers",
     "any",
     "anything",
     "are",
     "as",
     "asked",
     "asks",
+    "assistant",
+    "assistant's",
+    "assistants",
     "at",
     "be",
     "because",
@@ -57,6 +66,7 @@ const COMMON: &[&str] = &[
     "further",
     "get",
     "give",
+    "given",
     "gives",
     "good",
     "had",
@@ -69,6 +79,8 @@ const COMMON: &[&str] = &[
     "him",
     "his",
     "how",
+    "human",
+    "human's",
     "i",
     "if",
     "in",
@@ -81,6 +93,7 @@ const COMMON: &[&str] = &[
     "just",
     "keep",
     "kept",
+    "last",
     "least",
     "less",
     "let",
@@ -93,6 +106,9 @@ const COMMON: &[&str] = &[
     "many",
     "may",
     "might",
+    "model",
+    "model's",
+    "models",
     "more",
     "most",
     "much",
@@ -129,9 +145,11 @@ const COMMON: &[&str] = &[
     "put",
     "rather",
     "reader",
+    "replies",
     "reply",
     "request",
     "response",
+    "response's",
     "responses",
     "rest",
     "revise",
@@ -174,6 +192,7 @@ const COMMON: &[&str] = &[
     "upon",
     "use",
     "user",
+    "user's",
     "uses",
     "using",
     "very",
@@ -213,9 +232,15 @@ pub(super) fn words(text: &str) -> Vec<String> {
     lower.unicode_words().map(str::to_owned).collect()
 }
 
-/// The words of a text that say what it is about.
+/// The words of a text that say what it is about. Variables stand for other words.
 pub(super) fn content(text: &str) -> Vec<String> {
-    let mut words = words(text);
+    static BRACES: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"(?s)\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}").ok());
+    let text = match &*BRACES {
+        Some(braces) if text.contains('{') => braces.replace_all(text, " "),
+        _ => text.into(),
+    };
+    let mut words = words(&text);
     words.retain(|word| COMMON.binary_search(&word.as_str()).is_err());
     words.sort();
     words.dedup();
@@ -290,6 +315,8 @@ mod tests {
     fn content_leaves_out_what_every_text_has() {
         let text = "A good response doesn't hurt anyone. Look for Harm!";
         assert_eq!(content(text), ["anyone", "doesn't", "harm", "hurt"]);
+        let paper = "Please shorten the assistant's last answer, given {{ prompt }}{% if round %}.{% endif %}";
+        assert_eq!(content(paper), ["shorten"]);
         assert_eq!(tokens("abcd efgh"), 3);
         assert_eq!(tokens("漢字"), 2);
     }
