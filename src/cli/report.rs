@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow};
 use super::chains::{ChainsArgs, Chosen};
 use super::text::plural;
 use super::{Exit, exit};
-use crate::view::report::{self, HtmlOptions, Scope};
+use crate::view::report::{self, HtmlOptions, ReportError, Scope};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -72,20 +72,24 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         run: run.as_deref(),
         title: &title,
     };
-    let chains = match format {
-        Format::Html => {
-            let options = HtmlOptions {
-                messages: !args.without_messages,
-                command: &super::reproduce::chain,
-            };
-            report::html(&store, &scope, &options, target.writer())?
+    // A run may write meanwhile, and figures and chains belong to each other.
+    let written = store.at_one_moment(|| -> Result<u64, ReportError> {
+        match format {
+            Format::Html => {
+                let options = HtmlOptions {
+                    messages: !args.without_messages,
+                    command: &super::reproduce::chain,
+                };
+                report::html(&store, &scope, &options, target.writer())
+            }
+            Format::Md => {
+                let text = report::markdown(&store, &scope, args.examples)?;
+                target.writer().write_all(text.as_bytes())?;
+                Ok(store.count(&filter, run.as_deref())?)
+            }
         }
-        Format::Md => {
-            let text = report::markdown(&store, &scope, args.examples)?;
-            target.writer().write_all(text.as_bytes())?;
-            store.count(&filter, run.as_deref())?
-        }
-    };
+    });
+    let chains = written??;
     let bytes = target
         .finish()
         .with_context(|| format!("{} cannot be written", output.display()))?;

@@ -1,6 +1,9 @@
 //! `amend view`: the pages of a store in a browser.
 
-use std::io::Write;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -59,9 +62,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         writeln!(out, "{url}")?;
         out.flush()?;
     }
-    if args.open {
-        open(&url);
-    }
+    let _door = args.open.then(|| open(&url, &args.db.db)).flatten();
     say("Ctrl-C ends the viewer.");
     server.run(interrupted()).map_err(failed)?;
     say("");
@@ -80,8 +81,52 @@ async fn interrupted() {
     }
 }
 
-/// Opens the address with the system's program for it.
-fn open(url: &str) {
+/// A page that leads to the viewer and goes away with it. Everybody on a machine sees the arguments of its
+/// programs, so the token stands in a file that nobody else can read.
+struct Door(PathBuf);
+
+impl Door {
+    fn make(url: &str, db: &Path) -> io::Result<Self> {
+        let hash = blake3::hash(url.as_bytes()).to_hex();
+        let name = format!("amend-view-{}.html", &hash[..16]);
+        let page = format!(
+            "<!doctype html>\n<meta charset=\"utf-8\">\n<meta name=\"referrer\" content=\"no-referrer\">\n\
+             <meta http-equiv=\"refresh\" content=\"0;url={url}\">\n<title>Amend</title>\n\
+             <p><a href=\"{url}\">Open the viewer</a></p>\n"
+        );
+        let write = |folder: &Path| -> io::Result<Self> {
+            let path = std::path::absolute(folder.join(&name))?;
+            let mut options = OpenOptions::new();
+            options.write(true).create_new(true).mode(0o600);
+            let mut file = options.open(&path)?;
+            let door = Self(path);
+            file.write_all(page.as_bytes())?;
+            Ok(door)
+        };
+        // Browsers that are kept apart from the system often read what people have, and not what is temporary.
+        let beside = db.parent().unwrap_or(Path::new(""));
+        write(beside).or_else(|_| write(&std::env::temp_dir()))
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Opens the address with the system's program for it; what leads there must stay until the viewer ends.
+fn open(url: &str, db: &Path) -> Option<Door> {
+    let door = Door::make(url, db);
+    let door = match door {
+        Ok(door) => door,
+        Err(error) => {
+            say(&format!(
+                "cannot write a page for the browser: {error}; open the address yourself"
+            ));
+            return None;
+        }
+    };
     let program = if cfg!(target_os = "macos") {
         "open"
     } else {
@@ -89,7 +134,7 @@ fn open(url: &str) {
     };
     let mut command = Command::new(program);
     command
-        .arg(url)
+        .arg(&door.0)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null());
@@ -97,7 +142,9 @@ fn open(url: &str) {
         say(&format!(
             "cannot run {program}: {error}; open the address yourself"
         ));
+        return None;
     }
+    Some(door)
 }
 
 fn failed(error: ViewError) -> anyhow::Error {

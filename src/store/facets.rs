@@ -28,7 +28,7 @@ pub struct Facets {
     pub labels: Vec<NameCount>,
     /// Verdicts of critiques by principle.
     pub principles: Vec<PrincipleCount>,
-    /// Adopted revisions by round.
+    /// Chains by round in which a revision was adopted; a chain may have several.
     pub rounds: Vec<RoundCount>,
     /// Ended chains by length of the final text over that of the draft.
     pub lengths: Vec<LengthCount>,
@@ -47,13 +47,13 @@ pub struct PrincipleCount {
     pub violated: u64,
 }
 
-/// Revisions of a round.
+/// Chains that a round revised.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RoundCount {
     /// The round, from 1.
     pub round: u32,
-    /// Revisions that were adopted in it.
-    pub revisions: u64,
+    /// Chains in which a revision was adopted in it.
+    pub chains: u64,
 }
 
 /// Chains with a length ratio from `from` to below `to`.
@@ -98,7 +98,7 @@ struct Selected(Vec<i64>);
 
 const PRINCIPLES: &str = "SELECT chain, principle, violated FROM verdicts
     WHERE kind = 'critique' AND principle IS NOT NULL";
-const ROUNDS: &str = "SELECT chain, round FROM steps WHERE kind = 'revision' AND adopted";
+const ROUNDS: &str = "SELECT DISTINCT chain, round FROM steps WHERE kind = 'revision' AND adopted";
 const FLAGS: &str = "SELECT DISTINCT chain, flag FROM step_flags WHERE 1";
 
 /// Asks for each selected chain.
@@ -171,11 +171,8 @@ fn add_round(facets: &mut Facets, row: &Row<'_>) -> rusqlite::Result<()> {
     let round: u32 = row.get(1)?;
     let mut known = facets.rounds.iter_mut().rev();
     match known.find(|known| known.round == round) {
-        Some(known) => known.revisions += 1,
-        None => facets.rounds.push(RoundCount {
-            round,
-            revisions: 1,
-        }),
+        Some(known) => known.chains += 1,
+        None => facets.rounds.push(RoundCount { round, chains: 1 }),
     }
     Ok(())
 }

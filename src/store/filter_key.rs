@@ -37,6 +37,8 @@ pub(super) enum Key {
     Flag,
     /// Whether a revision was adopted.
     Revised,
+    /// A round in which a revision was adopted.
+    RevisedIn,
     /// Whether the final text violates a principle again.
     Regressed,
     /// Rounds begun.
@@ -90,7 +92,7 @@ pub(super) const NO_LABEL: &str = "none";
 pub(super) const HUMAN: [&str; 2] = ["agree", "disagree"];
 
 /// Every key with its names, the first of which is the one that is documented.
-const KEYS: [(Key, &[&str]); 29] = [
+const KEYS: [(Key, &[&str]); 30] = [
     (Key::Principle, &["principle"]),
     (Key::Violated, &["violated"]),
     (Key::P, &["p", "probability"]),
@@ -103,6 +105,7 @@ const KEYS: [(Key, &[&str]); 29] = [
     (Key::Label, &["label"]),
     (Key::Flag, &["flag"]),
     (Key::Revised, &["revised"]),
+    (Key::RevisedIn, &["revised-in"]),
     (Key::Regressed, &["regressed"]),
     (Key::Rounds, &["round", "rounds"]),
     (Key::Tokens, &["tokens"]),
@@ -171,7 +174,7 @@ impl Key {
             Key::Judged | Key::Agree => Kind::Bool,
             Key::Preference | Key::Margin => Kind::Real,
             Key::Violated | Key::Revised | Key::Regressed | Key::Kept | Key::Pair => Kind::Bool,
-            Key::Rounds | Key::Tokens | Key::Sample => Kind::Whole,
+            Key::Rounds | Key::RevisedIn | Key::Tokens | Key::Sample => Kind::Whole,
             Key::P | Key::Changed | Key::Len => Kind::Real,
             Key::Severity
             | Key::Source

@@ -206,6 +206,7 @@ impl Builder {
             Key::Text => return self.text(term),
             Key::Flag => return self.flag(term),
             Key::Gate => return self.gate(term),
+            Key::RevisedIn => return self.revised_in(term),
             Key::Kept => return self.gated("kept", term),
             Key::Pair => return self.gated("pair", term),
             Key::Run => return self.run(term),
@@ -263,6 +264,11 @@ impl Builder {
         let param = self.param(sql_value(&term.value));
         let not = negation(term);
         format!("c.id {not}IN (SELECT chain FROM v_filter_gates WHERE gate = {param})")
+    }
+
+    fn revised_in(&mut self, term: &Term) -> String {
+        let condition = self.compare("round", term);
+        format!("c.id IN (SELECT chain FROM v_filter_revisions WHERE {condition})")
     }
 
     /// What gates decided: false for a chain that none looked at.

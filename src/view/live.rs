@@ -65,21 +65,24 @@ pub async fn watch(pool: Pool, tell: watch::Sender<Pulse>) {
         }
         let path = pool.path().to_owned();
         let last = seen;
+        // A run that is killed writes nothing more; only its lock says so.
+        let active = active(&tell.borrow());
         let begun = Instant::now();
         let read = pool.watch(Arc::clone(&watched), move |store| {
             let now = store.data_version()?;
-            let changed = last != Some(now);
-            let runs = changed.then(|| runs(store, &path)).transpose()?;
-            Ok((now, runs))
+            let written = last != Some(now);
+            let ended = active.iter().any(|run| !RunLock::is_held(&path, run));
+            let runs = (written || ended).then(|| runs(store, &path)).transpose()?;
+            Ok((now, written, runs))
         });
         // A store that cannot be read for a moment is asked again.
-        let Ok((now, runs)) = read.await else {
+        let Ok((now, written, runs)) = read.await else {
             continue;
         };
         let first = seen.replace(now).is_none();
         let Some(runs) = runs else { continue };
         tell.send_if_modified(|pulse| {
-            let changed = !first || pulse.runs != runs;
+            let changed = (written && !first) || pulse.runs != runs;
             pulse.version += u64::from(changed);
             pulse.runs = runs;
             changed
@@ -87,6 +90,12 @@ pub async fn watch(pool: Pool, tell: watch::Sender<Pulse>) {
         // Where counting takes long, it is done less often, for the sake of the run that goes on.
         tokio::time::sleep(TELL_EVERY.max(begun.elapsed() * 9)).await;
     }
+}
+
+/// Runs that a process worked on when pages were last told.
+fn active(pulse: &Pulse) -> Vec<String> {
+    let runs = pulse.runs.iter().filter(|run| run.active);
+    runs.map(|run| run.row.run_id.clone()).collect()
 }
 
 /// The stream of events of one page.

@@ -24,10 +24,10 @@ fn take() {
     let chain = format!("/chain/{row}?q=revised%3Atrue");
     let report = format!("file://{}#", folder.join("report.html").display());
     let pages = [
-        ("list", viewer.page("/"), ".row"),
+        ("list", viewer.page("/"), ".chart"),
         ("chain", viewer.page(&chain), ".step"),
         ("compare", viewer.page("/compare?differs=1"), ".pair"),
-        ("report", format!("{report}/?q=revised%3Atrue"), ".row"),
+        ("report", format!("{report}/?q=revised%3Atrue"), ".chart"),
     ];
     for (name, url, sign) in &pages {
         for (size, width, height) in SIZES {

@@ -70,7 +70,7 @@ fn filter(browser: &Browser, expression: &str) {
 
 #[test]
 fn filter_open_diff_and_go_on_within_the_filter() {
-    let (_place, _viewer, browser) = open();
+    let (_place, viewer, browser) = open();
     assert!(
         !browser.url().contains("token"),
         "the token stays in the address"
@@ -106,12 +106,26 @@ fn filter_open_diff_and_go_on_within_the_filter() {
     browser.press("b").sees(".summary", "3 chains match");
     // Every state is in the address.
     browser.reload().sees(".summary", "3 chains match");
+    browser.press("j\u{e007}").sees(".where", "1 of 3");
+    browser.press("]]").wait(
+        "the step is in the address",
+        "location.hash.includes('step=') && document.activeElement.matches('article.step')",
+    );
+    let step = "'step-' + new URLSearchParams(location.hash.split('?')[1]).get('step')";
+    browser.reload().wait(
+        "the step has the focus again",
+        &format!("document.activeElement.id === {step}"),
+    );
+    // A page that is no longer there is the last one that is.
+    browser.goto(&viewer.page("/?q=principle%3Ano-perhaps&offset=5000"));
+    browser.sees(".summary", "match").shows(".row");
+    assert!(!browser.url().contains("offset"), "{}", browser.url());
     browser.is_clean();
 }
 
 #[test]
 fn a_filter_completes_and_says_where_it_is_wrong() {
-    let (_place, _viewer, browser) = open();
+    let (place, _viewer, browser) = open();
     browser.press("/");
     browser
         .fill("#filter", "princ")
@@ -122,6 +136,11 @@ fn a_filter_completes_and_says_where_it_is_wrong() {
     browser
         .sees("#filter-problem", "Column 6")
         .sees("#filter-problem", "clean");
+    // What is typed to mend it is no command.
+    browser.press("nc").wait(
+        "the filter is still being written",
+        "document.activeElement.id === 'filter' && document.activeElement.value === 'stop:cleennc'",
+    );
     filter(&browser, "stop:clean");
     browser
         .hides("#filter-problem code")
@@ -132,6 +151,32 @@ fn a_filter_completes_and_says_where_it_is_wrong() {
         .sees(".summary", "8 chains")
         .click_text(".chart a", "no-perhaps");
     browser.sees(".summary", "3 chains match");
+    // Whatever stands there already.
+    filter(&browser, "stop:clean or stop:rounds-done");
+    browser.wait(
+        "the charts are those of the filter",
+        "[...document.querySelectorAll('.chart .bars a')].some(a => a.hash.includes('rounds-done%29'))",
+    );
+    browser
+        .click_text(".chart .bars a", "clean")
+        .shows(".chart .bars a[aria-current=true]");
+    browser.wait(
+        "both conditions hold",
+        "document.querySelector('#filter').value === '(stop:clean or stop:rounds-done) stop:clean'",
+    );
+    browser.hides("#filter-problem code");
+    browser.click_text(".chart .bars a", "clean").wait(
+        "the first condition is left",
+        "document.querySelector('#filter').value === '(stop:clean or stop:rounds-done)'",
+    );
+    // A kept filter is there in the next viewer, at another port.
+    browser.press("w").sees(".kept", "stop:rounds-done");
+    let other = Viewer::start(&place, &[]);
+    browser
+        .goto(&other.url)
+        .sees(".kept", "stop:rounds-done")
+        .click_text(".kept button", "stop:rounds-done")
+        .sees(".summary", "match");
     // The console has what the server refused, and nothing else.
     let console = browser.console();
     assert!(
@@ -194,6 +239,63 @@ fn label_undo_edit_and_what_they_do_to_an_export() {
     assert_eq!(rows.lines().count(), 8 - clean, "{rows}");
 }
 
+#[test]
+fn a_label_belongs_to_the_chain_that_it_was_begun_on() {
+    let (place, viewer, browser) = open();
+    filter(&browser, "principle:no-perhaps violated:true");
+    browser
+        .sees(".summary", "3 chains match")
+        .click(".row .prompt a");
+    browser.sees(".where", "1 of 3");
+    browser.press("j").sees(".where", "2 of 3");
+    browser.press("e").shows("dialog textarea");
+    browser.fill("dialog textarea", "About the second chain.");
+    // Back at the first chain, what was begun on the second one is still open.
+    browser.back().sees(".where", "1 of 3");
+    browser
+        .click_text("dialog button", "Save")
+        .sees(".toasts", "Edited");
+    let edited = place
+        .amend(&["ls", "label:edit", "--json"])
+        .success()
+        .json_lines();
+    assert_eq!(edited.len(), 1);
+    assert_eq!(edited[0]["prompt_id"], "capital-2");
+
+    // The beginning of an id is enough of an address.
+    let id = edited[0]["chain_id"].as_str().unwrap();
+    let beginning = &id[..id.len() - 1];
+    browser
+        .goto(&viewer.page(&format!("/chain/{beginning}")))
+        .sees(".label-now", "edited");
+    browser.press("m").shows(".messages .message");
+    browser.press("r").sees(".label-now", "rejected");
+    assert_eq!(labelled(&place, "reject"), 1);
+    browser.is_clean();
+}
+
+#[test]
+fn a_text_that_cannot_be_saved_is_not_lost() {
+    let (_place, viewer, browser) = open();
+    browser
+        .click(".row .prompt a")
+        .sees(".label-now", "Not labelled");
+    browser.press("e").shows("dialog textarea");
+    browser.fill("dialog textarea", "Hours of work.");
+    browser
+        .press("\u{e00c}") // Esc
+        .sees("dialog .problem", "not saved");
+    drop(viewer);
+    browser
+        .click_text("dialog button", "Save")
+        .sees("dialog .problem", "does not answer");
+    browser.wait(
+        "the text is still there",
+        "document.querySelector('dialog textarea').value === 'Hours of work.'",
+    );
+    browser.press("\u{e00c}\u{e00c}").hides("dialog textarea");
+}
+
 fn labelled(place: &Place, label: &str) -> usize {
     let filter = format!("label:{label}");
     place
@@ -232,6 +334,8 @@ fn two_runs_side_by_side() {
         .click_text("nav a", "Compare")
         .sees(".summary", "pairs");
     let all = browser.texts(".pair").len();
+    // Which runs they are stays as it is when another one begins.
+    assert!(browser.url().contains("a=") && browser.url().contains("b="));
     browser.sees(".pair .diff", "Paris");
     browser.click(".check input").wait(
         "fewer pairs are shown",

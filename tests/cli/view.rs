@@ -2,9 +2,11 @@
 
 mod answers;
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Stdio};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -83,12 +85,14 @@ impl Answer {
 
 impl Viewer {
     fn start(place: &Place, args: &[&str]) -> Self {
-        let mut child = place
-            .command([&["view", "--who", "ada"][..], args].concat())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut command = place.command([&["view", "--who", "ada"][..], args].concat());
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        Self::of(command)
+    }
+
+    /// The viewer that a command starts.
+    fn of(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut url = String::new();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         stdout.read_line(&mut url).unwrap();
@@ -195,6 +199,40 @@ fn only_who_has_the_token_is_answered() {
     // Another viewer has another token.
     let other = Viewer::start(&place, &[]);
     assert_ne!(viewer.token, other.token);
+}
+
+/// Every user of a machine sees the arguments of its programs.
+#[test]
+fn a_browser_is_led_to_the_viewer_by_a_file_that_nobody_else_reads() {
+    let place = place();
+    // No browser.
+    let bin = place.path("bin");
+    fs::create_dir(&bin).unwrap();
+    for program in ["xdg-open", "open"] {
+        symlink("/bin/true", bin.join(program)).unwrap();
+    }
+    let mut command = place.command(["view", "--open"]);
+    command
+        .env("PATH", &bin)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut viewer = Viewer::of(command);
+    assert_eq!(viewer.get("/api/info").status, 200);
+    let page = || {
+        let files = fs::read_dir(place.root()).unwrap();
+        let mut paths = files.map(|file| file.unwrap().path());
+        paths.find(|path| path.extension().is_some_and(|end| end == "html"))
+    };
+    let found = page().unwrap();
+    let mode = fs::metadata(&found).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let text = fs::read_to_string(&found).unwrap();
+    assert!(text.contains(&format!("?token={}", viewer.token)), "{text}");
+    let kill = format!("kill -INT {}", viewer.child.id());
+    let killed = Command::new("sh").args(["-c", &kill]).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(viewer.child.wait().unwrap().code(), Some(130));
+    assert_eq!(page(), None);
 }
 
 #[test]

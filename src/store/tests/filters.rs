@@ -37,6 +37,8 @@ fn every_key_selects_what_it_says() {
         ("regressed:true", "garden"),
         ("round>=2", "bridge garden"),
         ("round:1", "kettle"),
+        ("revised-in:1", "bridge garden"),
+        ("revised-in>1", ""),
         ("tokens>60", "bridge"),
         ("tokens<=20", "letter window"),
         ("changed>0.5", "bridge"),

@@ -170,7 +170,7 @@ fn facets_count_what_a_filter_selects() {
     assert_eq!(all.principles, both);
     let rounds = [RoundCount {
         round: 1,
-        revisions: 2,
+        chains: 2,
     }];
     assert_eq!(all.rounds, rounds);
     assert_eq!(all.lengths.iter().map(|bar| bar.count).sum::<u64>(), 3);
@@ -181,7 +181,7 @@ fn facets_count_what_a_filter_selects() {
         let both = [principle("honest", 1, 1), principle("kind", 1, 0)];
         assert_eq!(some.principles, both, "{filter}");
         assert_eq!(counts(&some.flags), "preamble 1, truncated 1");
-        assert_eq!(some.rounds[0].revisions, 1);
+        assert_eq!(some.rounds[0].chains, 1);
     }
 }
 
@@ -204,7 +204,7 @@ fn a_small_part_of_a_large_store_is_counted_alike() {
     assert_eq!(facets.chains, 1);
     assert_eq!(counts(&facets.flags), "preamble 1");
     assert_eq!(facets.principles.len(), 2);
-    assert_eq!(facets.rounds[0].revisions, 1);
+    assert_eq!(facets.rounds[0].chains, 1);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 // The frame around the pages: header, state in the address, keys, and what changes while one looks.
 
 import { count } from "./format.js";
-import { button, h, put } from "./dom.js";
+import { button, h, keepFocus, put } from "./dom.js";
 import { help, listen } from "./keys.js";
 import { follow, go, href, route } from "./route.js";
 import { chainPage } from "./page-chain.js";
@@ -28,6 +28,8 @@ class App {
     this.source = source;
     this.info = null;
     this.page = null;
+    this.id = null;
+    this.turn = 0;
     this.main = h("main", { id: "main", tabindex: "-1" });
     this.status = h("p", { class: "live" });
     this.nav = h("nav", { "aria-label": "Pages" });
@@ -40,7 +42,7 @@ class App {
     const skip = h("a", { class: "skip", href: "#main", on: { click: (event) => { event.preventDefault(); this.main.focus(); } } }, "Skip to the content");
     const bar = h("header", { class: "bar" },
       h("a", { class: "brand", href: "#/" }, "amend"), this.db, this.nav, this.status,
-      button("?", help, { class: "quiet round", "aria-label": "Keys", title: "Keys", "aria-keyshortcuts": "?" }));
+      button("?", () => help(this.info), { class: "quiet round", "aria-label": "Keys", title: "Keys", "aria-keyshortcuts": "?" }));
     return [skip, bar, this.main, this.said, this.toasts];
   }
 
@@ -58,18 +60,25 @@ class App {
     const now = route();
     const make = PAGES[now.page];
     if (!make || (now.page === "chain" && !now.id)) return go(href("list"), true);
+    if (this.page && (this.page.name !== now.page || this.id !== now.id)) closeDialogs();
+    this.id = now.id;
     if (this.page?.name !== now.page) {
+      const first = this.page === null;
       this.page?.close?.();
       this.page = { name: now.page, ...make(this) };
       put(this.main, this.page.element);
+      // What had the focus is gone with its page; without this the next Tab would begin at the top.
+      if (!first) this.main.focus({ preventScroll: true });
       scrollTo(0, 0);
     }
     this.showNav(now);
     const page = this.page;
+    const turn = ++this.turn;
     try {
       await page.show(now);
     } catch (error) {
-      if (page === this.page && error.name !== "AbortError") this.fail(error);
+      // Nobody waits any more for what was asked before something else was.
+      if (page === this.page && turn === this.turn && error.name !== "AbortError") this.fail(error);
     }
   }
 
@@ -78,9 +87,9 @@ class App {
     const link = (page, id, label) => h("a", {
       href: href(page, id), "aria-current": now.page === page ? "page" : null,
     }, label);
-    put(this.nav, link("list", null, "Chains"),
+    keepFocus([this.nav], () => put(this.nav, link("list", null, "Chains"),
       latest && link("constitution", now.params.run ?? latest, "Constitution"),
-      this.info.runs.length > 1 && !this.info.report && link("compare", null, "Compare"));
+      this.info.runs.length > 1 && !this.info.report && link("compare", null, "Compare")));
   }
 
   showRuns() {
@@ -120,11 +129,11 @@ class App {
   keys() {
     const latest = this.info.runs.at(-1)?.run_id;
     return {
-      "?": help,
+      "?": () => help(this.info),
       "/": () => this.filter(),
       "g l": () => go(href("list")),
       "g c": () => latest && go(href("constitution", latest)),
-      "g d": () => go(href("compare")),
+      ...(this.info.report ? {} : { "g d": () => go(href("compare")) }),
       ...this.page?.keys,
     };
   }
@@ -132,10 +141,10 @@ class App {
   /** Puts the caret into the filter, on the list. */
   async filter() {
     if (this.page?.name !== "list") {
-      const { q, sort } = route().params;
-      go(href("list", null, { q, sort }));
+      const { q, sort, charts } = route().params;
+      go(href("list", null, { q, sort, charts }));
     }
-    this.page.focusFilter?.();
+    this.page?.focusFilter?.();
   }
 
   /** Says something to whoever listens, and shows it for a while. */
@@ -158,6 +167,13 @@ class App {
       button("Try again", () => location.reload(), { class: "primary" })));
     this.page?.close?.();
     this.page = null;
+  }
+}
+
+/** Closes what was opened on another page, unless something was written in it that would be lost. */
+function closeDialogs() {
+  for (const dialog of document.querySelectorAll("dialog[open]")) {
+    if (dialog.dataset.written === undefined) dialog.close();
   }
 }
 

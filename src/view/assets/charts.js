@@ -3,9 +3,12 @@
 import { count, hasTerm, percent, plural, quoted, toggleTerm } from "./format.js";
 import { h, svg } from "./dom.js";
 
-/** The charts of the chains that match `q`. `link(q)` is the address of the list with another filter. */
-export function charts(data, q, link) {
-  const bars = (title, note, rows) => figure(title, note, barList(rows, q, link));
+/**
+ * The charts of the chains that match `q`. `link(q)` is the address of the list with another filter, and `whole`
+ * holds the titles of those of which all bars are shown.
+ */
+export function charts(data, q, link, whole) {
+  const bars = (title, note, rows) => figure(title, note, barList(title, rows, q, link, whole));
   const figures = [
     data.principles.length > 0 && bars("Verdicts", "critiques that found a violation, of those asked",
       data.principles.map((p) => ({
@@ -16,13 +19,13 @@ export function charts(data, q, link) {
         value: `${count(p.violated)} of ${count(p.asked)}`,
         told: `${p.principle_id}: violated in ${count(p.violated)} of ${plural(p.asked, "critique")}`,
       }))),
-    data.rounds.length > 0 && bars("Revisions", "adopted in each round",
+    data.rounds.length > 0 && bars("Revisions", "chains that each round revised",
       data.rounds.map((r) => ({
         label: `round ${r.round}`,
-        term: `(revised:true round>=${r.round})`,
-        part: r.revisions,
-        value: count(r.revisions),
-        told: `${plural(r.revisions, "revision")} in round ${r.round}`,
+        term: `revised-in:${r.round}`,
+        part: r.chains,
+        value: count(r.chains),
+        told: `${plural(r.chains, "chain")} revised in round ${r.round}`,
       }))),
     data.lengths.some((l) => l.count > 0) && figure("Length", "final text over draft", histogram(data.lengths, q, link)),
     data.flags.length > 0 && bars("Flags", "chains that carry them", data.flags.map((f) => chains(f, `flag:${f.name}`, "flagged"))),
@@ -53,7 +56,7 @@ function figure(title, note, body) {
 /** At most this many bars are shown before somebody asks for all. */
 const BARS = 6;
 
-function barList(rows, q, link) {
+function barList(title, rows, q, link, whole) {
   const most = Math.max(1, ...rows.map((row) => row.whole ?? row.part));
   const items = rows.map((row, i) => {
     const on = hasTerm(q, row.term);
@@ -61,17 +64,23 @@ function barList(rows, q, link) {
       row.whole !== undefined && rect("whole", 0, (row.whole / most) * 100),
       rect("part", 0, (row.part / most) * 100));
     return h("li", { class: i >= BARS ? "beyond" : null },
-      h("a", { href: link(toggleTerm(q, row.term)), "aria-current": on ? "true" : null, "aria-label": row.told },
+      h("a", { href: link(toggleTerm(q, row.term)), "aria-current": on ? "true" : null, "aria-label": row.told, "data-key": row.term },
         h("span", { class: "bar-label" }, row.label), bar, h("span", { class: "bar-value" }, row.value)));
   });
   const list = h("ul", { class: "bars" }, items);
   if (rows.length <= BARS) return list;
-  const more = h("button", { type: "button", class: "quiet", "aria-expanded": "false" }, `all ${rows.length}`);
-  more.addEventListener("click", () => {
-    const open = list.classList.toggle("open");
+  const more = h("button", { type: "button", class: "quiet", "data-key": `all ${title}` });
+  const show = () => {
+    const open = whole.has(title);
+    list.classList.toggle("open", open);
     more.setAttribute("aria-expanded", String(open));
     more.textContent = open ? "fewer" : `all ${rows.length}`;
+  };
+  more.addEventListener("click", () => {
+    if (!whole.delete(title)) whole.add(title);
+    show();
   });
+  show();
   return [list, more];
 }
 
@@ -90,7 +99,7 @@ function histogram(buckets, q, link) {
     const label = `length ${range}: ${plural(b.count, "chain")}`;
     return svg("a", {
       href: link(toggleTerm(q, term)), "aria-label": label,
-      "aria-current": hasTerm(q, term) ? "true" : null,
+      "aria-current": hasTerm(q, term) ? "true" : null, "data-key": term,
     },
     svg("title", {}, label),
     svg("rect", { class: "touch", x: i * width, y: 0, width, height: 48 }),

@@ -44,6 +44,26 @@ export function put(element, ...children) {
   return element;
 }
 
+const CONTROLS = "a, button, select, input, summary, [tabindex]";
+
+/**
+ * Draws places anew, and gives the focus to what stands where it was: to what carries the same `data-key`, or
+ * else has the same place among what can have it.
+ */
+export function keepFocus(places, draw) {
+  const had = document.activeElement;
+  const place = places.find((one) => one.contains(had));
+  const controls = () => [...place.querySelectorAll(CONTROLS)];
+  const key = had?.dataset?.key;
+  const at = place ? controls().indexOf(had) : -1;
+  draw();
+  const lost = !document.activeElement || document.activeElement === document.body;
+  if (at < 0 || !lost) return;
+  const now = controls();
+  const again = (key && now.find((one) => one.dataset.key === key)) ?? now[Math.min(at, now.length - 1)];
+  again?.focus({ preventScroll: true });
+}
+
 /** A button. */
 export function button(label, click, properties = {}) {
   return h("button", { type: "button", ...properties, on: { click, ...properties.on } }, label);

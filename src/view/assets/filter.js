@@ -300,6 +300,8 @@ const OF_CHAIN = {
   stop: ({ row }, term) => compares(row.stop_reason ?? "", term),
   label: ({ row }, term) => compares(row.label ?? "none", term),
   revised: ({ row }, term) => compares(row.revised, term),
+  "revised-in": ({ page }, term) =>
+    page.steps.some((step) => step.kind === "revision" && step.adopted && compares(step.round, term)),
   regressed: ({ row }, term) => compares(row.regressed.length > 0, term),
   round: ({ row }, term) => compares(row.rounds, term),
   tokens: ({ row }, term) => compares(row.tokens, term),

@@ -3,27 +3,48 @@
 import { debounce, quoted } from "./format.js";
 import { button, h, put, spoken } from "./dom.js";
 
-const SAVED = "amend.filters";
+const SAVED = "amend-filters";
 const SHOWN = 9;
+/** Browsers keep no cookie of more than 4096 bytes. */
+const MOST = 3500;
+/** Seconds that filters are kept after they were last changed; browsers keep nothing for longer. */
+const KEPT = 400 * 24 * 60 * 60;
 
-/** Filters that this reader keeps, in the browser. */
+/**
+ * Filters that this reader keeps, in the browser. Viewers listen at another port each time, and storage belongs
+ * to one port: a cookie is there at all of them. A file that is opened from disk has no cookies, but storage.
+ */
 export const saved = {
   all() {
     try {
-      const list = JSON.parse(localStorage.getItem(SAVED) ?? "[]");
+      const list = JSON.parse(decodeURIComponent(read() ?? "[]"));
       return Array.isArray(list) ? list.filter((q) => typeof q === "string") : [];
     } catch {
       return [];
     }
   },
+  /** Keeps a list, and says whether it could be kept. */
   put(list) {
+    const text = encodeURIComponent(JSON.stringify(list));
+    if (text.length > MOST) return false;
     try {
-      localStorage.setItem(SAVED, JSON.stringify(list));
+      if (fromDisk()) localStorage.setItem(SAVED, text);
+      else document.cookie = `${SAVED}=${text}; Path=/; SameSite=Strict; Max-Age=${KEPT}`;
+      return read() === text;
     } catch {
-      // Storage may be switched off; then nothing is kept.
+      // What keeps them may be switched off.
+      return false;
     }
   },
 };
+
+const fromDisk = () => location.protocol === "file:";
+
+function read() {
+  if (fromDisk()) return localStorage.getItem(SAVED);
+  const pair = document.cookie.split("; ").find((one) => one.startsWith(`${SAVED}=`));
+  return pair?.slice(SAVED.length + 1);
+}
 
 /** What could stand at the caret: {from, to, options: [{text, told}]}. */
 export function completions(text, caret, { keys, principles, runs }) {
@@ -65,7 +86,7 @@ function describe(key) {
 }
 
 /** The field. `apply(q, final)` is called as the reader types and when the filter is meant. */
-export function filterBox({ vocabulary, apply }) {
+export function filterBox({ vocabulary, apply, say }) {
   const list = h("ul", { id: "filter-options", role: "listbox", "aria-label": "Completions", hidden: true });
   const problem = h("p", { id: "filter-problem", class: "problem", role: "alert" });
   const kept = h("div", { class: "kept" });
@@ -153,7 +174,17 @@ export function filterBox({ vocabulary, apply }) {
       filters.map((q) => h("span", { class: "kept-filter" },
         button(q, () => { input.value = q; meant(); }, { class: "quiet", title: "use this filter", "aria-pressed": String(q === now) }),
         button(["×", spoken(`forget ${q}`)], () => { saved.put(filters.filter((other) => other !== q)); showKept(); }, { class: "quiet forget" }))),
-      keep && button("Keep this filter", () => { saved.put([...filters, now]); showKept(); }, { class: "quiet" }));
+      keep && button("Keep this filter", () => keepNow(), { class: "quiet" }));
+  }
+
+  /** Keeps what is written, unless it is kept already or there is no room. */
+  function keepNow() {
+    const now = input.value.trim();
+    const filters = saved.all();
+    if (now === "" || filters.includes(now)) return say("There is no new filter to keep");
+    const done = saved.put([...filters, now]);
+    showKept();
+    return say(done ? "Filter kept" : "There is no room for this filter; forget another one first");
   }
 
   const clear = button(["×", spoken("clear the filter")], () => { input.value = ""; meant(); input.focus(); }, { class: "quiet clear" });
@@ -162,6 +193,15 @@ export function filterBox({ vocabulary, apply }) {
     element: h("search", { class: "filter" },
       h("div", { class: "field" }, input, clear, list), problem, kept),
     input,
+    /** Uses the kept filter behind the one that is used, where there is one. */
+    next() {
+      const filters = saved.all();
+      if (filters.length === 0) return false;
+      input.value = filters[(filters.indexOf(input.value.trim()) + 1) % filters.length];
+      meant();
+      return true;
+    },
+    keep: keepNow,
     /** Shows a filter that came from elsewhere, unless the reader is writing one. */
     show(q) {
       if (document.activeElement !== input || input.value.trim() !== q) {

@@ -46,15 +46,58 @@ export const time = (stamp) => {
 export const quoted = (value) =>
   /^[^\s()"\\]+$/.test(value) ? value : `"${value.replace(/[\\"]/g, "\\$&")}"`;
 
+/** What stands side by side in a filter: what is in parentheses or in quotes is one part. */
+function parts(q) {
+  const found = [];
+  let part = "";
+  let depth = 0;
+  const end = () => {
+    if (part) found.push(part);
+    part = "";
+  };
+  for (const [token] of q.matchAll(/"(?:\\.|[^"\\])*"?|\s+|[()]|[^\s()"]+/gs)) {
+    if (depth > 0) {
+      part += token;
+      if (token === "(") depth += 1;
+      if (token === ")") depth -= 1;
+      if (depth === 0) end();
+    } else if (/^\s/.test(token)) {
+      end();
+    } else if (token === "(") {
+      end();
+      part = token;
+      depth = 1;
+    } else if (token.startsWith('"')) {
+      if (!/[:=<>]$/.test(part)) end();
+      part += token;
+      end();
+    } else {
+      part += token;
+    }
+  }
+  end();
+  return found;
+}
+
+const isWord = (part) => /^(and|or|not)$/i.test(part);
+
+/** A filter without a term; null where the term is not one of several that all have to hold. */
+function without(q, term) {
+  const all = parts(q);
+  const at = all.indexOf(term);
+  // Beside `and`, `or` or `not`, a term cannot just be left out.
+  return at < 0 || all.some(isWord) ? null : all.filter((_, i) => i !== at).join(" ");
+}
+
 /** Whether a filter asks for a term already. */
-export const hasTerm = (q, term) => ` ${q} `.includes(` ${term} `);
+export const hasTerm = (q, term) => without(q, term) !== null;
 
 /** A filter with a term added, or taken away where it is there. */
 export function toggleTerm(q, term) {
-  const all = ` ${q.trim()} `;
-  if (all.includes(` ${term} `)) return all.replace(` ${term} `, " ").trim();
+  const rest = without(q, term);
+  if (rest !== null) return rest;
   // `or` binds less tightly than what stands side by side.
-  const before = /(^|[\s)])or([\s(]|$)/i.test(q) ? `(${q.trim()})` : q.trim();
+  const before = parts(q).some((part) => /^or$/i.test(part)) ? `(${q.trim()})` : q.trim();
   return `${before} ${term}`.trim();
 }
 
@@ -71,6 +114,26 @@ export function debounce(wait, call) {
   };
   later.cancel = () => clearTimeout(timer);
   return later;
+}
+
+export const pause = (time) => new Promise((done) => { setTimeout(done, time); });
+
+/** Calls when it is asked to, and rests nine times as long as a call takes, for the sake of a run that goes on. */
+export function sparing(call) {
+  let resting = false;
+  let missed = false;
+  return async () => {
+    missed = true;
+    if (resting) return;
+    resting = true;
+    while (missed) {
+      missed = false;
+      const begun = performance.now();
+      await call().catch(() => {});
+      await pause(9 * (performance.now() - begun));
+    }
+    resting = false;
+  };
 }
 
 /** The first characters of a text, never half of one. */

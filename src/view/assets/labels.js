@@ -6,37 +6,48 @@ import { nodes } from "./text.js";
 
 const KINDS = { accept: "good", reject: "bad", edit: "accent" };
 const WORDS = { accept: "accepted", reject: "rejected", edit: "edited" };
+const VERBS = { accept: "accepted", reject: "rejected", edit: "edited", note: "noted", agree: "agreed with", disagree: "disagreed with", undo: "took back" };
 
 /** A label as a chip. */
 export const labelChip = (label) => label && chip(WORDS[label] ?? label, KINDS[label] ?? "plain");
 
 /** The panel of a chain: what holds, what can be said, and what was said when and by whom. */
-export function labelPanel(app, chainId, changed) {
+export function labelPanel(app, changed) {
   const now = h("p", { class: "label-now", role: "status" });
   const log = h("ol", { class: "history" });
   const history = h("details", { class: "more-about" }, h("summary", {}, "History"), log);
   let labels = null;
   let text = "";
   let ended = true;
+  // The chain that is shown. The address may name another one already, of which nothing is known yet.
+  let of = null;
 
+  /** Says something about a chain. Fails where it was not kept. */
+  const send = async (body, told, id) => {
+    const { entry } = await (body.action === "undo" ? app.source.undo(id) : app.source.label(id, body));
+    app.say(body.action === "undo" ? undone(entry) : told);
+    await changed().catch((error) => app.say(error.message));
+  };
   const act = async (body, told) => {
-    if (app.info.read_only) return;
-    try {
-      await (body.action === "undo" ? app.source.undo(chainId()) : app.source.label(chainId(), body));
-      app.say(told);
-      await changed();
-    } catch (error) {
-      app.say(error.message);
-    }
+    if (app.info.read_only || of === null) return;
+    await send(body, told, of).catch((error) => app.say(error.message));
   };
   const actions = {
     accept: () => act({ action: "accept" }, "Accepted"),
     reject: () => act({ action: "reject" }, "Rejected"),
-    undo: () => act({ action: "undo" }, "Undone"),
-    edit: () => !app.info.read_only && ended && compose("Edit", "Written here, this text becomes the chosen one. What the model wrote stays as it is.",
-      labels?.chosen ?? text, (written) => act({ action: "edit", text: written }, "Edited")),
-    note: () => !app.info.read_only && compose("Note", "A remark about this chain.",
-      labels?.note ?? "", (written) => act({ action: "note", text: written }, "Noted")),
+    undo: () => act({ action: "undo" }),
+    edit: () => {
+      const id = of;
+      if (app.info.read_only || !ended || id === null) return;
+      compose(`Edit chain ${id}`, "Written here, this text becomes the chosen one. What the model wrote stays as it is.",
+        labels?.chosen ?? text, (written) => send({ action: "edit", text: written }, "Edited", id));
+    },
+    note: () => {
+      const id = of;
+      if (app.info.read_only || id === null) return;
+      compose(`Note on chain ${id}`, "A remark about this chain.",
+        labels?.note ?? "", (written) => send({ action: "note", text: written }, "Noted", id));
+    },
     agree: (step) => act({ action: "agree", step }, `Agreed with step ${step}`),
     disagree: (step) => act({ action: "disagree", step }, `Disagreed with step ${step}`),
   };
@@ -54,8 +65,9 @@ export function labelPanel(app, chainId, changed) {
   return {
     element,
     actions,
-    /** Shows what holds: `{label, chosen, note, agreements, history}`; `final` is what the model ended with. */
-    show(current, final, running) {
+    /** Shows what holds for chain `id`: `{label, chosen, note, agreements, history}`; `final` is what the model ended with. */
+    show(current, final, running, id) {
+      of = id;
       labels = current;
       text = final;
       ended = !running;
@@ -73,34 +85,77 @@ export function labelPanel(app, chainId, changed) {
   };
 }
 
+/** What an undo took back. */
+function undone(entry) {
+  if (!entry) return "There is nothing to take back";
+  const about = entry.step === null || entry.step === undefined ? "" : ` step ${entry.step}`;
+  return `Taken back: ${entry.who} ${VERBS[entry.action] ?? entry.action}${about}`;
+}
+
 function entryLine(entry) {
   const about = entry.step === null || entry.step === undefined ? null
     : ` the verdict of step ${entry.step}${entry.principle_id ? ` (${entry.principle_id})` : ""}`;
-  const verbs = { accept: "accepted", reject: "rejected", edit: "edited", note: "noted", agree: "agreed with", disagree: "disagreed with", undo: "took back" };
   const undone = !entry.standing && entry.action !== "undo";
   return h("li", { class: undone ? "undone" : null },
-    h("span", {}, h("b", {}, nodes(entry.who)), ` ${verbs[entry.action] ?? entry.action}`, about,
+    h("span", {}, h("b", {}, nodes(entry.who)), ` ${VERBS[entry.action] ?? entry.action}`, about,
       entry.action === "undo" && entry.undoes ? ` entry ${entry.undoes}` : null, undone && " (taken back)"),
     h("time", { datetime: entry.at }, time(entry.at)),
     entry.text && h("details", {}, h("summary", {}, "text"), h("div", { class: "text small", dir: "auto" }, nodes(entry.text))));
 }
 
-/** A dialog with a text to write. */
+/** A dialog with a text to write. It stays, with the text, until `done` has kept it. */
 function compose(title, told, before, done) {
   const area = h("textarea", { "aria-label": title, rows: 14, dir: "auto", value: before });
   const dialog = h("dialog", { class: "compose", "aria-labelledby": "compose-title" });
-  const save = () => {
-    if (area.value.trim() === "") return area.focus();
-    dialog.close();
-    return done(area.value);
+  const problem = h("p", { class: "problem", role: "alert" });
+  // As the field has it: it knows one kind of line end.
+  const original = area.value;
+  let asked = false;
+  const save = async () => {
+    if (keep.disabled) return;
+    if (area.value.trim() === "") {
+      area.focus();
+      return;
+    }
+    put(problem);
+    keep.disabled = true;
+    try {
+      await done(area.value);
+      dialog.close();
+    } catch (error) {
+      asked = false;
+      put(problem, `Not saved. ${error.message}`);
+      area.focus();
+    } finally {
+      keep.disabled = false;
+    }
   };
+  const keep = button("Save", save, { class: "primary", title: "Ctrl+Enter" });
+  /** Whether the dialog may be left: what was written is given up only where that is asked for twice. */
+  const mayLeave = () => {
+    if (asked || area.value === original) return true;
+    asked = true;
+    put(problem, "This text is not saved. Press Esc again to discard it.");
+    return false;
+  };
+  area.addEventListener("input", () => {
+    dialog.dataset.written = "";
+    asked = false;
+  });
+  // Browsers close a dialog at the second Esc whatever `cancel` says, so the key itself is kept from them.
+  dialog.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || event.isComposing) return;
+    event.preventDefault();
+    if (mayLeave()) dialog.close();
+  });
+  dialog.addEventListener("cancel", (event) => {
+    if (!mayLeave()) event.preventDefault();
+  });
   area.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) save();
   });
-  put(dialog, h("h2", { id: "compose-title" }, title), h("p", { class: "soft" }, told), area,
-    h("div", { class: "acts" },
-      button("Save", save, { class: "primary", title: "Ctrl+Enter" }),
-      button("Cancel", () => dialog.close())));
+  put(dialog, h("h2", { id: "compose-title" }, title), h("p", { class: "soft" }, told), area, problem,
+    h("div", { class: "acts" }, keep, button("Cancel", () => dialog.close())));
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();

@@ -2,9 +2,9 @@
 
 import { probabilityBar } from "./charts.js";
 import { count, duration, ending, percent, plural, probability, ratio } from "./format.js";
-import { button, chip, h, put } from "./dom.js";
+import { button, chip, h, keepFocus, put } from "./dom.js";
 import { labelPanel } from "./labels.js";
-import { go, href } from "./route.js";
+import { go, href, note, ROWS } from "./route.js";
 import { conversation, messagesOf } from "./messages.js";
 import { block, changeLine, diffBlock, nodes } from "./text.js";
 
@@ -15,35 +15,53 @@ export function chainPage(app) {
   let data = null;
   let asked = 0;
   let shown = "";
+  // The id in the address that `data` was read for; it may be the beginning of the chain's.
+  let loaded = null;
+  let closed = false;
   // Messages that were asked for, by chain and step.
   const kept = new Map();
   const column = h("div", { class: "steps" });
   const head = h("div", { class: "chain-head" });
   const outline = h("nav", { class: "outline", "aria-label": "Steps" });
   const facts = h("section", { class: "facts", "aria-label": "Facts" });
-  const labels = labelPanel(app, () => now.id, reload);
+  const labels = labelPanel(app, reload);
   const element = h("div", { class: "chain" }, head, outline, column,
     h("div", { class: "side" }, labels.element, facts));
 
   async function load() {
     const mine = ++asked;
+    const { id } = now;
     const { q = "", sort = "" } = now.params;
-    const answer = await app.source.chain(now.id, { q, sort });
+    const answer = await app.source.chain(id, { q, sort });
     if (mine !== asked) return;
-    const text = JSON.stringify(answer);
-    if (text === shown) return;
+    loaded = id;
+    const text = JSON.stringify([answer.page, answer.labels]);
+    if (text === shown) {
+      // While a run writes, most of what is new is how many chains there are. Drawn anew, a text would lose
+      // what is selected in it and what was opened of it.
+      const near = JSON.stringify(answer.near) !== JSON.stringify(data.near);
+      data = answer;
+      if (near) keepFocus([head], drawHead);
+      return;
+    }
     const other = data?.page.chain.chain_id !== answer.page.chain.chain_id;
     shown = text;
     data = answer;
     draw();
-    if (other) scrollTo(0, 0);
+    if (!other) return;
+    scrollTo(0, 0);
+    if (now.params.step) focusStep(now.params.step);
   }
 
   async function reload() {
-    await load();
+    if (!closed) await load();
   }
 
   function draw() {
+    keepFocus([head, outline, column, facts], drawAll);
+  }
+
+  function drawAll() {
     const { page } = data;
     const back = holdFocus();
     app.title(`Chain ${page.chain.chain_id}`);
@@ -57,7 +75,7 @@ export function chainPage(app) {
       page.chain.status === "running" && h("p", { class: "note waiting" }, "The chain is still running. Its next steps appear here."));
     drawFacts();
     const final = page.steps.find((step) => step.ordinal === page.last)?.output ?? "";
-    labels.show(data.labels, final, page.chain.status === "running");
+    labels.show(data.labels, final, page.chain.status === "running", page.chain.chain_id);
     back();
   }
 
@@ -73,17 +91,30 @@ export function chainPage(app) {
     };
   }
 
+  /** The address of another chain of the same list. */
+  const beside = (id) => {
+    const { q, sort, charts } = now.params;
+    return href("chain", id, { q, sort, charts });
+  };
+
+  /** The address of the page of the list that the chain is on. */
+  const list = () => {
+    const { q, sort, charts } = now.params;
+    const near = settled() ? data.near : null;
+    return href("list", null, { q, sort, charts, offset: near?.listed ? Math.floor(near.index / ROWS) * ROWS : "" });
+  };
+
   function drawHead() {
     const { page, near } = data;
-    const { q, sort } = now.params;
+    const { q } = now.params;
     const chain = page.chain;
     const to = (id, label, key, rel) => (id
-      ? h("a", { class: "step-to", href: href("chain", id, { q, sort }), rel, "aria-keyshortcuts": key }, label)
+      ? h("a", { class: "step-to", href: beside(id), rel, "data-key": key, "aria-keyshortcuts": key }, label)
       : h("span", { class: "step-to off", "aria-disabled": "true" }, label));
     const end = ending(chain);
     put(head,
       h("div", { class: "way" },
-        h("a", { href: href("list", null, { q, sort }), "aria-keyshortcuts": "b" }, "← All chains"),
+        h("a", { href: list(), "aria-keyshortcuts": "b" }, "← All chains"),
         h("span", { class: "where" },
           near.listed ? `${count(near.index + 1)} of ${count(near.total)}` : `not among the ${count(near.total)}`,
           q && [" matching ", h("code", {}, nodes(q))]),
@@ -117,7 +148,7 @@ export function chainPage(app) {
     const calls = step.cost?.calls ?? 0;
     const toggle = calls > 0 && button(open ? "Hide messages" : "Messages", () => toggleMessages(step.ordinal),
       { class: "quiet", "aria-expanded": String(open), title: "what the model saw and wrote (m)" });
-    if (open && calls > 0) messagesOf(app, now.id, step, messages, kept);
+    if (open && calls > 0) messagesOf(app, page.chain.chain_id, step, messages, kept);
     return h("article", { id: `step-${step.ordinal}`, class: `step ${step.kind} to-${tone(step)}`, tabindex: "-1", "data-step": step.ordinal, "aria-labelledby": `step-${step.ordinal}-title` },
       h("header", {},
         h("h2", { id: `step-${step.ordinal}-title` }, h("span", { class: "number", "aria-hidden": "true" }, step.ordinal), names[step.kind],
@@ -227,10 +258,14 @@ export function chainPage(app) {
         !run.deterministic && h("p", { class: "soft" }, "Only runs with --deterministic promise the same replies.")));
   }
 
+  /** Whether the page shows the chain of the address, and not still the one before it. */
+  const settled = () => loaded !== null && loaded === now.id;
+  const label = (name) => settled() && labels.actions[name]();
+
   // What is open and how revisions are shown is in the address: open=1.4 and view=2.before_5.total.
   const opened = () => new Set((now.params.open ?? "").split(".").filter(Boolean).map(Number));
   const views = () => Object.fromEntries((now.params.view ?? "").split("_").filter(Boolean).map((part) => part.split(".")));
-  const change = (changes) => go(href("chain", now.id, { ...now.params, ...changes }), true);
+  const change = (changes) => settled() && go(href("chain", now.id, { ...now.params, ...changes }), true);
 
   function setView(ordinal, name) {
     const all = { ...views(), [ordinal]: name };
@@ -253,9 +288,13 @@ export function chainPage(app) {
   };
 
   function focusStep(ordinal) {
-    const step = column.querySelector(`#step-${ordinal}`);
-    step?.focus({ preventScroll: true });
-    step?.scrollIntoView({ block: "start" });
+    const step = column.querySelector(`#step-${CSS.escape(ordinal)}`);
+    if (!step) return;
+    step.focus({ preventScroll: true });
+    step.scrollIntoView({ block: "start" });
+    if (!settled()) return;
+    now = { ...now, params: { ...now.params, step: String(ordinal) } };
+    note(href("chain", now.id, now.params));
   }
 
   function focusQuote(ordinal, step) {
@@ -286,12 +325,12 @@ export function chainPage(app) {
   }
 
   function neighbour(id) {
-    const { q, sort } = now.params;
-    if (id) go(href("chain", id, { q, sort }));
+    if (id) go(beside(id));
     else app.say("There is no further chain in this list");
   }
 
   const judged = (name) => {
+    if (!settled()) return;
     const step = pick((s) => Boolean(s.verdict));
     if (step) labels.actions[name](step.ordinal);
   };
@@ -306,6 +345,11 @@ export function chainPage(app) {
       if (!same || !data) await load();
     },
     pulse: () => load().catch(() => {}),
+    /** What arrives later is dropped. */
+    close() {
+      closed = true;
+      asked += 1;
+    },
     keys: {
       j: () => neighbour(data?.near.next),
       k: () => neighbour(data?.near.previous),
@@ -316,12 +360,12 @@ export function chainPage(app) {
         const step = pick((s) => (s.cost?.calls ?? 0) > 0);
         if (step) toggleMessages(step.ordinal);
       },
-      b: () => go(href("list", null, { q: now.params.q, sort: now.params.sort })),
-      a: labels.actions.accept,
-      r: labels.actions.reject,
-      e: labels.actions.edit,
-      t: labels.actions.note,
-      u: labels.actions.undo,
+      b: () => go(list()),
+      a: () => label("accept"),
+      r: () => label("reject"),
+      e: () => label("edit"),
+      t: () => label("note"),
+      u: () => label("undo"),
       y: () => judged("agree"),
       x: () => judged("disagree"),
     },

@@ -1,7 +1,7 @@
 // Two runs over the same prompts, side by side.
 
-import { count, excerpt, plural, probability } from "./format.js";
-import { chip, h, put } from "./dom.js";
+import { count, excerpt, plural, probability, sparing } from "./format.js";
+import { chip, h, keepFocus, put } from "./dom.js";
 import { go, href } from "./route.js";
 import { block, diffBlock, nodes } from "./text.js";
 
@@ -10,7 +10,12 @@ const PAIRS = 20;
 export function comparePage(app) {
   let now = { params: {} };
   let asked = 0;
-  let shown = false;
+  let closed = false;
+  let total = 0;
+  // What is on the page, and how its runs stood, as texts.
+  let shown = "";
+  let stood = "";
+  let headOf = null;
   const head = h("div", { class: "doc-head" });
   const figures = h("div", { class: "compare-figures" });
   const pairs = h("div", { class: "pairs" });
@@ -24,11 +29,44 @@ export function comparePage(app) {
     return { a: now.params.a ?? runs.at(-2), b: now.params.b ?? runs.at(-1) };
   }
 
+  /** How the runs stand that are compared. */
+  function standing() {
+    const { a, b } = chosen();
+    return JSON.stringify(app.info.runs.filter((run) => run.run_id === a || run.run_id === b));
+  }
+
+  /** What the address says; the last two runs of this moment become part of it: of the next they may be others. */
+  async function showAddress() {
+    const { a, b } = chosen();
+    if (a && b && !(now.params.a && now.params.b)) go(address({ a, b }), true);
+    else await load();
+  }
+
+  const renew = sparing(async () => {
+    if (!closed) await showAddress();
+  });
+
+  function stepBy(by) {
+    const all = [...pairs.querySelectorAll(".pair")];
+    const at = all.indexOf(document.activeElement?.closest(".pair"));
+    const next = all[at < 0 ? (by > 0 ? 0 : all.length - 1) : Math.min(Math.max(at + by, 0), all.length - 1)];
+    next?.focus({ preventScroll: true });
+    next?.scrollIntoView({ block: "start" });
+  }
+
+  function leaf(by) {
+    const offset = Number(now.params.offset ?? 0) + by * PAIRS;
+    if (offset >= 0 && offset < total) go(address({ offset }));
+  }
+
   async function load() {
     const mine = ++asked;
     const { a, b } = chosen();
     drawHead(a, b);
+    stood = standing();
     if (!a || !b || a === b) {
+      shown = "";
+      total = 0;
       put(figures, h("p", { class: "none" }, "Choose two runs over the same prompts."));
       put(pairs);
       put(pages);
@@ -38,28 +76,47 @@ export function comparePage(app) {
     if (!shown) put(figures, h("p", { class: "soft", role: "status" }, "Comparing …"));
     const answer = await app.source.compare({ a, b, differs: differs === "1", offset, limit: PAIRS });
     if (mine !== asked) return;
-    shown = true;
+    // Links on the page hold the rest of the address.
+    const text = JSON.stringify([now.params, answer]);
+    if (text === shown) return;
+    shown = text;
     draw(answer);
   }
 
+  /** Drawn anew only where something else is to be chosen from: a list that is open would close. */
   function drawHead(a, b) {
-    const pick = (name, value, label) => h("label", {}, label, " ",
+    const runs = JSON.stringify(app.info.runs.map((run) => run.run_id));
+    if (headOf !== runs) {
+      headOf = runs;
+      keepFocus([head], makeHead);
+    }
+    const [first, second] = head.querySelectorAll("select");
+    first.value = a ?? "";
+    second.value = b ?? "";
+    head.querySelector("input").checked = now.params.differs === "1";
+  }
+
+  function makeHead() {
+    const pick = (name, label) => h("label", {}, label, " ",
       h("select", { on: { change: (event) => go(address({ [name]: event.target.value, offset: "" })) } },
-        app.info.runs.map((run) => h("option", { value: run.run_id, selected: run.run_id === value },
+        app.info.runs.map((run) => h("option", { value: run.run_id },
           `${run.run_id} · ${run.constitution} ${run.constitution_version} · ${run.pack} · ${run.model}`))));
-    const differs = now.params.differs === "1";
     put(head,
       h("h1", {}, "Compare"),
-      h("div", { class: "choose" }, pick("a", a, "First"), pick("b", b, "Second")),
+      h("div", { class: "choose" }, pick("a", "First"), pick("b", "Second")),
       h("label", { class: "check" }, h("input", {
-        type: "checkbox", checked: differs,
+        type: "checkbox",
         on: { change: (event) => go(address({ differs: event.target.checked ? "1" : "", offset: "" })) },
       }), " Only where they differ"));
   }
 
   function draw(answer) {
-    const { comparison: c } = answer;
     app.title("Compare");
+    keepFocus([figures, pairs, pages], () => drawAll(answer));
+  }
+
+  function drawAll(answer) {
+    const { comparison: c } = answer;
     put(figures,
       h("p", { class: "summary", role: "status" }, h("b", {}, count(c.pairs)), ` ${c.pairs === 1 ? "pair" : "pairs"}, `,
         h("b", {}, count(c.different)), " of them differ"),
@@ -71,8 +128,9 @@ export function comparePage(app) {
     put(pairs, answer.pairs.length === 0
       ? h("p", { class: "none" }, c.pairs === 0 ? "The runs have no prompt in common." : "They differ nowhere.")
       : answer.pairs.map(pair));
-    const { offset, total } = answer;
-    const step = (label, to, there) => (there ? h("a", { href: address({ offset: to || "" }) }, label) : h("span", { class: "off", "aria-disabled": "true" }, label));
+    const { offset } = answer;
+    ({ total } = answer);
+    const step = (label, to, there) => (there ? h("a", { href: address({ offset: to || "" }), "data-key": label }, label) : h("span", { class: "off", "aria-disabled": "true" }, label));
     put(pages, total > PAIRS && [step("← Previous", Math.max(0, offset - PAIRS), offset > 0),
       h("span", {}, `${count(offset + 1)}–${count(offset + answer.pairs.length)} of ${count(total)}`),
       step("Next →", offset + PAIRS, offset + PAIRS < total)]);
@@ -94,7 +152,7 @@ export function comparePage(app) {
         `${v.principle} ${probability(v.probability)}`, v.violated ? "bad" : "good", { title: v.violated ? "violated" : "not violated" }))),
       body);
     const { first, second } = p.pair;
-    return h("article", { class: `pair${p.differs ? " differs" : ""}` },
+    return h("article", { class: `pair${p.differs ? " differs" : ""}`, tabindex: "-1", "aria-label": `Prompt ${p.pair.prompt_id}` },
       h("header", {}, h("h2", { dir: "auto" }, nodes(excerpt(p.pair.prompt, 600))), h("p", { class: "under" }, nodes(p.pair.prompt_id),
         p.pair.sample > 0 && ` · sample ${p.pair.sample}`, !p.differs && chip("the same", "plain"))),
       h("div", { class: "two" },
@@ -106,8 +164,25 @@ export function comparePage(app) {
     element,
     async show(state) {
       now = state;
-      await load();
+      await showAddress();
     },
-    keys: {},
+    pulse() {
+      const { a, b } = chosen();
+      drawHead(a, b);
+      // Other runs may write as they like.
+      if (standing() !== stood) renew();
+    },
+    /** What arrives later is dropped. */
+    close() {
+      closed = true;
+      asked += 1;
+    },
+    keys: {
+      j: () => stepBy(1),
+      k: () => stepBy(-1),
+      n: () => leaf(1),
+      p: () => leaf(-1),
+      d: () => head.querySelector("input")?.click(),
+    },
   };
 }

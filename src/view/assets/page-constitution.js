@@ -1,38 +1,63 @@
 // A constitution as it was in a run: the text of each principle beside what it did.
 
 import { count, percent, plural, probability, quoted } from "./format.js";
-import { chip, h, put, svg } from "./dom.js";
+import { chip, h, keepFocus, put, svg } from "./dom.js";
 import { go, href } from "./route.js";
 import { nodes } from "./text.js";
 
 export function constitutionPage(app) {
+  // The run of the address, and what is on the page: its id and its answer, as text.
+  let wanted = null;
   let shown = null;
+  let drawn = "";
   let data = null;
-  const head = h("div", { class: "doc-head" });
+  let asked = 0;
+  let choice = null;
+  const chooser = h("p", { class: "way" });
+  const about = h("div", { class: "doc-about" });
+  const head = h("div", { class: "doc-head" }, chooser, about);
   const outline = h("nav", { class: "outline", "aria-label": "Principles" });
   const column = h("div", { class: "principles-column" });
   const element = h("div", { class: "constitution" }, head, outline, column);
 
   const list = (run, term) => href("list", null, { q: `run:${run}${term && ` ${term}`}` });
 
-  async function load(id) {
-    data = await app.source.constitution(id);
+  /** Asks for the run that is wanted. What arrives late, after another question, is dropped. */
+  async function load() {
+    const mine = ++asked;
+    const id = wanted;
+    const answer = await app.source.constitution(id);
+    if (mine !== asked) return;
     shown = id;
-    draw();
+    data = answer;
+    drawChoice();
+    const text = JSON.stringify(answer);
+    if (text === drawn) return;
+    drawn = text;
+    keepFocus([about, outline, column], draw);
+  }
+
+  /** Drawn anew only where something else is to be chosen from: a list that is open would close. */
+  function drawChoice() {
+    const runs = JSON.stringify(app.info.runs.map((run) => run.run_id));
+    if (choice !== runs) {
+      choice = runs;
+      keepFocus([chooser], () => put(chooser, h("label", {}, "As it was in run ",
+        h("select", { on: { change: (event) => go(href("constitution", event.target.value)) } },
+          app.info.runs.map((run) => h("option", { value: run.run_id },
+            `${run.run_id} · ${run.constitution} ${run.constitution_version} · ${run.model}`))))));
+    }
+    chooser.querySelector("select").value = data.run.run_id;
   }
 
   function draw() {
     const { run, constitution } = data;
     app.title(`Constitution ${constitution.name}`);
-    const runs = app.info.runs.map((other) => h("option", { value: other.run_id, selected: other.run_id === run.run_id },
-      `${other.run_id} · ${other.constitution} ${other.constitution_version} · ${other.model}`));
-    put(head,
-      h("p", { class: "way" }, h("label", {}, "As it was in run ",
-        h("select", { on: { change: (event) => go(href("constitution", event.target.value)) } }, runs))),
+    put(about,
       h("h1", {}, nodes(constitution.name), " ", h("small", {}, nodes(constitution.version))),
       constitution.description && h("p", { class: "lead" }, nodes(constitution.description)),
       h("p", { class: "soft" }, `${plural(constitution.principles.length, "principle")} · `,
-        h("a", { href: list(run.run_id, "") }, plural(run.chains, "chain")), ` · ${run.model} · `,
+        h("a", { href: list(run.run_id, "") }, plural(data.chains ?? run.chains, "chain")), ` · ${run.model} · `,
         h("code", {}, run.constitution_digest.slice(0, 19)), constitution.license && ` · ${constitution.license}`));
     put(outline, h("ol", {}, constitution.principles.map((p) => {
       const f = data.figures[p.id];
@@ -77,20 +102,29 @@ export function constitutionPage(app) {
     element,
     async show(state) {
       const id = state.id ?? app.info.runs.at(-1)?.run_id;
-      if (!id) {
-        put(element, h("p", { class: "none" }, "There is no run yet."));
+      wanted = id ?? null;
+      if (wanted === null) {
+        put(column, h("p", { class: "none" }, "There is no run yet."));
         return;
       }
-      if (id !== shown) await load(id);
-      const wanted = state.params.principle;
-      const article = wanted && document.getElementById(`principle-${wanted}`);
+      if (wanted !== shown) await load();
+      // Another run was asked for meanwhile.
+      if (wanted !== id) return;
+      const { principle: named } = state.params;
+      const article = named && document.getElementById(`principle-${named}`);
       if (article) {
         article.focus({ preventScroll: true });
         article.scrollIntoView({ block: "start" });
       }
     },
     async pulse() {
-      if (shown) await load(shown).catch(() => {});
+      // The first run may have begun while nothing could be shown.
+      wanted ??= app.info.runs.at(-1)?.run_id ?? null;
+      if (wanted !== null) await load().catch(() => {});
+    },
+    /** What arrives later is dropped. */
+    close() {
+      asked += 1;
     },
     keys: {
       "]": () => stepBy(column, 1),

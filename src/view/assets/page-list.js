@@ -1,14 +1,15 @@
 // The list: a filter, figures of what matches, and the chains, a page at a time.
 
 import { charts } from "./charts.js";
-import { count, ending, excerpt, percent, plural, ratio } from "./format.js";
-import { button, chip, h, put, spoken } from "./dom.js";
+import { count, ending, excerpt, pause, percent, plural, ratio, sparing } from "./format.js";
+import { button, chip, h, keepFocus, put, spoken } from "./dom.js";
 import { filterBox } from "./filterbox.js";
 import { labelAll, labelChip } from "./labels.js";
-import { go, href } from "./route.js";
+import { go, href, ROWS } from "./route.js";
 import { nodes } from "./text.js";
 
-const ROWS = 50;
+/** So many milliseconds may pass before anybody notices. */
+const SOON = 100;
 
 // Titles, the order that each column sorts by, and whether it rather begins at the top.
 const COLUMNS = [
@@ -19,7 +20,16 @@ const COLUMNS = [
 export function listPage(app) {
   let now = { params: {} };
   let asked = 0;
+  let closed = false;
   let total = 0;
+  // What the charts show, and the filter that it is of; null where there are none.
+  let figured = null;
+  let charted = null;
+  // Titles of the charts of which all bars are shown.
+  const whole = new Set();
+  // Whether the filter of the address is wrong, and whether the first chain gets the focus once it is answered.
+  let wrong = false;
+  let toTable = false;
   const summary = h("p", { class: "summary", role: "status" });
   const figures = h("div", { class: "figures" });
   const table = h("div", { class: "chains", role: "table", "aria-label": "Chains" });
@@ -29,9 +39,12 @@ export function listPage(app) {
   const toggle = button("Charts", () => move({ charts: now.params.charts === "0" ? "" : "0" }), { class: "quiet", "aria-keyshortcuts": "c" });
   const box = filterBox({
     vocabulary: () => app.info,
+    say: (text) => app.say(text),
     apply: (q, final) => {
+      if (closed) return;
+      toTable = final;
       if (q !== (now.params.q ?? "")) go(address({ q, offset: "" }), !final);
-      if (final) table.querySelector("a")?.focus();
+      else if (!element.hasAttribute("aria-busy")) arrive(!wrong);
     },
   });
 
@@ -43,36 +56,76 @@ export function listPage(app) {
   async function load() {
     const mine = ++asked;
     const { q = "", sort = "", offset = 0 } = now.params;
+    const open = now.params.charts !== "0";
     element.setAttribute("aria-busy", "true");
+    // Sorting and paging leave the charts as they are.
+    const counted = open && charted !== q ? app.source.charts({ q }) : null;
+    const soon = counted?.then(() => {}, () => {});
     try {
-      const [page, data] = await Promise.all([
-        app.source.list({ q, sort, offset, limit: ROWS }),
-        now.params.charts === "0" ? null : app.source.charts({ q }),
-      ]);
+      const page = await app.source.list({ q, sort, offset, limit: ROWS });
+      // Charts that come at once come together with the chains, which then need not move down.
+      if (mine === asked) await Promise.race([soon, pause(SOON)]);
       if (mine !== asked) return;
       box.fail(null);
-      show(page, data);
+      wrong = false;
+      // There are fewer chains than when the address was made: its page is the last one now.
+      if (page.rows.length === 0 && page.total > 0) {
+        move({ offset: Math.floor((page.total - 1) / ROWS) * ROWS }, true);
+        return;
+      }
+      show(page);
+      arrive(true);
     } catch (error) {
       if (mine !== asked) return;
+      wrong = true;
+      arrive(false);
       if (error.column === undefined || error.column === null) throw error;
       box.fail(error);
+      return;
     } finally {
       if (mine === asked) element.removeAttribute("aria-busy");
     }
+    // What is there leads from this filter on until the new counts are known.
+    draw(q, open);
+    if (counted) {
+      const data = await counted;
+      if (mine !== asked) return;
+      charted = q;
+      figured = data;
+      draw(q, open);
+    }
   }
 
-  function show(page, data) {
+  function draw(q, open) {
+    keepFocus([figures], () => put(figures, open && total > 0 && figured && charts(figured, q, link, whole)));
+  }
+
+  /** The same where charts may have changed as well. */
+  async function again() {
+    charted = null;
+    if (!closed) await load();
+  }
+
+  /** What was meant was answered: keys are for the chains now, unless the filter is still being written. */
+  function arrive(good) {
+    const written = box.input.value.trim() === (now.params.q ?? "");
+    if (toTable && good && written) table.querySelector(".row a")?.focus();
+    toTable = false;
+  }
+
+  function show(page) {
     const q = now.params.q ?? "";
     total = page.total;
     const runs = new Set(app.info.runs.map((run) => run.run_id));
     put(summary, h("b", {}, count(page.total)), ` ${page.total === 1 ? "chain" : "chains"}${q ? " match" : ""}${q && page.total === 1 ? "es" : ""}`,
       !q && runs.size > 1 && ` in ${plural(runs.size, "run")}`);
-    toggle.setAttribute("aria-expanded", String(data !== null));
-    put(figures, data && page.total > 0 && charts(data, q, link));
-    rows(page);
-    turn(page);
-    put(bulk, !app.info.read_only && page.total > 0 && button(
-      `Label all ${count(page.total)}`, () => labelAll(app, q, load), { class: "quiet" }));
+    toggle.setAttribute("aria-expanded", String(now.params.charts !== "0"));
+    keepFocus([table, pages, bulk], () => {
+      rows(page);
+      turn(page);
+      put(bulk, !app.info.read_only && page.total > 0 && button(
+        `Label all ${count(page.total)}`, () => labelAll(app, q, again), { class: "quiet" }));
+    });
   }
 
   function rows(page) {
@@ -103,17 +156,17 @@ export function listPage(app) {
       const next = sorted ? (down ? name : `-${name}`) : (top ? `-${name}` : name);
       const arrow = sorted ? (down ? " ↓" : " ↑") : "";
       return h("div", { role: "columnheader", "aria-sort": sorted ? (down ? "descending" : "ascending") : null },
-        button([title, h("span", { "aria-hidden": "true" }, arrow)], () => move({ sort: next, offset: "" }), { class: "sort" }));
+        button([title, h("span", { "aria-hidden": "true" }, arrow)], () => move({ sort: next, offset: "" }), { class: "sort", "data-key": name }));
     })));
   }
 
   function line(row, several, fresh) {
-    const { q, sort } = now.params;
+    const { q, sort, charts: open } = now.params;
     const cell = (name, ...content) => h("div", { role: "cell", class: `cell ${name}` }, content);
     const end = ending(row);
     return h("div", { role: "row", class: `row${fresh ? " fresh" : ""}`, "data-id": row.chain_id },
       cell("prompt",
-        h("a", { href: href("chain", row.chain_id, { q, sort }), dir: "auto" }, nodes(excerpt(row.prompt.replace(/\s+/g, " "), 220))),
+        h("a", { href: href("chain", row.chain_id, { q, sort, charts: open }), dir: "auto" }, nodes(excerpt(row.prompt.replace(/\s+/g, " "), 220))),
         h("small", {}, nodes(row.prompt_id), row.sample > 0 && ` · sample ${row.sample}`, several && ` · run ${row.run_id}`)),
       cell("principles", row.violated.map((id) => chip(id, "bad", { title: app.info.principles[id] ?? null })),
         row.regressed.map((id) => chip(`${id} again`, "worse", { title: "violated again in the final text" }))),
@@ -135,7 +188,7 @@ export function listPage(app) {
     const first = page.offset + 1;
     const last = page.offset + page.rows.length;
     const step = (label, offset, there) => there
-      ? h("a", { href: address({ offset: offset || "" }) }, label)
+      ? h("a", { href: address({ offset: offset || "" }), "data-key": label }, label)
       : h("span", { class: "off", "aria-disabled": "true" }, label);
     put(pages, page.total > ROWS && [
       step("← Previous", Math.max(0, page.offset - ROWS), page.offset > 0),
@@ -157,13 +210,24 @@ export function listPage(app) {
     if (offset >= 0 && offset < total) move({ offset: offset || "" });
   }
 
+  /** Sorts by the next column, or turns the order round. */
+  function sort(turned) {
+    const [by, down] = order(now.params.sort);
+    const columns = COLUMNS.filter(([, name]) => name);
+    if (turned) {
+      move({ sort: down ? by : `-${by || columns[0][1]}`, offset: "" });
+      return;
+    }
+    const [title, name, top] = columns[(columns.findIndex(([, other]) => other === by) + 1) % columns.length];
+    move({ sort: top ? `-${name}` : name, offset: "" });
+    app.say(`Sorted: ${title}`);
+  }
+
   const element = h("div", { class: "list" },
     h("h1", { class: "spoken" }, "Chains"),
     box.element,
     h("div", { class: "line" }, summary, toggle, bulk),
     figures, table, none, pages);
-  let resting = false;
-  let missed = false;
 
   return {
     element,
@@ -175,19 +239,11 @@ export function listPage(app) {
       await load();
       if (leafed) table.scrollIntoView({ block: "start" });
     },
-    async pulse() {
-      missed = true;
-      if (resting) return;
-      resting = true;
-      while (missed) {
-        missed = false;
-        const begun = performance.now();
-        await load().catch(() => {});
-        // A list that takes long to count is asked for less often, for the sake of the run that goes on.
-        const rest = 9 * (performance.now() - begun);
-        await new Promise((done) => { setTimeout(done, rest); });
-      }
-      resting = false;
+    pulse: sparing(again),
+    /** What arrives later is dropped. */
+    close() {
+      closed = true;
+      asked += 1;
     },
     focusFilter() {
       box.input.focus();
@@ -199,6 +255,11 @@ export function listPage(app) {
       n: () => leaf(1),
       p: () => leaf(-1),
       c: () => toggle.click(),
+      s: () => sort(false),
+      S: () => sort(true),
+      v: () => box.next() || app.say("No filter is kept"),
+      w: () => box.keep(),
+      l: () => bulk.querySelector("button")?.click(),
     },
   };
 }

@@ -1,6 +1,6 @@
 // Every state of the pages is in the address, behind the `#`, so that it works from a file as well:
 //
-//   #/?q=…&sort=…&offset=…      the list        #/chain/ID?q=…&sort=…      a chain
+//   #/?q=…&sort=…&offset=…      the list        #/chain/ID?q=…&step=…      a chain
 //   #/constitution/RUN           a constitution  #/compare?a=…&b=…          two runs
 
 /** The state that the address holds: page, id, and parameters. */
@@ -38,11 +38,15 @@ export function href(page, id, params = {}) {
   return `#${path}${text && "?"}${text}`;
 }
 
+/** Chains of a page of the list: the offset in its address is a multiple of this. */
+export const ROWS = 50;
+
 let listener = () => {};
+let seen = "";
 
 /** Calls back whenever the state changes. */
 export function follow(changed) {
-  let seen = location.hash;
+  seen = location.hash;
   listener = () => {
     seen = location.hash;
     changed();
@@ -51,6 +55,12 @@ export function follow(changed) {
   for (const event of ["popstate", "hashchange"]) {
     addEventListener(event, () => location.hash !== seen && listener());
   }
+}
+
+/** Keeps in the address what is on the page already. */
+export function note(address) {
+  history.replaceState(null, "", address);
+  seen = location.hash;
 }
 
 /** Goes to a state; `replace` leaves no entry in the history. */

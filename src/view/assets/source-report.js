@@ -183,6 +183,8 @@ function facets(chains) {
     if (row.length_ratio !== null) {
       bars.find((bar) => bar.to === null || row.length_ratio < bar.to).count += 1;
     }
+    const revised = page.steps.filter((step) => step.kind === "revision" && step.adopted);
+    for (const round of new Set(revised.map((step) => step.round))) add(rounds, round);
     for (const step of page.steps) {
       if (step.kind === "critique" && step.verdict && step.principle) {
         const counts = principles.get(step.principle) ?? { principle_id: step.principle, asked: 0, violated: 0 };
@@ -190,7 +192,6 @@ function facets(chains) {
         counts.violated += step.verdict.violated;
         principles.set(step.principle, counts);
       }
-      if (step.kind === "revision" && step.adopted) add(rounds, step.round);
     }
   }
   const byName = (a, b) => (a.name < b.name ? -1 : 1);
@@ -201,7 +202,7 @@ function facets(chains) {
     stop_reasons: counts(found.stop_reasons),
     labels: counts(found.labels),
     principles: [...principles.values()].sort((a, b) => (a.principle_id < b.principle_id ? -1 : 1)),
-    rounds: [...rounds].sort(([a], [b]) => a - b).map(([round, revisions]) => ({ round, revisions })),
+    rounds: [...rounds].sort(([a], [b]) => a - b).map(([round, count]) => ({ round, chains: count })),
     lengths: bars,
     flags: counts(found.flags).sort((a, b) => b.count - a.count),
   };

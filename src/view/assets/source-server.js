@@ -7,7 +7,7 @@
 //   charts({q})                     figures of what matches: the store's facets
 //   chain(id, {q, sort})            {page, near: {index, total, listed, previous, next}, labels}
 //   calls(id, step)                 {calls}, or null where they were left out
-//   constitution(run)               {run, constitution, figures}
+//   constitution(run)               {run, constitution, figures}, and chains where they are not all of the run
 //   compare({a, b, differs, offset, limit})
 //   label(id, {action, text, step}), undo(id), countAll(q, action), labelAll(q, action, text, expected)
 //   events(listener, connected)     calls the listener after changes, and says whether it can hear of any

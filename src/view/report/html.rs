@@ -54,9 +54,9 @@ pub fn html(
     let script = script()?;
     let style = style();
     write_head(out, scope.title, &script, &style)?;
-    let runs = runs(store, scope)?;
+    let (runs, counts) = runs(store, scope)?;
     let mut packed = Packed::new(&mut *out);
-    packed.line(&head(store, scope, &runs)?)?;
+    packed.line(&head(store, scope, &runs, &counts)?)?;
     let mut chains = 0;
     loop {
         let page = store.page(&PageRequest {
@@ -79,23 +79,24 @@ pub fn html(
     Ok(chains)
 }
 
-/// The runs of which chains match, by id.
-fn runs(store: &Store, scope: &Scope) -> Result<BTreeMap<String, RunDetail>, ReportError> {
+type Runs = BTreeMap<String, RunDetail>;
+/// Chains that match, by run.
+type Counts = BTreeMap<String, u64>;
+
+/// The runs of which chains match.
+fn runs(store: &Store, scope: &Scope) -> Result<(Runs, Counts), ReportError> {
     let stats = store.run_stats(scope.filter, scope.run)?;
-    let mut runs = BTreeMap::new();
+    let (mut runs, mut counts) = (Runs::new(), Counts::new());
     for run in stats.into_iter().filter(|run| run.chains > 0) {
         let detail = store.run(&run.run_id)?;
+        counts.insert(run.run_id.clone(), run.chains);
         runs.insert(run.run_id, detail);
     }
-    Ok(runs)
+    Ok((runs, counts))
 }
 
 /// What holds for all pages.
-fn head(
-    store: &Store,
-    scope: &Scope,
-    runs: &BTreeMap<String, RunDetail>,
-) -> Result<Value, ReportError> {
+fn head(store: &Store, scope: &Scope, runs: &Runs, counts: &Counts) -> Result<Value, ReportError> {
     let all = store.runs()?;
     let shown: Vec<_> = all
         .iter()
@@ -115,6 +116,8 @@ fn head(
             row.run_id.clone(),
             json!({
                 "run": row,
+                // Of the report, not of the whole run.
+                "chains": counts.get(&row.run_id),
                 "constitution": run.constitution,
                 "figures": coverage.principles,
             }),
@@ -140,7 +143,7 @@ fn head(
 fn line(
     store: &Store,
     row: ListRow,
-    runs: &BTreeMap<String, RunDetail>,
+    runs: &Runs,
     options: &HtmlOptions,
 ) -> Result<Line, ReportError> {
     let id = ChainId(row.chain_id.clone());

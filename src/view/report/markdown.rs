@@ -18,6 +18,8 @@ use super::{MARKS, Scope};
 const TEXT: usize = 2_000;
 /// The most characters of a prompt in a heading.
 const HEADING: usize = 80;
+/// The most bytes of two texts that are compared word by word.
+const DIFF: usize = 64 * 1024;
 
 /// The report, with at most `examples` chains shown whole.
 pub fn markdown(store: &Store, scope: &Scope, examples: usize) -> Result<String, StoreError> {
@@ -178,8 +180,18 @@ fn example(page: &mut String, chain: &ChainDetail) {
     let changed = row.changed.map_or_else(String::new, |share| {
         format!(", {} of the words changed", percent(share))
     });
-    let _ = writeln!(page, "**Draft → final**{changed}\n");
-    let _ = writeln!(page, "> {}\n", marked(&diff::words(draft, last)));
+    let _ = match diff::words_within(draft, last, DIFF) {
+        Some(pieces) => writeln!(
+            page,
+            "**Draft → final**{changed}\n\n> {}\n",
+            marked(&pieces)
+        ),
+        None => writeln!(
+            page,
+            "**Final**{changed}; too much differs to be compared word by word\n\n> {}\n",
+            block(&clip(last, TEXT))
+        ),
+    };
     for step in &chain.steps {
         let Some(verdict) = &step.verdict else {
             continue;
