@@ -165,6 +165,12 @@ fn print_summary(out: &mut impl Write, folder: &Path, manifest: &Manifest) -> st
             writeln!(out, "{}: {rows} in {files}", split.name)?;
         }
     }
+    for name in manifest.empty_splits() {
+        writeln!(
+            out,
+            "{name}: no row; there are too few prompts that are not like the others"
+        )?;
+    }
     if let Some(replay) = &manifest.replay {
         writeln!(
             out,

@@ -2,7 +2,7 @@
 
 use crate::chain::{Flag, StepKind, StopReason};
 use crate::constitution::Constitution;
-use crate::quality::gates::{Action, Gate, Gating, Refused};
+use crate::quality::gates::{Action, Finding, Gate, Gating, Refused};
 use crate::quality::pair::{Origin, Side, Texts};
 use crate::store::{ChainDetail, Label, StepDetail};
 
@@ -57,6 +57,33 @@ impl Drawing<'_> {
         if let Some(drawn) = self.control(chain) {
             return vec![drawn];
         }
+        let mut drawn = self.lessons(chain, constitution);
+        // Whether a text may leave the store does not depend on what is learned from it.
+        for drawn in &mut drawn {
+            if let Drawn::Lesson { lesson, .. } = drawn
+                && !self.guarded_already()
+                && let Some(refused) = self.gating.guard(lesson.texts())
+            {
+                *drawn = Drawn::dropped(None, refused);
+            }
+        }
+        drawn
+    }
+
+    /// Whether the gates looked at every text of these lessons.
+    fn guarded_already(self) -> bool {
+        match self.draws {
+            Draws::Answers => !self.all_rounds,
+            Draws::Pairs => true,
+            Draws::Unpaired
+            | Draws::Prompts
+            | Draws::Steps
+            | Draws::Revisions
+            | Draws::Critiques => false,
+        }
+    }
+
+    fn lessons(self, chain: &ChainDetail, constitution: &Constitution) -> Vec<Drawn> {
         match self.draws {
             Draws::Answers => self.answers(chain),
             Draws::Pairs => self.pairs(chain),
@@ -76,7 +103,11 @@ impl Drawing<'_> {
 
     /// What becomes of a chain about a control prompt, where that gate is closed: nothing, or its draft.
     fn control(self, chain: &ChainDetail) -> Option<Drawn> {
-        let decision = self.gating.decision(&chain.row.chain_id)?;
+        let Some(decision) = self.gating.decision(&chain.row.chain_id) else {
+            // It has no text, and its prompt is no row either.
+            let control = self.gating.is_control(chain);
+            return control.then(|| Drawn::dropped(None, plain("control")));
+        };
         let mut drops = decision
             .findings
             .iter()
@@ -174,17 +205,38 @@ impl Drawing<'_> {
         if given.is_empty() {
             return vec![Drawn::dropped(None, plain("not-revised"))];
         }
+        let last = given.last().map(|(ordinal, _)| *ordinal);
         let one = |(ordinal, side): (u32, Result<Side<'_>, Refused>)| {
             let side = match side {
                 Ok(side) => side,
                 Err(refused) => return Drawn::dropped(Some(ordinal), refused),
             };
-            match revision(chain, constitution, ordinal, side.text) {
-                Ok(revision) => Drawn::lesson(Lesson::Revision(Box::new(revision)), side),
-                Err(name) => Drawn::dropped(Some(ordinal), plain(name)),
+            // What the judge said is about the text that the chain ended with.
+            if let Some(refused) = self.undecided(chain).filter(|_| last == Some(ordinal)) {
+                return Drawn::dropped(Some(ordinal), refused);
+            }
+            let revision = match revision(chain, constitution, ordinal, side.text) {
+                Ok(revision) => revision,
+                Err(name) => return Drawn::dropped(Some(ordinal), plain(name)),
+            };
+            match self.gating.lengths(&revision.response, &revision.revision) {
+                Some(refused) => Drawn::dropped(Some(ordinal), refused),
+                None => Drawn::lesson(Lesson::Revision(Box::new(revision)), side),
             }
         };
         given.into_iter().map(one).collect()
+    }
+
+    /// Why the judge does not prefer the text that a chain ended with.
+    fn undecided(self, chain: &ChainDetail) -> Option<Refused> {
+        let decision = self.gating.decision(&chain.row.chain_id)?;
+        let by_judge = |finding: &&Finding| {
+            matches!(
+                finding.gate,
+                Gate::DraftPreferred | Gate::JudgeTie | Gate::JudgeDisagrees
+            )
+        };
+        decision.findings.iter().find(by_judge).map(Refused::by)
     }
 }
 
@@ -244,6 +296,9 @@ fn revision(
 
 /// A lesson for every critique that a model wrote and that holds.
 fn critiques(chain: &ChainDetail) -> Vec<Drawn> {
+    if chain.row.label == Some(Label::Reject) {
+        return vec![Drawn::dropped(None, plain("rejected"))];
+    }
     let asked = |step: &&StepDetail| matches!(step.kind, StepKind::Critique | StepKind::Recheck);
     let drawn: Vec<_> = chain
         .steps
@@ -270,6 +325,10 @@ fn critiques(chain: &ChainDetail) -> Vec<Drawn> {
 }
 
 fn critique(step: &StepDetail) -> Result<Critique, String> {
+    // A person says that it is wrong.
+    if step.agreed == Some(false) {
+        return Err("verdict-disagreed".to_owned());
+    }
     // Where a verdict was asked for twice, the second reply stands unless the step says otherwise.
     let Some(call) = step.calls.last() else {
         return Err("checked-by-program".to_owned());

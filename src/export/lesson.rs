@@ -84,6 +84,35 @@ impl Lesson {
         }
     }
 
+    /// Every text that a row holds.
+    pub fn texts(&self) -> Vec<&str> {
+        let mut texts: Vec<&str> = self
+            .prompt()
+            .iter()
+            .map(|message| message.content.as_str())
+            .collect();
+        match self {
+            Lesson::Answer { response, .. } => texts.push(response),
+            Lesson::Pair {
+                chosen, rejected, ..
+            } => texts.extend([chosen.as_str(), rejected]),
+            Lesson::Unpaired { completion, .. } => texts.push(completion),
+            Lesson::Prompt { .. } => {}
+            Lesson::Steps { steps, .. } => {
+                texts.extend(steps.iter().map(|(text, _)| text.as_str()))
+            }
+            Lesson::Revision(round) => texts.extend([
+                round.response.as_str(),
+                &round.critique_request,
+                &round.critique,
+                &round.revision_request,
+                &round.revision,
+            ]),
+            Lesson::Critique(critique) => texts.push(&critique.reply),
+        }
+        texts
+    }
+
     /// The answers to it, the preferred one first.
     pub fn answers(&self) -> Vec<String> {
         match self {

@@ -194,6 +194,16 @@ impl Manifest {
             .collect()
     }
 
+    /// Splits that were asked for and got no row.
+    pub fn empty_splits(&self) -> Vec<&str> {
+        let asked = self.division.iter().flat_map(|division| {
+            let parts = division.splits.split(',');
+            parts.filter_map(|part| part.split('=').next())
+        });
+        let there = |name: &&str| self.splits.iter().any(|split| split.name == *name);
+        asked.filter(|name| !there(name)).collect()
+    }
+
     pub(super) fn to_text(&self) -> String {
         // Plain data with string keys always serialises.
         serde_json::to_string_pretty(self).unwrap_or_default() + "\n"

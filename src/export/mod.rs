@@ -2,7 +2,7 @@
 //!
 //! A chain gives [lessons](lesson::Lesson) (`draw`), a format gives a lesson its columns (`layouts`, one file
 //! each), a split takes it (`split`), and a table writes it (`table`). [`export`] streams the matching chains by
-//! run and position, so that any number of them takes the same memory, and two exports of equal chains are equal
+//! run and position and keeps no row, and two exports of equal chains are equal
 //! byte by byte: nothing that is written knows a time, a machine or a path.
 
 mod card;
@@ -30,6 +30,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::quality::gates::{Gating, Refused};
+use crate::quality::similar::{Known, PromptPrint};
 use crate::store::{ChainDetail, ChainRow, Depth, RunDetail, Store};
 
 pub use card::{CardOptions, is_license};
@@ -38,7 +39,7 @@ use draw::{Drawing, Drawn, plain};
 pub use error::ExportError;
 use folder::{Folder, Output};
 pub use format::Format;
-use lesson::{Draws, Lesson};
+use lesson::{Draws, Lesson, Misfit, apart};
 pub use manifest::{Division, FileEntry, Manifest, ReplayEntry, RunEntry, SplitEntry};
 pub use options::ExportOptions;
 use options::{PROBABILITY, check, columns_of};
@@ -93,6 +94,8 @@ struct Export<'a> {
     columns: Vec<Column>,
     splits: Splits,
     assignment: Assignment,
+    /// Prompts of other splits than the first, which general data must not ask again.
+    held_back: Known,
     shards: Vec<Shards>,
     replay: Option<Replay>,
     dropped: Output,
@@ -126,6 +129,7 @@ impl<'a> Export<'a> {
             columns,
             splits,
             assignment: Assignment::default(),
+            held_back: Known::default(),
             replay: options.replay.as_ref().map(Replay::open).transpose()?,
             dropped: folder.create()?,
             dropped_lines: 0,
@@ -195,7 +199,7 @@ impl<'a> Export<'a> {
         let mut census = Census::default();
         self.each(store, |export, chain, drawn| {
             if let Drawn::Lesson { lesson, .. } = drawn
-                && export.options.format.layout().row(&lesson).is_ok()
+                && export.row(&lesson).is_ok()
             {
                 census.count(&chain.prompt_messages);
             }
@@ -203,6 +207,9 @@ impl<'a> Export<'a> {
         })?;
         census.join_alike();
         let assignment = census.assign(&self.splits, self.options.seed);
+        if self.replay.is_some() {
+            self.held_back = census.elsewhere(&assignment);
+        }
         self.manifest.division = Some(Division {
             splits: self.splits.source(),
             seed: self.options.seed,
@@ -246,6 +253,10 @@ impl<'a> Export<'a> {
     }
 
     fn row(&self, lesson: &Lesson) -> Result<Value, Refused> {
+        // Templates refuse turns out of order, and trainers find that out one by one.
+        if apart(lesson.prompt()).is_none() {
+            return Err(plain(Misfit::RolesDoNotAlternate.name()));
+        }
         let row = self.options.format.layout().row(lesson);
         let mut row = row.map_err(|misfit| plain(misfit.name()))?;
         if self
@@ -276,7 +287,8 @@ impl<'a> Export<'a> {
             let Some(lesson) = replay.next(draws)? else {
                 break;
             };
-            let elsewhere = self.assignment.side(prompt_key(lesson.prompt())) != 0;
+            let elsewhere = self.assignment.side(prompt_key(lesson.prompt())) != 0
+                || self.splits.len() > 1 && self.held_back.holds(&PromptPrint::of(lesson.prompt()));
             match self.row(&lesson) {
                 Ok(row) if !elsewhere => {
                     self.write(0, &row)?;

@@ -123,6 +123,12 @@ pub(super) fn check(options: &ExportOptions) -> Result<(), ExportError> {
                 "mlx-lm looks for train, valid and test, and not for {name}"
             ));
         }
+        if !["train", "valid"]
+            .iter()
+            .all(|wanted| splits.names().any(|name| name == *wanted))
+        {
+            return wrong("mlx-lm needs the splits train and valid".to_owned());
+        }
     }
     if options.replay.is_some() && !matches!(format.draws(), Draws::Answers | Draws::Pairs) {
         return wrong(format!(

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::digest::Digest;
 use crate::generation::Message;
-use crate::quality::similar::{PromptPrint, alike};
+use crate::quality::similar::{Known, PromptPrint, alike};
 
 /// How much one split may fall short of the whole before it is a mistake.
 const ROUNDING: f64 = 1e-6;
@@ -178,6 +178,18 @@ impl Census {
         for (one, other) in alike(&prints) {
             self.join(keys[one], keys[other]);
         }
+        self.prints = keys.into_iter().zip(prints).collect();
+    }
+
+    /// The prompts that are not in the first split.
+    pub fn elsewhere(self, assignment: &Assignment) -> Known {
+        let mut known = Known::default();
+        for (key, print) in self.prints {
+            if assignment.side(key) != 0 {
+                known.add(print);
+            }
+        }
+        known
     }
 
     /// Puts two counted prompts, and all that belong to either, into one group.

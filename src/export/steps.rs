@@ -13,6 +13,8 @@ use super::lesson::Lesson;
 struct Judged<'a> {
     step: &'a StepDetail,
     verdicts: Vec<&'a Verdict>,
+    /// Whether a person finds one of them wrong.
+    disagreed: bool,
 }
 
 /// A lesson for every response that critiques judged: a sentence stands unless a verified quote of a
@@ -47,10 +49,12 @@ fn judged(chain: &ChainDetail) -> Vec<Judged<'_>> {
             StepKind::Draft | StepKind::Revision if step.adopted => responses.push(Judged {
                 step,
                 verdicts: Vec::new(),
+                disagreed: false,
             }),
             StepKind::Critique | StepKind::Recheck => {
                 if let (Some(response), Some(verdict)) = (responses.last_mut(), &step.verdict) {
                     response.verdicts.push(verdict);
+                    response.disagreed |= step.agreed == Some(false);
                 }
             }
             _ => {}
@@ -61,6 +65,9 @@ fn judged(chain: &ChainDetail) -> Vec<Judged<'_>> {
 }
 
 fn labelled(response: &Judged<'_>) -> Result<Vec<(String, bool)>, &'static str> {
+    if response.disagreed {
+        return Err("verdict-disagreed");
+    }
     let text = response.step.output.as_str();
     let mut faults = Vec::new();
     for verdict in response.verdicts.iter().filter(|verdict| verdict.violated) {

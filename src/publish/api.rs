@@ -115,7 +115,13 @@ impl<'a> Api<'a> {
             "private": private,
         });
         let what = "cannot make the repository";
-        let answer = self.send(what, &Method::POST, &url, &[], &text(&body))?;
+        let answer = match self.send(what, &Method::POST, &url, &[], &text(&body)) {
+            // A token for this repository alone may make none, and need not where it is there.
+            Err(refused @ PushError::Refused { status: 403, .. }) => {
+                return self.head().map(|_| false).map_err(|_| refused);
+            }
+            answer => answer?,
+        };
         match answer.status {
             409 => Ok(false),
             _ if answer.is_good() => Ok(true),

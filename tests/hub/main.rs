@@ -232,6 +232,16 @@ fn an_upload_that_was_cut_off_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn a_token_for_a_repository_that_is_there_need_not_make_one() {
+    let (dataset, _) = three_files();
+    let mut state = State::new(TOKEN);
+    state.may_not_make = true;
+    let server = Server::start(state);
+    succeed(&push(&server, &dataset.path(), Some(TOKEN), &[]));
+    assert_eq!(server.state().commits.len(), 1);
+}
+
+#[test]
 fn busy_answers_are_waited_out() {
     let (dataset, _) = three_files();
     let mut state = State::new(TOKEN);

@@ -53,6 +53,8 @@ pub struct State {
     pub refuse_from: Option<usize>,
     /// Statuses of the next answers.
     pub busy: Vec<u16>,
+    /// The token may write what is there and make nothing.
+    pub may_not_make: bool,
     /// Somebody else commits before every commit.
     pub moved: bool,
     /// The first commit is made and its answer never comes.
@@ -186,6 +188,10 @@ impl State {
         let body: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
         let repository = "/api/datasets/someone/pairs/";
         match (seen.method.as_str(), seen.path.as_str()) {
+            ("POST", "/api/repos/create") if self.may_not_make => answer(
+                403,
+                &json!({"error": "You don't have the rights to create a dataset"}),
+            ),
             ("POST", "/api/repos/create") if !self.created.is_null() => answer(
                 409,
                 &json!({"error": "You already created this dataset repo"}),

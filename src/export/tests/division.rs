@@ -296,6 +296,36 @@ fn formats_have_the_splits_that_their_readers_look_for() {
 }
 
 #[test]
+fn personal_data_keeps_a_row_out_of_every_format() {
+    let prompts = ["What is 1?", "Write to ada@example.org about it?"];
+    let place = place(&prompts.map(str::to_owned));
+    let store = Store::open_read(&place.dir.path().join("amend.db")).unwrap();
+    let settings = Settings {
+        personal_data: true,
+        ..Settings::none()
+    };
+    let filter = Filter::default();
+    let gating = gate(&store, &filter, None, &settings, Helpers::default()).unwrap();
+    let mut written = 0;
+    for format in <Format as clap::ValueEnum>::value_variants() {
+        let out = place.dir.path().join(format.as_str());
+        // Nobody judged these chains, so some formats have no row at all.
+        match export(&store, &out, &options(*format), &gating) {
+            Ok(_) => written += 1,
+            Err(ExportError::NoRows(_)) => continue,
+            Err(error) => panic!("{format:?}: {error}"),
+        }
+        for entry in fs::read_dir(&out).unwrap() {
+            let path = entry.unwrap().path();
+            let text = fs::read(&path).unwrap();
+            let found = text.windows(4).any(|window| window == b"ada@");
+            assert!(!found, "{}", path.display());
+        }
+    }
+    assert!(written >= 14, "{written}");
+}
+
+#[test]
 fn general_data_is_mixed_into_the_first_split_and_shares_no_prompt_with_others() {
     let place = place(&numbered(20));
     let general = place.dir.path().join("general.jsonl");

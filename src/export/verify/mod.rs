@@ -20,7 +20,7 @@ pub(in crate::export) use files::faults as file_faults;
 use super::columns::{self, Column};
 use super::format::Format;
 use super::lesson::Lesson;
-use super::manifest::SplitEntry;
+use super::manifest::{self, SplitEntry};
 use super::split::prompt_key;
 use super::{Kind, columns_of, table};
 
@@ -206,13 +206,26 @@ pub fn verify(
     for fault in files::faults(folder, &manifest) {
         verification.fault(fault);
     }
-    verification.several = manifest.splits.len() > 1;
+    verification.several = manifest.splits.len() > 1 && format != Format::Critic;
     for (side, split) in manifest.splits.iter().enumerate() {
         verification.split(side, split);
     }
-    match verification.several {
-        true => verification.near_leaks(),
-        false => verification.skip(Check::Leakage, "there is one split"),
+    let found = verification.report.rows;
+    if found != manifest.rows {
+        verification.fault(Fault {
+            check: Check::Counts,
+            file: manifest::FILE.to_owned(),
+            line: None,
+            what: format!("{found} rows in all splits in place of {}", manifest.rows),
+        });
+    }
+    match (format, manifest.splits.len()) {
+        (Format::Critic, _) => verification.skip(
+            Check::Leakage,
+            "its rows hold requests for critiques and not the chains' prompts",
+        ),
+        (_, 0 | 1) => verification.skip(Check::Leakage, "there is one split"),
+        _ => verification.near_leaks(),
     }
     Ok(verification.report)
 }

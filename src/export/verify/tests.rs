@@ -34,6 +34,7 @@ impl Dataset {
                 sha256: hex(&<sha2::Sha256 as sha2::Digest>::digest(&text)),
                 b3: Digest::of_bytes(text.as_bytes()).to_string(),
             });
+            manifest.rows += rows.len() as u64;
             manifest.splits.push(SplitEntry {
                 name: (*name).to_owned(),
                 rows: rows.len() as u64,
@@ -119,6 +120,15 @@ fn a_sound_dataset_holds() {
     assert_eq!(report.rows, 3);
     let tokens = report.tokens.unwrap();
     assert_eq!((tokens.total, tokens.longest, tokens.over), (6, 2, 0));
+}
+
+#[test]
+fn a_split_that_the_manifest_does_not_name_is_missed() {
+    let mut dataset = Dataset::new("trl-sft", &[("train", vec![answered("One?")])]);
+    dataset.manifest.splits.clear();
+    dataset.save();
+    let what = dataset.only(Check::Counts);
+    assert_eq!(what, "manifest.json: 0 rows in all splits in place of 1");
 }
 
 #[test]

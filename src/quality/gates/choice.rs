@@ -29,12 +29,28 @@ pub(super) fn choose(
         made.why = Why::Person;
         return Some(made.finish(chain, settings));
     }
-    let judged = compared
+    let against_draft = |side: &Side<'_>| {
+        let mut judged = compared.iter();
+        judged.find_map(|judgement| judgement.of(draft.from, side.from))
+    };
+    if made.rejected.is_none() {
+        return Some(made.finish(chain, settings));
+    }
+    if let Some(judged) = against_draft(&made.chosen) {
+        made.judge(texts, compared, judged, settings);
+    } else if let Some((side, judged)) = texts
+        .revisions
         .iter()
-        .find_map(|judgement| judgement.of(draft.from, made.chosen.from));
-    match judged {
-        Some(judged) if made.rejected.is_some() => made.judge(texts, compared, judged, settings),
-        _ => {}
+        .filter(|side| !side.text.trim().is_empty())
+        .filter_map(|side| Some((*side, against_draft(side)?)))
+        .max_by(|(_, a), (_, b)| a.0.total_cmp(&b.0))
+    {
+        // The judge looked at another revision than the last: the one that does best (`judge --pairs best`).
+        made.chosen = side;
+        made.judge(texts, compared, judged, settings);
+        if made.why == Why::Judge {
+            made.why = Why::BestRound;
+        }
     }
     Some(made.finish(chain, settings))
 }

@@ -171,7 +171,7 @@ impl Refused {
     }
 
     /// What a gate said.
-    pub(super) fn by(finding: &Finding) -> Self {
+    pub fn by(finding: &Finding) -> Self {
         Self {
             name: finding.name(),
             because: finding.reason.clone(),

@@ -22,7 +22,7 @@ const BANDS: usize = 20;
 /// to 0.85 agree in some band with a probability of 0.998; where both are similar to 0.3, of 0.001.
 const ROWS: usize = 4;
 /// The most rows of one band that a row is compared with.
-const MOST_COMPARED: usize = 256;
+pub(in crate::quality) const MOST_COMPARED: usize = 256;
 
 /// What is kept of a row to find it again.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +54,11 @@ impl Print {
             response: sample(response),
             bands,
         }
+    }
+
+    /// Its band hashes: prints that are alike agree in some of them.
+    pub fn bands(&self) -> impl Iterator<Item = (usize, u32)> + '_ {
+        self.bands.iter().copied().enumerate()
     }
 
     /// The smaller of the similarities of prompts and of responses.
@@ -187,9 +192,11 @@ pub(super) fn find(prints: &[&Print], exact: bool, near: Option<f64>) -> Vec<Opt
     .collect()
 }
 
-/// Pairs of rows that are nearly the same, enough of them that all such rows hang together.
+/// Pairs of rows that are nearly the same, enough of them that all such rows hang together: fewer than there are rows.
 pub(in crate::quality) fn pairs(prints: &[&Print], least: f64) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
+    // Rows that hang together already need no further pair.
+    let mut parent: Vec<usize> = (0..prints.len()).collect();
     for band in 0..BANDS {
         let mut values: Vec<(u32, usize)> = (0..)
             .zip(prints)
@@ -198,16 +205,27 @@ pub(in crate::quality) fn pairs(prints: &[&Print], least: f64) -> Vec<(usize, us
         values.sort_unstable();
         for group in values.chunk_by(|a, b| a.0 == b.0) {
             for (place, (_, row)) in group.iter().enumerate() {
-                let near = group[..place].iter().rev().take(MOST_COMPARED);
-                let alike =
-                    near.filter(|(_, other)| prints[*row].similarity(prints[*other]) >= least);
-                found.extend(alike.map(|(_, other)| (*other, *row)));
+                for (_, other) in group[..place].iter().rev().take(MOST_COMPARED) {
+                    let (one, two) = (root(&mut parent, *row), root(&mut parent, *other));
+                    if one != two && prints[*row].similarity(prints[*other]) >= least {
+                        parent[one.max(two)] = one.min(two);
+                        found.push((*other, *row));
+                    }
+                }
             }
         }
     }
     found.sort_unstable();
-    found.dedup();
     found
+}
+
+/// The row that stands for all that hang together with this one.
+fn root(parent: &mut [usize], mut row: usize) -> usize {
+    while parent[row] != row {
+        parent[row] = parent[parent[row]];
+        row = parent[row];
+    }
+    row
 }
 
 /// For each row the bands that it has in common with another, as bits. Most rows have none, and only these need

@@ -296,6 +296,26 @@ impl Gating {
         }
     }
 
+    /// Why a row of these texts must not leave the store, whatever it teaches: personal data or a secret in one of
+    /// them, where those gates are closed.
+    pub fn guard<'t>(&self, texts: impl IntoIterator<Item = &'t str>) -> Option<Refused> {
+        let mut found = texts
+            .into_iter()
+            .filter_map(|text| row::guard(text, &self.settings));
+        found.next().map(|finding| Refused::by(&finding))
+    }
+
+    /// Whether a chain is about a control prompt, and that gate is closed.
+    pub fn is_control(&self, chain: &ChainDetail) -> bool {
+        self.settings.control && row::is_control(chain)
+    }
+
+    /// Why a revision and the text that it revises make no pair, by their lengths.
+    pub fn lengths(&self, before: &str, after: &str) -> Option<Refused> {
+        let finding = row::lengths(before, after, &self.settings)?;
+        Some(Refused::by(&finding))
+    }
+
     /// The response that a chain ended with and that a person rejected: an example of what is bad, unless it
     /// must not leave the store at all. `None` for a chain that nobody rejected.
     pub fn rejected<'a>(&self, chain: &'a ChainDetail) -> Option<Result<Side<'a>, Refused>> {

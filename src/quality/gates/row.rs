@@ -143,13 +143,7 @@ impl<'a> Look<'a> {
 
     fn of_pair(self, chain: &ChainDetail, chosen: &Side<'_>, rejected: &Side<'_>) -> Vec<Finding> {
         let mut findings = Vec::new();
-        let ratio = length_ratio(rejected.text, chosen.text);
-        if let (Some((low, high)), Some(ratio)) = (self.settings.length_ratio, ratio)
-            && !(low..=high).contains(&ratio)
-        {
-            let reason = format!("the chosen text is {ratio:.2} times as long as the rejected one");
-            findings.push(Finding::drop(Gate::LengthRatio, reason).with(ratio));
-        }
+        findings.extend(lengths(rejected.text, chosen.text, self.settings));
         let found = guarded(rejected.text, "the rejected text", self.settings);
         // What the prompt and the chosen text hold was told already.
         let told = |gate| {
@@ -238,6 +232,24 @@ impl Kind {
             None => false,
         }
     }
+}
+
+/// Whether the prompt was run to measure refusals.
+pub(super) fn is_control(chain: &ChainDetail) -> bool {
+    Kind::of(chain).control
+}
+
+/// A chosen text that is much longer or shorter than the rejected one.
+pub(super) fn lengths(rejected: &str, chosen: &str, settings: &Settings) -> Option<Finding> {
+    let (low, high) = settings.length_ratio?;
+    let ratio = length_ratio(rejected, chosen).filter(|ratio| !(low..=high).contains(ratio))?;
+    let reason = format!("the chosen text is {ratio:.2} times as long as the rejected one");
+    Some(Finding::drop(Gate::LengthRatio, reason).with(ratio))
+}
+
+/// Personal data or a secret in a text.
+pub(super) fn guard(text: &str, settings: &Settings) -> Option<Finding> {
+    guarded(text, "the row", settings).next()
 }
 
 /// Whether the prompt's row says that it is benign.

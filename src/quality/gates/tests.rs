@@ -372,6 +372,16 @@ fn the_judge_decides_as_the_policy_says() {
         look("draft-preferred=best", &[judged(0.25, true)]),
         "revision:2 > draft judge Some(0.25) draft-preferred drop"
     );
+    // Where another revision than the last was judged, that one stands.
+    assert_eq!(
+        look("secrets", &[first]),
+        "revision:1 > draft best-round Some(0.75) "
+    );
+    let worse = Compared { p: 0.75, ..first };
+    assert_eq!(
+        look("secrets", &[worse]),
+        "revision:1 > draft best-round Some(0.25) draft-preferred drop"
+    );
     assert_eq!(
         look("draft-preferred=off", &[judged(0.25, true)]),
         "revision:2 > draft judge Some(0.25) "
