@@ -44,7 +44,7 @@ pub struct ModelArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
     /// Most tokens of one decode step
-    #[arg(long, default_value_t = 512, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(32..=65536))]
+    #[arg(short, long, default_value_t = 512, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(32..=65536))]
     pub batch_size: u32,
     /// Most tokens that llama.cpp computes at once
     #[arg(long, default_value_t = 512, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(32..=65536))]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde_json::json;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, BackendError};
 use crate::chain::StepKind;
 use crate::constitution::Revise;
 use crate::engine::policy::Select;
@@ -19,6 +19,7 @@ use super::backend::Loaded;
 use super::job::{Input, Job};
 use super::progress::duration;
 use super::tasks::NextPrompt;
+use super::text::plural;
 
 /// Tokens that each request of the calibration writes.
 const CALIBRATION_TOKENS: u32 = 32;
@@ -42,6 +43,8 @@ struct Forecast {
     /// `None` where a server does not say.
     context: Option<u32>,
     too_long: u64,
+    /// Prompts that the chat template refuses.
+    refused: u64,
     /// Seconds, at least and at most, with the calibration's speed.
     seconds: (f64, f64),
     tokens_per_second: f64,
@@ -60,7 +63,7 @@ pub fn run(job: &Job, loaded: &Loaded, json: bool) -> anyhow::Result<Exit> {
 
 fn forecast(job: &Job, backend: &dyn Backend) -> anyhow::Result<Forecast> {
     let mut first = Vec::new();
-    let (mut prompts, mut skipped, mut too_long) = (0, 0, 0);
+    let (mut prompts, mut skipped, mut too_long, mut refused) = (0, 0, 0, 0);
     let mut longest = (0, String::new());
     let context = backend.identity().context_length;
     for prompt in job.prompts()? {
@@ -70,9 +73,14 @@ fn forecast(job: &Job, backend: &dyn Backend) -> anyhow::Result<Forecast> {
         };
         prompts += 1;
         let messages = draft(job, &prompt)?;
-        let tokens = backend
-            .count_tokens(&messages)
-            .with_context(|| format!("prompt {}", prompt.id))?;
+        let tokens = match backend.count_tokens(&messages) {
+            // That chain alone would fail.
+            Err(BackendError::Template(_)) => {
+                refused += 1;
+                continue;
+            }
+            counted => counted.with_context(|| format!("prompt {}", prompt.id))?,
+        };
         if tokens >= longest.0 {
             longest = (tokens, prompt.id.to_string());
         }
@@ -105,6 +113,7 @@ fn forecast(job: &Job, backend: &dyn Backend) -> anyhow::Result<Forecast> {
         exact,
         context: known.then_some(context),
         too_long,
+        refused,
         seconds: (
             chains as f64
                 * per_token
@@ -262,6 +271,13 @@ impl Forecast {
         if self.too_long > 0 {
             writeln!(out, "too long         {} prompts will fail", self.too_long)?;
         }
+        if self.refused > 0 {
+            writeln!(
+                out,
+                "refused          {} will fail: the chat template does not take them",
+                plural(self.refused, "prompt")
+            )?;
+        }
         writeln!(
             out,
             "speed            {:.1} tok/s in a short calibration",
@@ -288,6 +304,7 @@ impl Forecast {
             "tokens_estimated": !self.exact,
             "context_length": self.context,
             "too_long": self.too_long,
+            "refused": self.refused,
             "tokens_per_second": self.tokens_per_second,
             "seconds_min": self.seconds.0,
             "seconds_max": self.seconds.1,

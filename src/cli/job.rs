@@ -259,6 +259,7 @@ impl Job {
             threshold: plan.threshold,
             sampling: plan.sampling.clone(),
             deterministic: self.args.chain.deterministic,
+            adapters: plan.adapters.clone(),
             drafts: None,
             controls: self.controls_digest(),
             stress: None,

@@ -44,7 +44,7 @@ Filters:
   about the chain   status:running|done|failed  stop:clean|rounds-done|context-full|failed
                     round>=2  revised:true  regressed:true  changed>0.3  len>2.0  tokens>300
                     flag:preamble  label:accept|reject|edit|none  prompt:ID  sample:0
-                    run:ID  chain:ID  text:\"some words\"
+                    run:ID  chain:ID  text:\"some words\"  revised-in:2
   about judgements  judged:true  preference>0.6  margin<0  agree:true
 
   Conditions about a step that stand side by side speak of one and the same step; in parentheses of

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::chain::StepKind;
 use crate::constitution::Revise;
 use crate::digest::Digest;
 use crate::generation::SamplingParams;
@@ -50,6 +51,9 @@ pub struct RunConfig {
     pub sampling: SamplingParams,
     /// Whether results are independent of batch size, order and interruption.
     pub deterministic: bool,
+    /// The adapter of each kind of step that has one of its own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub adapters: BTreeMap<StepKind, String>,
     /// The drafts that stand in for the model's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drafts: Option<DraftsConfig>,

@@ -159,6 +159,9 @@ pub fn content_key(backend: &dyn Backend, request: &Request) -> Digest {
 /// How often the engine looks whether it was interrupted while it waits for a reply.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// Chains that ended without the model between two commits.
+const COMMIT_EVERY: u32 = 64;
+
 /// How long an interrupted run waits for the replies in flight.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -239,13 +242,22 @@ impl Engine<'_> {
         &mut self,
         tasks: &mut dyn Iterator<Item = Result<Task, RecordError>>,
     ) -> Result<(), EngineError> {
+        let mut idle = 0_u32;
         while self.flights.len() + self.ready.len() < self.options.parallel.max(1)
             && !self.interrupted()
         {
             let Some(task) = tasks.next() else {
                 return Ok(());
             };
+            let busy = self.flights.len() + self.ready.len();
             self.begin(task.map_err(EngineError::Prompts)?)?;
+            // Chains that need no model end here, and nothing else would commit them.
+            if self.flights.len() + self.ready.len() == busy {
+                idle += 1;
+                if idle.is_multiple_of(COMMIT_EVERY) {
+                    self.recorder.commit().map_err(EngineError::Store)?;
+                }
+            }
         }
         Ok(())
     }

@@ -71,7 +71,13 @@ pub(super) fn decision(
             }
         }
         let [no, yes] = sums;
-        let unlisted = least(place);
+        // A server that lists one alternative says nothing about the other.
+        if place.top.len() < 2 {
+            return Err(NoProbability::TooFew);
+        }
+        let listed: f64 = place.top.iter().map(|(_, logprob)| logprob.exp()).sum();
+        // Neither more than the least that is listed, nor more than all that is left.
+        let unlisted = least(place).min((1.0 - listed).max(0.0));
         let share = |yes: f64, no: f64| yes / (yes + no);
         let bounds = (
             share(yes, if no > 0.0 { no } else { unlisted }),

@@ -81,6 +81,9 @@ pub struct Sizing {
     pub gpu: bool,
     /// Whether a part of a sequence can be shared.
     pub can_share: bool,
+    /// Whether some layers look at the last tokens only. llama.cpp gives the cells of tokens that have left that
+    /// window to whoever looks for one, so that in a pool a prefix is not what it seems.
+    pub window: bool,
     /// What is asked for.
     pub workload: Workload,
 }
@@ -131,16 +134,22 @@ pub fn size(sizing: &Sizing) -> Sized {
     } else {
         DEFAULT_PARALLEL
     };
-    let chains = work
+    // More places than chains would only take memory.
+    let most = work
         .chains
-        .map_or(usual, |n| usize::try_from(n).unwrap_or(usual));
+        .map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
     let parallel = sizing
         .parallel
-        .unwrap_or_else(|| usual.min(chains))
+        .unwrap_or(usual)
+        .min(most)
         .clamp(1, MAX_SEQUENCES);
     let (unified, reason) = layout(sizing);
     // Not a whole context for everyone: those that need more wait for cells, or give way.
-    let typical = (work.shared_prefix + TYPICAL_PROMPT + work.reply).min(sizing.context);
+    let typical = work
+        .shared_prefix
+        .saturating_add(TYPICAL_PROMPT)
+        .saturating_add(work.reply)
+        .min(sizing.context);
     let cells_for = |parallel: usize| -> u64 {
         let parallel = parallel as u64;
         let context = u64::from(sizing.context);
@@ -188,6 +197,11 @@ fn layout(sizing: &Sizing) -> (bool, String) {
         _ if !sizing.can_share => (
             false,
             "this model cannot keep a part of a sequence, so nothing is shared".to_owned(),
+        ),
+        _ if sizing.window => (
+            false,
+            "layers of this model look at the last tokens only, whose cells cannot be shared"
+                .to_owned(),
         ),
         KvChoice::Unified => (true, "as asked for".to_owned()),
         KvChoice::Streams => (false, "as asked for".to_owned()),
@@ -312,6 +326,7 @@ mod tests {
             memory: None,
             gpu: false,
             can_share: true,
+            window: false,
             workload: Workload {
                 shared_prefix: 10,
                 fan_out: 1,
@@ -355,9 +370,20 @@ mod tests {
     }
 
     #[test]
+    fn a_model_with_a_window_gets_streams_whatever_is_asked_for() {
+        let mut given = sizing();
+        (given.kv, given.window) = (KvChoice::Unified, true);
+        given.workload.shared_prefix = 2000;
+        let sized = size(&given);
+        assert!(!sized.unified && sized.reason.contains("last tokens"));
+    }
+
+    #[test]
     fn few_chains_need_few_places() {
         let mut given = sizing();
         given.workload.chains = Some(3);
+        assert_eq!(size(&given).parallel, 3);
+        given.parallel = Some(200);
         assert_eq!(size(&given).parallel, 3);
     }
 

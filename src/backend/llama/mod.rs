@@ -293,6 +293,15 @@ fn plain(values: CacheType) -> bool {
 /// Adapters by domain, and the domain of every name.
 type Adapters = (Vec<Option<Adapter>>, BTreeMap<String, usize>);
 
+/// Whether layers of the model look at the last tokens only.
+fn has_window(model: &LlamaModel) -> bool {
+    let value = |key: &str| model.meta_val_str(key).ok();
+    let window = value("general.architecture")
+        .and_then(|name| value(&format!("{name}.attention.sliding_window")))
+        .and_then(|tokens| tokens.parse::<u64>().ok());
+    window.is_some_and(|tokens| tokens > 0)
+}
+
 /// Loads the adapters; domain 0 is the one of requests that name none.
 fn load_adapters(
     model: &mut Arc<LlamaModel>,
@@ -408,6 +417,8 @@ impl LlamaBackend {
         // llama.cpp rounds a context up to a multiple of 256.
         let context = wanted.next_multiple_of(256);
         let can_share = !model.is_recurrent() && !model.is_hybrid();
+        let gpu = runtime()?.supports_gpu_offload() && options.gpu_layers != Some(0);
+        let memory = context::free_memory();
         let sized = context::size(&Sizing {
             kv: options.kv,
             parallel: if options.deterministic {
@@ -418,14 +429,24 @@ impl LlamaBackend {
             context,
             cells: options.cells,
             cell_bytes: context::cell_bytes(&model, options.cache_types),
-            memory: context::free_memory(),
-            gpu: runtime()?.supports_gpu_offload() && options.gpu_layers != Some(0),
+            memory,
+            gpu,
             can_share,
+            window: has_window(&model),
             workload: Workload {
                 shared_prefix: shared_prefix(&template, &tokenizer, &options.probes),
                 ..options.workload
             },
         });
+        // The system would end this process without a word.
+        if let Some(free) = memory.filter(|free| !gpu && sized.bytes > *free) {
+            return Err(BackendError::Load(format!(
+                "a KV cache for {} sequences takes {} MiB, and {} MiB of memory are free; lower --parallel or --ctx-size",
+                sized.parallel,
+                sized.bytes >> 20,
+                free >> 20
+            )));
+        }
         let config = worker_config(
             options,
             context,

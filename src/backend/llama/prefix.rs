@@ -249,18 +249,24 @@ impl PrefixTree {
         if self.len(seq) == 0 {
             self.remove(seq);
         }
+        self.touch(seq);
     }
 
-    /// A finished sequence goes on with its first `len` tokens.
-    pub fn wake(&mut self, seq: Seq, len: usize) {
-        self.truncate(seq, len);
-        self.running.insert(seq);
+    /// The tokens of a sequence were used just now.
+    fn touch(&mut self, seq: Seq) {
         self.clock += 1;
         let mut node = self.end_of(seq);
         while let Some(id) = node {
             self.nodes[id].used = self.clock;
             node = self.nodes[id].parent;
         }
+    }
+
+    /// A finished sequence goes on with its first `len` tokens.
+    pub fn wake(&mut self, seq: Seq, len: usize) {
+        self.truncate(seq, len);
+        self.running.insert(seq);
+        self.touch(seq);
     }
 
     /// Frees the run of tokens that was unused for longest and that no running sequence holds. Adds to

@@ -349,6 +349,13 @@ impl Sequence {
         Next::Finished(Reply::Chosen(Choice { logprobs, usage }))
     }
 
+    /// It has a place again, where the first `shared` tokens are in the cache already.
+    pub fn admit_again(&mut self, shared: usize) {
+        self.decoded = shared;
+        // What was lost meanwhile is read once more, and was not taken from the cache after all.
+        self.cached = self.cached.min(shared);
+    }
+
     fn usage(&self) -> Usage {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Usage {

@@ -237,7 +237,11 @@ impl<'a> Worker<'a> {
                 continue;
             }
             // Those that run grow as well; without room for that, whoever is let in would soon give way.
-            let reserve = waiting.room().min(RESERVE) + self.running.len() * RESERVE / 2;
+            // One alone has the whole cache, which holds a whole context.
+            let reserve = match self.running.len() {
+                0 => 0,
+                running => waiting.room().min(RESERVE) + running * RESERVE / 2,
+            };
             let mut cells = Self::cells(&mut self.context, self.config);
             let admitted =
                 self.cache
@@ -247,7 +251,7 @@ impl<'a> Worker<'a> {
             let sequence = match self.waiting.remove(&key) {
                 Some(Waiting::New(job)) => Sequence::new(job, admitted.shared),
                 Some(Waiting::Preempted(mut sequence)) => {
-                    sequence.decoded = admitted.shared;
+                    sequence.admit_again(admitted.shared);
                     sequence
                 }
                 None => return,
@@ -373,6 +377,10 @@ impl<'a> Worker<'a> {
 
     /// Decodes one batch and takes its rows.
     fn step(&mut self, batch: &mut LlamaBatch<'_>, shares: &[Share]) -> Result<(), BackendError> {
+        // Whoever was to be decoded gave way; the next plan is about others.
+        if shares.is_empty() {
+            return Ok(());
+        }
         self.set_adapter()?;
         self.fill(batch, shares)?;
         let begun = Instant::now();

@@ -463,8 +463,9 @@ impl ChainMachine {
 
     fn begin_round(&mut self) {
         if self.round >= self.plan.rounds {
-            // No rounds were asked for.
+            // No rounds were asked for, so nothing was found clean.
             self.untouched = false;
+            self.disturbed = true;
             self.end_round();
             return;
         }
