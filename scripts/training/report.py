@@ -52,7 +52,8 @@ def obeying(name: str, report: dict) -> list[str]:
     for principle in report["effect"]["suites"][0]["principles"]:
         before, after = obeyed(principle["violated"]["before"]), obeyed(principle["violated"]["after"])
         ratio, text = times(before, after)
-        reached = after["share"] > 0 and (ratio is None or ratio >= WANTED)
+        # Shares are quotients of counts; three times as many is three times.
+        reached = after["share"] > 0 and (ratio is None or ratio >= WANTED - 1e-9)
         rows.append(
             f"| {name} | {principle['id']} | {percent(before)} | {percent(after)} | {text} | "
             f"{'yes' if reached else 'no'} |"
