@@ -28,6 +28,11 @@ use super::drafts::{self, DraftInput, DraftTasks};
 use super::exit::{say, usage};
 use super::tasks::{Chains, NextPrompt, Prompts, Tasks};
 
+/// Rows of which the length of prompts is taken.
+const ROWS_LOOKED_AT: usize = 64;
+/// Bytes of a token, roughly.
+const BYTES_PER_TOKEN: usize = 4;
+
 /// Rows of a prompt file that are read to see whether it is a short one.
 const ROWS_COUNTED: usize = 256;
 
@@ -176,6 +181,7 @@ impl Job {
             workload: Workload {
                 shared_prefix: 0,
                 fan_out: self.args.chain.samples,
+                prompt: self.typical_prompt(),
                 goes_on: goes_on(&self.plan),
                 reply: self.plan.sampling.max_tokens,
                 chains,
@@ -187,6 +193,25 @@ impl Job {
             say(&model.cache().to_string());
         }
         Ok(loaded)
+    }
+
+    /// About how many tokens a prompt has: a token for every four bytes of the first prompts.
+    fn typical_prompt(&self) -> u32 {
+        let Ok(prompts) = self.prompts() else {
+            return 0;
+        };
+        let bytes = prompts
+            .take(ROWS_LOOKED_AT)
+            .filter_map(|prompt| match prompt {
+                Ok(NextPrompt::Prompt(_, prompt)) => {
+                    let messages = prompt.messages.iter();
+                    Some(messages.map(|message| message.content.len()).sum::<usize>())
+                }
+                _ => None,
+            });
+        let bytes: Vec<usize> = bytes.collect();
+        let mean = bytes.iter().sum::<usize>() / bytes.len().max(1);
+        u32::try_from(mean / BYTES_PER_TOKEN).unwrap_or(u32::MAX)
     }
 
     /// How many chains there are, where that is soon counted.

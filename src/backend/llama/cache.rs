@@ -31,7 +31,7 @@ pub enum Layout {
 const WORTH_SHARING: usize = 24;
 
 /// Behind a copied prefix fewer tokens than these are not worth copying a stream for.
-const WORTH_COPYING: usize = 64;
+const WORTH_COPYING: usize = 32;
 
 /// How a cache is made.
 #[derive(Clone, Copy, Debug)]

@@ -54,6 +54,8 @@ pub struct Workload {
     pub shared_prefix: u32,
     /// Requests that share a prompt and are in flight together, such as samples.
     pub fan_out: u32,
+    /// About how many tokens a prompt has.
+    pub prompt: u32,
     /// Whether the next request of a chain begins with most of its last one.
     pub goes_on: bool,
     /// The most tokens of a reply.
@@ -212,7 +214,7 @@ fn layout(sizing: &Sizing) -> (bool, String) {
                 work.shared_prefix
             ),
         ),
-        KvChoice::Auto if work.fan_out > 2 => (
+        KvChoice::Auto if work.fan_out > 2 && work.prompt >= WORTH_UNIFYING => (
             true,
             format!("{} requests at a time share a prompt", work.fan_out),
         ),
@@ -330,6 +332,7 @@ mod tests {
             workload: Workload {
                 shared_prefix: 10,
                 fan_out: 1,
+                prompt: 50,
                 goes_on: false,
                 reply: 256,
                 chains: None,
@@ -354,9 +357,12 @@ mod tests {
     }
 
     #[test]
-    fn samples_of_one_prompt_make_one_pool() {
+    fn samples_of_one_long_prompt_make_one_pool() {
         let mut given = sizing();
         given.workload.fan_out = 8;
+        // Short prompts cost less than having every token look at the cells of all.
+        assert!(!size(&given).unified);
+        given.workload.prompt = 1000;
         assert!(size(&given).unified);
     }
 

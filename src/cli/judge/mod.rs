@@ -36,6 +36,9 @@ const DEFAULT_CONSTITUTION: &str = "hhh";
 /// Between two lines of progress where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
+/// About how many tokens a question has before its principle.
+const LONG: u32 = 512;
+
 /// Arguments.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -200,6 +203,8 @@ impl Args {
                 shared_prefix: 0,
                 // Everything about a pair in one order begins alike.
                 fan_out: u32::try_from(questions).unwrap_or(u32::MAX),
+                // Two responses besides the prompt.
+                prompt: LONG,
                 goes_on: false,
                 reply: match self.mode {
                     Mode::Choice => 1,
