@@ -39,6 +39,7 @@ static MODEL: LazyLock<Mutex<LlamaBackend>> = LazyLock::new(|| {
         workload: Workload::default(),
         probes: Vec::new(),
         lookup: LookupChoice::Off,
+        own_products: true,
         adapters: Vec::new(),
         template: TemplateChoice::default(),
         deterministic: false,

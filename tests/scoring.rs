@@ -56,6 +56,7 @@ fn options() -> LlamaOptions {
         workload: Workload::default(),
         probes: Vec::new(),
         lookup: LookupChoice::Off,
+        own_products: true,
         adapters: Vec::new(),
         template: TemplateChoice::default(),
         deterministic: false,

@@ -74,6 +74,10 @@ pub struct ModelArgs {
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     #[serde(default)]
     pub lookup: Switch,
+    /// Whose products of quantised weights are used on this processor
+    #[arg(long, value_enum, default_value_t, value_name = "WHOSE")]
+    #[serde(default)]
+    pub matmul: Matmul,
     #[command(flatten)]
     #[serde(flatten)]
     pub lora: LoraArgs,
@@ -182,6 +186,17 @@ pub enum Switch {
     On,
     /// Off.
     Off,
+}
+
+/// Whose products of quantised weights are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Matmul {
+    /// This program's, where processor and format allow them: several times as fast with many tokens at once.
+    #[default]
+    Auto,
+    /// Those of llama.cpp.
+    Ggml,
 }
 
 impl Switch {

@@ -140,6 +140,7 @@ pub fn llama_options(
             args::Switch::On => LookupChoice::On,
             args::Switch::Off => LookupChoice::Off,
         },
+        own_products: args.matmul == args::Matmul::Auto,
         adapters: args.lora.resolve()?.load,
         template,
         deterministic,

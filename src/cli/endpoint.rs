@@ -8,7 +8,7 @@ use crate::backend::http::{
     Address, Api, ConnectError, HttpBackend, HttpOptions, Patience, Secret,
 };
 
-use super::args::{BackendKind, CacheType, EndpointApi, Kv, ModelArgs, Switch};
+use super::args::{BackendKind, CacheType, EndpointApi, Kv, Matmul, ModelArgs, Switch};
 use super::backend::template_choice;
 use super::exit::usage;
 
@@ -78,6 +78,7 @@ fn refuse_others(args: &ModelArgs, deterministic: bool) -> anyhow::Result<()> {
         ("--kv", args.kv != Kv::Auto),
         ("--kv-cells", args.kv_cells.is_some()),
         ("--lookup", args.lookup != Switch::Auto),
+        ("--matmul", args.matmul != Matmul::Auto),
         ("--lora", args.lora.any()),
         ("--flash-attn", args.flash_attn != Switch::Auto),
         ("--cache-type-k", args.cache_type_k != CacheType::F16),

@@ -55,6 +55,7 @@ fn options(kv: KvChoice, parallel: usize) -> LlamaOptions {
         workload: Workload::default(),
         probes: Vec::new(),
         lookup: LookupChoice::Off,
+        own_products: true,
         adapters: Vec::new(),
         template: TemplateChoice::default(),
         deterministic: false,

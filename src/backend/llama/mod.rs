@@ -7,6 +7,8 @@ pub mod cache;
 pub mod context;
 pub mod gguf;
 pub mod lookup;
+#[cfg(target_arch = "x86_64")]
+pub mod matmul;
 pub mod model_ref;
 pub mod prefix;
 pub mod sampling;
@@ -90,6 +92,8 @@ pub struct LlamaOptions {
     pub probes: Vec<[Vec<Message>; 2]>,
     /// Whether tokens are proposed from text that a reply repeats.
     pub lookup: LookupChoice,
+    /// Whether products of quantised weights are this program's where it has them; llama.cpp's otherwise.
+    pub own_products: bool,
     /// LoRA adapters, the one for requests that name none first.
     pub adapters: Vec<AdapterOptions>,
     /// Which chat template to use.
@@ -336,11 +340,21 @@ fn load_adapters(
     Ok((adapters, names))
 }
 
+/// Chooses whose products of quantised weights are used in this process, and names them.
+fn products(own: bool) -> String {
+    #[cfg(target_arch = "x86_64")]
+    let kernel = matmul::install(own).map(|kernel| format!("{kernel:?}"));
+    #[cfg(not(target_arch = "x86_64"))]
+    let kernel: Option<String> = None.filter(|_| own);
+    kernel.unwrap_or_else(|| "ggml".to_owned())
+}
+
 /// Everything besides weights and request that decides a reply, by name.
 fn settings(
     options: &LlamaOptions,
     template: &ChatTemplate,
     config: &WorkerConfig,
+    products: &str,
 ) -> BTreeMap<String, String> {
     let mut settings = BTreeMap::from([
         ("chat_template".to_owned(), template.digest().to_string()),
@@ -364,6 +378,7 @@ fn settings(
     // Only where results must not depend on anything else does this become part of the key.
     if options.deterministic {
         settings.insert("threads".to_owned(), config.threads.to_string());
+        settings.insert("products".to_owned(), products.to_owned());
         if let Some(proposals) = config.lookup.filter(|&n| n > 0) {
             settings.insert("lookup".to_owned(), proposals.to_string());
         }
@@ -454,7 +469,9 @@ impl LlamaBackend {
             &sized,
         );
         tracing::info!("{sized}");
-        let settings = settings(options, &template, &config);
+        let products = products(options.own_products);
+        tracing::info!("products of quantised weights: {products}");
+        let settings = settings(options, &template, &config, &products);
         let identity = ModelIdentity {
             digest: options.digest.clone(),
             name: options.name.clone(),

@@ -1,0 +1,15 @@
+//! Compiles the few lines of C++ that offer this crate's matrix products to ggml, which has classes for that.
+
+fn main() {
+    const SOURCE: &str = "src/backend/llama/matmul/ggml.cpp";
+    println!("cargo::rerun-if-changed={SOURCE}");
+    println!("cargo::rerun-if-changed=build.rs");
+    if std::env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("x86_64") {
+        cc::Build::new()
+            .cpp(true)
+            .std("c++17")
+            .warnings(true)
+            .file(SOURCE)
+            .compile("amend_matmul");
+    }
+}

@@ -1,0 +1,255 @@
+//! Products of quantised weights with many tokens at once, faster than ggml's own on common processors.
+//!
+//! ggml multiplies most block formats one row and one token at a time, so that a step of sixteen tokens costs
+//! nearly sixteen times a step of one. Here a tile of 16 rows is unpacked once a step ([`panel`]) and
+//! multiplied with all tokens ([`kernel`]), with ggml's threads and on weights as they lie in the file. The
+//! arithmetic is that of ggml's products, 8-bit activations included, with scales in single precision.
+//!
+//! [`install`] offers this to ggml's CPU backend (`ggml.cpp`); weights that ggml repacks or keeps on a GPU stay
+//! with it, as do formats and processors that are not read here.
+
+// Vector instructions, and pointers that ggml hands over.
+#![allow(unsafe_code)]
+
+pub mod format;
+pub mod kernel;
+pub mod panel;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Once;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use llama_cpp_sys_2::{
+    GGML_BACKEND_DEVICE_TYPE_CPU, GGML_OP_MUL_MAT, GGML_TYPE_F32, ggml_backend_buffer_is_host,
+    ggml_backend_dev_by_type, ggml_backend_dev_t, ggml_tensor,
+};
+
+use format::Format;
+use kernel::{Activation, Columns, Kernel, Output};
+use panel::{BLOCK, PanelBlock, ROWS};
+
+/// Whether products are computed here. It is asked for each product, so that a process can compare.
+static ENABLED: AtomicBool = AtomicBool::new(false);
+
+/// Bytes that vectors are aligned to.
+const ALIGNMENT: usize = 64;
+
+/// The processor's kernel.
+fn kernel() -> Option<Kernel> {
+    static KERNEL: OnceLock<Option<Kernel>> = OnceLock::new();
+    *KERNEL.get_or_init(Kernel::detect)
+}
+
+/// Has ggml compute products here from now on, or not; what came of it, for the log.
+pub fn install(wanted: bool) -> Option<Kernel> {
+    static INSTALLED: Once = Once::new();
+    let kernel = kernel().filter(|_| wanted);
+    if kernel.is_some() {
+        // SAFETY: the device is ggml's own, and the list it is added to is built on first use.
+        INSTALLED.call_once(|| unsafe {
+            amend_matmul_install(ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU));
+        });
+    }
+    ENABLED.store(kernel.is_some(), Ordering::Relaxed);
+    kernel
+}
+
+/// What ggml hands to the threads that compute an operation; `ggml-cpu-impl.h`.
+#[repr(C)]
+struct ComputeParams {
+    thread: i32,
+    threads: i32,
+    work_size: usize,
+    work: *mut u8,
+    pool: *mut std::ffi::c_void,
+    reference: bool,
+}
+
+unsafe extern "C" {
+    /// In `ggml.cpp`.
+    fn amend_matmul_install(cpu: ggml_backend_dev_t);
+    /// Waits for all threads of an operation; `ggml-cpu-impl.h`.
+    fn ggml_barrier(pool: *mut std::ffi::c_void);
+}
+
+/// A product that is computed here.
+#[derive(Clone, Copy)]
+struct Product {
+    kernel: Kernel,
+    format: Format,
+    weights: *const u8,
+    /// Bytes from one row of weights to the next.
+    row_bytes: usize,
+    rows: usize,
+    /// Blocks of 32 weights in a row.
+    depth: usize,
+    activations: *const u8,
+    /// Bytes from one column of activations to the next.
+    column_bytes: usize,
+    columns: usize,
+    output: *mut u8,
+    /// Bytes from one column of results to the next.
+    output_bytes: usize,
+}
+
+impl Product {
+    /// The product that an operation asks for, if it is one for this module.
+    ///
+    /// # Safety
+    ///
+    /// `op` is a valid operation.
+    unsafe fn of(op: *const ggml_tensor) -> Option<Self> {
+        // SAFETY: the caller's promise; sources of a product are valid tensors.
+        unsafe {
+            let op = &*op;
+            if op.op != GGML_OP_MUL_MAT || !ENABLED.load(Ordering::Relaxed) {
+                return None;
+            }
+            let (weights, activations) = (&*op.src[0], &*op.src[1]);
+            let kernel = kernel()?;
+            let format = Format::of(weights.type_).filter(|format| kernel.reads(*format))?;
+            let flat = |tensor: &ggml_tensor| tensor.ne[2] == 1 && tensor.ne[3] == 1;
+            let numbers = |tensor: &ggml_tensor| tensor.type_ == GGML_TYPE_F32 && tensor.nb[0] == size_of::<f32>();
+            let width = usize::try_from(weights.ne[0]).ok()?;
+            let fits = flat(weights)
+                && flat(activations)
+                && numbers(activations)
+                && numbers(op)
+                && weights.view_src.is_null()
+                && width > 0
+                && width.is_multiple_of(format.weights())
+                && !weights.buffer.is_null()
+                && ggml_backend_buffer_is_host(weights.buffer);
+            fits.then(|| Self {
+                kernel,
+                format,
+                weights: weights.data.cast(),
+                row_bytes: weights.nb[1],
+                rows: weights.ne[1] as usize,
+                depth: width / BLOCK,
+                activations: activations.data.cast(),
+                column_bytes: activations.nb[1],
+                columns: activations.ne[1] as usize,
+                output: op.data.cast(),
+                output_bytes: op.nb[1],
+            })
+        }
+    }
+
+    /// Where the parts of the work buffer begin, from an aligned start: a counter, quants, scales, panels; and
+    /// where they end.
+    fn parts(&self, threads: usize) -> [usize; 4] {
+        let quants = ALIGNMENT;
+        let blocks = quants + self.columns * self.depth * BLOCK;
+        let panels = (blocks + self.columns * self.depth * size_of::<Activation>()).next_multiple_of(ALIGNMENT);
+        [quants, blocks, panels, panels + threads * self.depth * size_of::<PanelBlock>()]
+    }
+
+    /// Computes one thread's share.
+    ///
+    /// # Safety
+    ///
+    /// All threads of the operation call this with the same product and a work buffer of
+    /// [`amend_matmul_work_size`] bytes; `barrier` waits for all of them.
+    unsafe fn compute(&self, thread: usize, threads: usize, work: *mut u8, barrier: impl FnOnce()) {
+        let [quants, blocks, panels, _] = self.parts(threads);
+        let quantised = self.columns * self.depth;
+        // SAFETY: the parts do not overlap and lie in the buffer. Before the barrier each thread writes its own
+        // blocks; after it they are only read, and each thread writes its own panel and its own tiles.
+        unsafe {
+            let start = work.add(work.align_offset(ALIGNMENT));
+            let next_tile = &*start.cast::<AtomicUsize>();
+            let (quants, blocks) = (start.add(quants).cast::<i8>(), start.add(blocks).cast::<Activation>());
+            if thread == 0 {
+                next_tile.store(0, Ordering::Relaxed);
+            }
+            for index in quantised * thread / threads..quantised * (thread + 1) / threads {
+                let column = self.activations.add(index / self.depth * self.column_bytes);
+                let numbers = column.cast::<[f32; BLOCK]>().add(index % self.depth).read_unaligned();
+                let quants = &mut *quants.add(index * BLOCK).cast::<[i8; BLOCK]>();
+                blocks.add(index).write(kernel::quantise(&numbers, quants));
+            }
+            barrier();
+            let columns = Columns {
+                quants: std::slice::from_raw_parts(quants, quantised * BLOCK),
+                blocks: std::slice::from_raw_parts(blocks, quantised),
+                depth: self.depth,
+            };
+            let panel = start.add(panels).cast::<PanelBlock>().add(thread * self.depth);
+            let panel = std::slice::from_raw_parts_mut(panel, self.depth);
+            let tiles = self.rows.div_ceil(ROWS);
+            // Few enough to share work evenly, and enough to keep threads out of each other's way.
+            let share = (tiles / (threads * 8)).max(1);
+            loop {
+                let first = next_tile.fetch_add(share, Ordering::Relaxed);
+                if first >= tiles {
+                    break;
+                }
+                for tile in first..(first + share).min(tiles) {
+                    self.tile(tile, panel, columns);
+                }
+            }
+        }
+    }
+
+    /// Computes a tile of 16 rows.
+    ///
+    /// # Safety
+    ///
+    /// The tile exists, and nobody else writes its results.
+    unsafe fn tile(&self, tile: usize, panel: &mut [PanelBlock], columns: Columns<'_>) {
+        let first = tile * ROWS;
+        // SAFETY: rows past the last are read as the last, and their results are not written.
+        unsafe {
+            let rows = std::array::from_fn(|row| self.weights.add((first + row).min(self.rows - 1) * self.row_bytes));
+            panel::unpack(self.format, rows, panel);
+            let output = Output {
+                first: self.output.cast::<f32>().add(first),
+                stride: self.output_bytes / size_of::<f32>(),
+                rows: ROWS.min(self.rows - first),
+            };
+            kernel::multiply(self.kernel, self.format, panel, columns, output);
+        }
+    }
+}
+
+/// Whether ggml leaves `op` to this module.
+///
+/// # Safety
+///
+/// Called by ggml with a valid operation.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn amend_matmul_accepts(op: *const ggml_tensor) -> bool {
+    // SAFETY: ggml's promise.
+    unsafe { Product::of(op) }.is_some()
+}
+
+/// Bytes of work buffer that `op` needs.
+///
+/// # Safety
+///
+/// As for [`amend_matmul_accepts`].
+#[unsafe(no_mangle)]
+unsafe extern "C" fn amend_matmul_work_size(threads: i32, op: *const ggml_tensor) -> usize {
+    // SAFETY: ggml's promise.
+    unsafe { Product::of(op) }.map_or(0, |product| product.parts(threads.max(1) as usize)[3] + ALIGNMENT)
+}
+
+/// Computes a thread's share of `op`.
+///
+/// # Safety
+///
+/// Called by each of ggml's threads, with an operation that was accepted.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn amend_matmul_compute(params: *mut ComputeParams, op: *mut ggml_tensor) {
+    // SAFETY: ggml's promise; the work buffer is as large as was asked for.
+    unsafe {
+        let params = &*params;
+        let Some(product) = Product::of(op) else { return };
+        let (thread, threads) = (params.thread as usize, params.threads as usize);
+        debug_assert!(product.parts(threads)[3] + ALIGNMENT <= params.work_size);
+        product.compute(thread, threads, params.work, || ggml_barrier(params.pool));
+    }
+}

@@ -1,0 +1,191 @@
+use std::sync::Barrier;
+
+use llama_cpp_sys_2::{ggml_get_type_traits, ggml_quantize_chunk, ggml_row_size};
+use proptest::prelude::*;
+
+use super::format::Format;
+use super::kernel::{Activation, Kernel, quantise};
+use super::panel::BLOCK;
+use super::{ALIGNMENT, Product};
+
+/// Numbers between -1 and 1, the same each time.
+fn numbers(count: usize, mut seed: u64) -> Vec<f32> {
+    let mut next = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// Weights as ggml stores them, and what it takes them for.
+fn stored(format: Format, rows: usize, width: usize, seed: u64) -> (Vec<u8>, Vec<f32>) {
+    let source = numbers(rows * width, seed);
+    let mut read = vec![0.0_f32; rows * width];
+    // SAFETY: the buffers hold `rows × width` weights in the format and as numbers.
+    unsafe {
+        let mut bytes = vec![0_u8; rows * ggml_row_size(format.ggml_type(), width as i64)];
+        ggml_quantize_chunk(
+            format.ggml_type(),
+            source.as_ptr(),
+            bytes.as_mut_ptr().cast(),
+            0,
+            rows as i64,
+            width as i64,
+            std::ptr::null(),
+        );
+        let to_numbers = (*ggml_get_type_traits(format.ggml_type())).to_float.unwrap();
+        to_numbers(bytes.as_ptr().cast(), read.as_mut_ptr(), (rows * width) as i64);
+        (bytes, read)
+    }
+}
+
+/// `rows × width` weights times columns, by several threads.
+fn multiply(
+    kernel: Kernel,
+    format: Format,
+    weights: &[u8],
+    (rows, width): (usize, usize),
+    activations: &[f32],
+    threads: usize,
+) -> Vec<f32> {
+    #[derive(Clone, Copy)]
+    struct Shared(Product, *mut u8);
+    // SAFETY: the threads share the buffers as `Product::compute` says.
+    unsafe impl Send for Shared {}
+    let columns = activations.len() / width;
+    let mut output = vec![f32::NAN; rows * columns];
+    let product = Product {
+        kernel,
+        format,
+        weights: weights.as_ptr(),
+        row_bytes: weights.len() / rows,
+        rows,
+        depth: width / BLOCK,
+        activations: activations.as_ptr().cast(),
+        column_bytes: width * size_of::<f32>(),
+        columns,
+        output: output.as_mut_ptr().cast(),
+        output_bytes: rows * size_of::<f32>(),
+    };
+    let mut work = vec![0_u8; product.parts(threads)[3] + ALIGNMENT];
+    let shared = Shared(product, work.as_mut_ptr());
+    let barrier = Barrier::new(threads);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let barrier = &barrier;
+            scope.spawn(move || {
+                let Shared(product, work) = { shared };
+                // SAFETY: every thread runs this with the same product and work buffer.
+                unsafe { product.compute(thread, threads, work, || drop(barrier.wait())) };
+            });
+        }
+    });
+    output
+}
+
+/// The product in double precision, with activations rounded as the kernels round them.
+fn expected(weights: &[f32], width: usize, activations: &[f32]) -> Vec<f64> {
+    let rounded: Vec<f64> = activations
+        .chunks_exact(BLOCK)
+        .flat_map(|block| {
+            let mut quants = [0; BLOCK];
+            let scale = quantise(block.try_into().unwrap(), &mut quants).scale;
+            quants.map(|quant| f64::from(quant) * f64::from(scale))
+        })
+        .collect();
+    let mut products = Vec::new();
+    for column in rounded.chunks_exact(width) {
+        for row in weights.chunks_exact(width) {
+            products.push(row.iter().zip(column).map(|(weight, number)| f64::from(*weight) * number).sum());
+        }
+    }
+    products
+}
+
+/// The kernels that this machine runs.
+fn kernels() -> Vec<Kernel> {
+    match Kernel::detect() {
+        Some(Kernel::Avx512Vnni) => vec![Kernel::Avx512Vnni, Kernel::Avx2],
+        Some(Kernel::Avx2) => vec![Kernel::Avx2],
+        None => Vec::new(),
+    }
+}
+
+fn check(format: Format, rows: usize, blocks: usize, columns: usize, threads: usize, seed: u64) {
+    let width = blocks * format.weights();
+    let (bytes, weights) = stored(format, rows, width, seed);
+    let activations = numbers(columns * width, seed ^ 99);
+    let expected = expected(&weights, width, &activations);
+    for kernel in kernels().into_iter().filter(|kernel| kernel.reads(format)) {
+        let products = multiply(kernel, format, &bytes, (rows, width), &activations, threads);
+        for (index, (product, expected)) in products.iter().zip(&expected).enumerate() {
+            let difference = (f64::from(*product) - expected).abs();
+            // Single precision over sums whose terms are at most one.
+            assert!(
+                difference < 1e-5 * width as f64,
+                "{kernel:?} {format:?}, {rows} rows of {width} by {columns}: product {index} is {product}, not {expected}"
+            );
+        }
+        for (column, one) in activations.chunks_exact(width).enumerate() {
+            let alone = multiply(kernel, format, &bytes, (rows, width), one, 1);
+            let beside = &products[column * rows..][..rows];
+            assert!(
+                alone.iter().zip(beside).all(|(alone, beside)| alone.to_bits() == beside.to_bits()),
+                "{kernel:?} {format:?}: column {column} of {columns} differs from itself alone"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_format_gives_what_ggml_takes_its_weights_for() {
+    for format in Format::ALL {
+        check(format, 32, 3, 5, 1, 7);
+    }
+}
+
+#[test]
+fn rows_that_fill_no_tile_and_many_columns_are_right() {
+    for format in [Format::Q4_1, Format::Q6K] {
+        check(format, 17, 2, 47, 2, 3);
+        check(format, 1, 1, 1, 2, 4);
+    }
+}
+
+#[test]
+fn zeros_and_one_large_number_do_not_disturb_their_neighbours() {
+    let width = 96;
+    let (bytes, weights) = stored(Format::Q8_0, 16, width, 5);
+    let mut activations = vec![0.0; width];
+    activations[40] = 1e6;
+    activations[70] = 1e-6;
+    let expected = expected(&weights, width, &activations);
+    for kernel in kernels().into_iter().filter(|kernel| kernel.reads(Format::Q8_0)) {
+        let products = multiply(kernel, Format::Q8_0, &bytes, (16, width), &activations, 1);
+        for (product, expected) in products.iter().zip(&expected) {
+            assert!((f64::from(*product) - expected).abs() <= 1e-6 * expected.abs().max(1.0));
+        }
+    }
+}
+
+#[test]
+fn a_block_of_zeros_has_no_scale() {
+    let mut quants = [1; BLOCK];
+    let Activation { scale, sum, half_sums } = quantise(&[0.0; BLOCK], &mut quants);
+    assert_eq!((scale, sum, half_sums, quants), (0.0, 0.0, [0.0; 2], [0; BLOCK]));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn products_are_right_whatever_the_shape(
+        format in 0..Format::ALL.len(),
+        rows in 1_usize..70,
+        blocks in 1_usize..4,
+        columns in 1_usize..40,
+        threads in 1_usize..4,
+        seed: u64,
+    ) {
+        check(Format::ALL[format], rows, blocks, columns, threads, seed);
+    }
+}
