@@ -2,7 +2,7 @@
 //!
 //! The layouts are those of `ggml-common.h`; the tests compare each with ggml's own dequantisation.
 
-use super::panel::{BLOCK, Scaling};
+use super::panel::BLOCK;
 
 /// A block format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +20,16 @@ pub enum Format {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 8] =
-        [Self::Q4_0, Self::Q4_1, Self::Q5_0, Self::Q5_1, Self::Q8_0, Self::Q4K, Self::Q5K, Self::Q6K];
+    pub const ALL: [Self; 8] = [
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q8_0,
+        Self::Q4K,
+        Self::Q5K,
+        Self::Q6K,
+    ];
 
     /// ggml's number of the format.
     pub const fn ggml_type(self) -> u32 {
@@ -39,7 +47,9 @@ impl Format {
 
     /// The format with ggml's number.
     pub fn of(ggml_type: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|format| format.ggml_type() == ggml_type)
+        Self::ALL
+            .into_iter()
+            .find(|format| format.ggml_type() == ggml_type)
     }
 
     /// Weights of a stored block.
@@ -66,106 +76,68 @@ impl Format {
     }
 }
 
+/// Where quants are found in a block: those of 16 weights lie in 16 bytes, several in one byte at different
+/// shifts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The first byte.
+    pub at: usize,
+    /// How far a byte is shifted to the right.
+    pub shift: u32,
+}
+
+/// How the quants of a block become weights.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scales {
+    /// A half at the start scales them, after this is taken away.
+    Offset(f32),
+    /// A half at the start scales them, and one behind it is added.
+    Min,
+    /// Two halves at the start; with them 12 bytes that hold six bits a part, for scale and for min taken away.
+    SixBits,
+    /// A half at 208 and a signed byte for each 16 weights from 192; 32 is taken away before.
+    SignedBytes,
+}
+
 /// How a format stores its blocks.
 pub trait Stored {
     /// Weights of a stored block.
     const WEIGHTS: usize = BLOCK;
     /// Bytes of a stored block.
     const BYTES: usize;
-    /// Whether each 16 weights have a scale of their own.
-    const HALVES: bool = false;
-    /// Where the 16 bytes of quants lie, in formats that keep quants 0 to 15 in the low halves of bytes and
-    /// quants 16 to 31 in the high ones, and nothing else.
-    const NIBBLES_AT: Option<usize> = None;
+    /// How quants become weights.
+    const SCALES: Scales;
+    /// Which bits of a shifted byte are the low bits of a quant.
+    const LOW_BITS: u8 = 15;
+    /// Which bits of a shifted byte are those above the low ones; they begin at 16.
+    const HIGH_BITS: u8 = 0;
+    /// What a quant is combined with, bit by bit, to make it non-negative.
+    const FLIP: u8 = 0;
+    /// Where a bit for each of 32 weights lies that is worth 16, in formats that keep such bits in one word.
+    const FIFTH_BITS_AT: Option<usize> = None;
 
-    /// Writes 32 quants, made non-negative, of part `part` of a block.
-    ///
-    /// # Safety
-    ///
-    /// `block` points at `BYTES` bytes, and `part < WEIGHTS / 32`.
-    unsafe fn quants(block: *const u8, part: usize, out: &mut [u8; BLOCK]);
+    /// Low bits of weights `16 half..16 half + 16` of part `part` of a block.
+    fn low(part: usize, half: usize) -> Place;
 
-    /// The scales of that part.
-    ///
-    /// # Safety
-    ///
-    /// As for [`Stored::quants`].
-    unsafe fn scaling(block: *const u8, part: usize) -> Scaling;
-}
-
-/// The half at `at`.
-///
-/// # Safety
-///
-/// Two bytes can be read there.
-#[inline(always)]
-unsafe fn half(block: *const u8, at: usize) -> u16 {
-    // SAFETY: the caller's promise.
-    unsafe { block.add(at).cast::<u16>().read_unaligned() }
-}
-
-/// `N` bytes at `at`.
-///
-/// # Safety
-///
-/// They can be read.
-#[inline(always)]
-unsafe fn bytes<'a, const N: usize>(block: *const u8, at: usize) -> &'a [u8; N] {
-    // SAFETY: the caller's promise.
-    unsafe { &*block.add(at).cast::<[u8; N]>() }
-}
-
-/// Quants that stand for `q - offset`: the min is so many scales below zero.
-const fn offset_by(scale: u16, offset: f32) -> Scaling {
-    Scaling { scale, min: scale, scale_factors: [1.0; 2], min_factors: [-offset; 2] }
-}
-
-/// Quants with a scale and a min.
-const fn scale_and_min(scale: u16, min: u16) -> Scaling {
-    Scaling { scale, min, scale_factors: [1.0; 2], min_factors: [1.0; 2] }
-}
-
-/// Low and high halves of 16 bytes, each with a fifth bit.
-#[inline(always)]
-fn five_bits(low: &[u8; 16], fifth: u32, out: &mut [u8; BLOCK]) {
-    for (i, byte) in low.iter().enumerate() {
-        out[i] = byte & 15;
-        out[i + 16] = byte >> 4;
-    }
-    for (i, quant) in out.iter_mut().enumerate() {
-        *quant |= ((fifth >> i & 1) as u8) << 4;
+    /// Their high bits, in formats with [`Stored::HIGH_BITS`].
+    fn high(part: usize, half: usize) -> Place {
+        Self::low(part, half)
     }
 }
 
-/// Scale and min, six bits each, of part `part` of a block of `Q4_K` or `Q5_K`.
-#[inline(always)]
-fn six_bits(packed: &[u8; 12], part: usize) -> (u8, u8) {
-    if part < 4 {
-        (packed[part] & 63, packed[part + 4] & 63)
-    } else {
-        (
-            packed[part + 4] & 15 | packed[part - 4] >> 6 << 4,
-            packed[part + 4] >> 4 | packed[part] >> 6 << 4,
-        )
+/// Quants 0 to 15 in the low halves of 16 bytes from `at`, 16 to 31 in the high ones.
+const fn nibbles(at: usize, half: usize) -> Place {
+    Place {
+        at,
+        shift: 4 * half as u32,
     }
 }
 
-/// Scales of `Q4_K` and `Q5_K`: two halves, then six bits for each part.
-///
-/// # Safety
-///
-/// 16 bytes can be read.
-#[inline(always)]
-unsafe fn k_scaling(block: *const u8, part: usize) -> Scaling {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let (scale, min) = six_bits(bytes(block, 4), part);
-        Scaling {
-            scale: half(block, 0),
-            min: half(block, 2),
-            scale_factors: [f32::from(scale); 2],
-            min_factors: [-f32::from(min); 2],
-        }
+/// Quants of two parts in 32 bytes, from `at` for the first two parts.
+const fn paired(at: usize, part: usize, half: usize) -> Place {
+    Place {
+        at: at + part / 2 * BLOCK + 16 * half,
+        shift: 4 * (part % 2) as u32,
     }
 }
 
@@ -188,147 +160,102 @@ pub struct Q6K;
 
 impl Stored for Q4_0 {
     const BYTES: usize = 18;
-    const NIBBLES_AT: Option<usize> = Some(2);
+    const SCALES: Scales = Scales::Offset(8.0);
 
-    #[inline(always)]
-    unsafe fn quants(block: *const u8, _part: usize, out: &mut [u8; BLOCK]) {
-        // SAFETY: the caller's promise.
-        five_bits(unsafe { bytes(block, 2) }, 0, out);
-    }
-
-    #[inline(always)]
-    unsafe fn scaling(block: *const u8, _part: usize) -> Scaling {
-        // SAFETY: the caller's promise.
-        offset_by(unsafe { half(block, 0) }, 8.0)
+    fn low(_part: usize, half: usize) -> Place {
+        nibbles(2, half)
     }
 }
 
 impl Stored for Q4_1 {
     const BYTES: usize = 20;
-    const NIBBLES_AT: Option<usize> = Some(4);
+    const SCALES: Scales = Scales::Min;
 
-    #[inline(always)]
-    unsafe fn quants(block: *const u8, _part: usize, out: &mut [u8; BLOCK]) {
-        // SAFETY: the caller's promise.
-        five_bits(unsafe { bytes(block, 4) }, 0, out);
-    }
-
-    #[inline(always)]
-    unsafe fn scaling(block: *const u8, _part: usize) -> Scaling {
-        // SAFETY: the caller's promise.
-        unsafe { scale_and_min(half(block, 0), half(block, 2)) }
+    fn low(_part: usize, half: usize) -> Place {
+        nibbles(4, half)
     }
 }
 
 impl Stored for Q5_0 {
     const BYTES: usize = 22;
+    const SCALES: Scales = Scales::Offset(16.0);
+    const FIFTH_BITS_AT: Option<usize> = Some(2);
 
-    #[inline(always)]
-    unsafe fn quants(block: *const u8, _part: usize, out: &mut [u8; BLOCK]) {
-        // SAFETY: the caller's promise.
-        unsafe { five_bits(bytes(block, 6), u32::from_le_bytes(*bytes(block, 2)), out) }
-    }
-
-    #[inline(always)]
-    unsafe fn scaling(block: *const u8, _part: usize) -> Scaling {
-        // SAFETY: the caller's promise.
-        offset_by(unsafe { half(block, 0) }, 16.0)
+    fn low(_part: usize, half: usize) -> Place {
+        nibbles(6, half)
     }
 }
 
 impl Stored for Q5_1 {
     const BYTES: usize = 24;
+    const SCALES: Scales = Scales::Min;
+    const FIFTH_BITS_AT: Option<usize> = Some(4);
 
-    #[inline(always)]
-    unsafe fn quants(block: *const u8, _part: usize, out: &mut [u8; BLOCK]) {
-        // SAFETY: the caller's promise.
-        unsafe { five_bits(bytes(block, 8), u32::from_le_bytes(*bytes(block, 4)), out) }
-    }
-
-    #[inline(always)]
-    unsafe fn scaling(block: *const u8, _part: usize) -> Scaling {
-        // SAFETY: the caller's promise.
-        unsafe { scale_and_min(half(block, 0), half(block, 2)) }
+    fn low(_part: usize, half: usize) -> Place {
+        nibbles(8, half)
     }
 }
 
 impl Stored for Q8_0 {
     const BYTES: usize = 34;
+    const SCALES: Scales = Scales::Offset(128.0);
+    const LOW_BITS: u8 = 255;
+    const FLIP: u8 = 128;
 
-    #[inline(always)]
-    unsafe fn quants(block: *const u8, _part: usize, out: &mut [u8; BLOCK]) {
-        // SAFETY: the caller's promise.
-        *out = unsafe { bytes::<BLOCK>(block, 2) }.map(|byte| byte ^ 0x80);
-    }
-
-    #[inline(always)]
-    unsafe fn scaling(block: *const u8, _part: usize) -> Scaling {
-        // SAFETY: the caller's promise.
-        offset_by(unsafe { half(block, 0) }, 128.0)
+    fn low(_part: usize, half: usize) -> Place {
+        Place {
+            at: 2 + 16 * half,
+            shift: 0,
+        }
     }
 }
 
 impl Stored for Q4K {
     const WEIGHTS: usize = 256;
     const BYTES: usize = 144;
+    const SCALES: Scales = Scales::SixBits;
 
-    #[inline(always)]
-    unsafe fn quants(block: *const u8, part: usize, out: &mut [u8; BLOCK]) {
-        // SAFETY: the caller's promise.
-        let packed: &[u8; BLOCK] = unsafe { bytes(block, 16 + part / 2 * BLOCK) };
-        *out = packed.map(|byte| byte >> (part % 2 * 4) & 15);
-    }
-
-    #[inline(always)]
-    unsafe fn scaling(block: *const u8, part: usize) -> Scaling {
-        // SAFETY: the caller's promise.
-        unsafe { k_scaling(block, part) }
+    fn low(part: usize, half: usize) -> Place {
+        paired(16, part, half)
     }
 }
 
 impl Stored for Q5K {
     const WEIGHTS: usize = 256;
     const BYTES: usize = 176;
+    const SCALES: Scales = Scales::SixBits;
+    const HIGH_BITS: u8 = 1;
 
-    #[inline(always)]
-    unsafe fn quants(block: *const u8, part: usize, out: &mut [u8; BLOCK]) {
-        // SAFETY: the caller's promise.
-        let (fifth, packed): (&[u8; BLOCK], &[u8; BLOCK]) =
-            unsafe { (bytes(block, 16), bytes(block, 48 + part / 2 * BLOCK)) };
-        for (i, quant) in out.iter_mut().enumerate() {
-            *quant = packed[i] >> (part % 2 * 4) & 15 | (fifth[i] >> part & 1) << 4;
-        }
+    fn low(part: usize, half: usize) -> Place {
+        paired(48, part, half)
     }
 
-    #[inline(always)]
-    unsafe fn scaling(block: *const u8, part: usize) -> Scaling {
-        // SAFETY: the caller's promise.
-        unsafe { k_scaling(block, part) }
+    fn high(part: usize, half: usize) -> Place {
+        Place {
+            at: 16 + 16 * half,
+            shift: part as u32,
+        }
     }
 }
 
 impl Stored for Q6K {
     const WEIGHTS: usize = 256;
     const BYTES: usize = 210;
-    const HALVES: bool = true;
+    const SCALES: Scales = Scales::SignedBytes;
+    const HIGH_BITS: u8 = 3;
 
-    #[inline(always)]
-    unsafe fn quants(block: *const u8, part: usize, out: &mut [u8; BLOCK]) {
+    fn low(part: usize, half: usize) -> Place {
         let (chunk, quarter) = (part / 4, part % 4);
-        // SAFETY: the caller's promise.
-        let (low, high): (&[u8; BLOCK], &[u8; BLOCK]) = unsafe {
-            (bytes(block, 64 * chunk + 32 * (quarter % 2)), bytes(block, 128 + 32 * chunk))
-        };
-        for (i, quant) in out.iter_mut().enumerate() {
-            *quant = low[i] >> (quarter / 2 * 4) & 15 | (high[i] >> (2 * quarter) & 3) << 4;
+        Place {
+            at: 64 * chunk + 32 * (quarter % 2) + 16 * half,
+            shift: 4 * (quarter / 2) as u32,
         }
     }
 
-    #[inline(always)]
-    unsafe fn scaling(block: *const u8, part: usize) -> Scaling {
-        // SAFETY: the caller's promise.
-        let (scale, scales) = unsafe { (half(block, 208), bytes::<2>(block, 192 + 2 * part)) };
-        let factors = scales.map(|scale| f32::from(scale as i8));
-        Scaling { scale, min: scale, scale_factors: factors, min_factors: factors.map(|factor| -32.0 * factor) }
+    fn high(part: usize, half: usize) -> Place {
+        Place {
+            at: 128 + part / 4 * 32 + 16 * half,
+            shift: 2 * (part % 4) as u32,
+        }
     }
 }

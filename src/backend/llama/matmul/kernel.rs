@@ -48,7 +48,7 @@ impl Kernel {
 }
 
 /// What turns 32 quantised activations back into numbers.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C)]
 pub struct Activation {
     /// What a quant is multiplied by.
@@ -72,21 +72,51 @@ pub struct Columns<'a> {
 
 /// Quantises 32 numbers to signed bytes of one scale, the largest at ±127.
 ///
-/// Plain code: the compiler makes vectors of it, and it is a small part of a product.
-#[inline]
-pub fn quantise(numbers: &[f32; BLOCK], quants: &mut [i8; BLOCK]) -> Activation {
-    let largest = numbers.iter().fold(0.0_f32, |largest, number| largest.max(number.abs()));
-    let scale = largest / 127.0;
-    let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-    let mut sums = [0_i32; 2];
-    for (i, (number, quant)) in numbers.iter().zip(quants.iter_mut()).enumerate() {
-        *quant = (number * inverse).round_ties_even() as i8;
-        sums[i / 16] += i32::from(*quant);
-    }
-    Activation {
-        scale,
-        sum: scale * (sums[0] + sums[1]) as f32,
-        half_sums: sums.map(|sum| scale * sum as f32),
+/// # Safety
+///
+/// The processor has AVX2.
+#[target_feature(enable = "avx2")]
+pub unsafe fn quantise(numbers: &[f32; BLOCK], quants: &mut [i8; BLOCK]) -> Activation {
+    // SAFETY: each vector is 8 of the 32 numbers; the bytes are written whole.
+    unsafe {
+        let eights: [__m256; 4] =
+            std::array::from_fn(|i| _mm256_loadu_ps(numbers.as_ptr().add(8 * i)));
+        let sizes = eights.map(|eight| _mm256_andnot_ps(_mm256_set1_ps(-0.0), eight));
+        let size = _mm256_max_ps(
+            _mm256_max_ps(sizes[0], sizes[1]),
+            _mm256_max_ps(sizes[2], sizes[3]),
+        );
+        let four = _mm_max_ps(
+            _mm256_castps256_ps128(size),
+            _mm256_extractf128_ps::<1>(size),
+        );
+        let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+        let largest = _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+        let scale = largest / 127.0;
+        let inverse = _mm256_set1_ps(if largest > 0.0 { 127.0 / largest } else { 0.0 });
+        let whole = eights.map(|eight| _mm256_cvtps_epi32(_mm256_mul_ps(eight, inverse)));
+        // Packing works on halves of vectors; the last step puts their words back in order.
+        let low = _mm256_packs_epi32(whole[0], whole[1]);
+        let high = _mm256_packs_epi32(whole[2], whole[3]);
+        let packed = _mm256_packs_epi16(low, high);
+        let ordered =
+            _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+        _mm256_storeu_si256(quants.as_mut_ptr().cast(), ordered);
+        let ones = _mm256_set1_epi16(1);
+        let half_sums = [low, high].map(|half| {
+            let eight = _mm256_madd_epi16(half, ones);
+            let four = _mm_add_epi32(
+                _mm256_castsi256_si128(eight),
+                _mm256_extracti128_si256::<1>(eight),
+            );
+            let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b01_00_11_10>(four));
+            _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0b10_11_00_01>(two)))
+        });
+        Activation {
+            scale,
+            sum: scale * (half_sums[0] + half_sums[1]) as f32,
+            half_sums: half_sums.map(|sum| scale * sum as f32),
+        }
     }
 }
 
@@ -127,7 +157,13 @@ impl Output {
 ///
 /// The processor runs `kernel`, which reads `format`; `panel` is as deep as the columns, and the rows of every
 /// column can be written to `output`.
-pub unsafe fn multiply(kernel: Kernel, format: Format, panel: &[PanelBlock], columns: Columns<'_>, output: Output) {
+pub unsafe fn multiply(
+    kernel: Kernel,
+    format: Format,
+    panel: &[PanelBlock],
+    columns: Columns<'_>,
+    output: Output,
+) {
     assert!(panel.len() == columns.depth && columns.blocks.len().is_multiple_of(panel.len()));
     assert_eq!(columns.quants.len(), columns.blocks.len() * BLOCK);
     let count = columns.blocks.len() / panel.len();
@@ -138,11 +174,15 @@ pub unsafe fn multiply(kernel: Kernel, format: Format, panel: &[PanelBlock], col
         // SAFETY: columns `first..first + wide` exist; the rest is the caller's promise.
         unsafe {
             match kernel {
-                Kernel::Avx512Vnni if format.halves() => avx512::<true>(wide, panel, columns, first, output),
+                Kernel::Avx512Vnni if format.halves() => {
+                    avx512::<true>(wide, panel, columns, first, output)
+                }
                 Kernel::Avx512Vnni => avx512::<false>(wide, panel, columns, first, output),
                 Kernel::Avx2 => match format {
                     Format::Q6K => avx2::<true, 2>(wide, panel, columns, first, output),
-                    _ if format.largest() > 15 => avx2::<false, 4>(wide, panel, columns, first, output),
+                    _ if format.largest() > 15 => {
+                        avx2::<false, 4>(wide, panel, columns, first, output)
+                    }
                     _ => avx2::<false, 8>(wide, panel, columns, first, output),
                 },
             }
@@ -198,14 +238,20 @@ unsafe fn avx512_columns<const HALVES: bool, const N: usize>(
                 let word = |i: usize| _mm512_set1_epi32(words.add(i).read_unaligned());
                 let activation = &*blocks.add(column * depth + index);
                 let sum_of = |range: std::ops::Range<usize>| {
-                    range.fold(_mm512_setzero_si512(), |sum, i| _mm512_dpbusd_epi32(sum, weights[i], word(i)))
+                    range.fold(_mm512_setzero_si512(), |sum, i| {
+                        _mm512_dpbusd_epi32(sum, weights[i], word(i))
+                    })
                 };
                 let scale = _mm512_set1_ps(activation.scale);
                 if HALVES {
                     for half in 0..2 {
                         let sum = _mm512_cvtepi32_ps(sum_of(4 * half..4 * half + 4));
                         *total = _mm512_fmadd_ps(_mm512_mul_ps(sum, scales[half]), scale, *total);
-                        *total = _mm512_fmadd_ps(mins[half], _mm512_set1_ps(activation.half_sums[half]), *total);
+                        *total = _mm512_fmadd_ps(
+                            mins[half],
+                            _mm512_set1_ps(activation.half_sums[half]),
+                            *total,
+                        );
                     }
                 } else {
                     let sum = _mm512_cvtepi32_ps(sum_of(0..8));
@@ -260,20 +306,28 @@ unsafe fn avx2_columns<const HALVES: bool, const RUN: usize, const N: usize>(
         let blocks = columns.blocks.as_ptr().add(first * depth);
         for (index, block) in panel.iter().enumerate() {
             for eight in 0..2 {
-                let weights: [__m256i; 8] =
-                    std::array::from_fn(|i| _mm256_load_si256(block.quants[i].as_ptr().add(8 * eight).cast()));
+                let weights: [__m256i; 8] = std::array::from_fn(|i| {
+                    _mm256_load_si256(block.quants[i].as_ptr().add(8 * eight).cast())
+                });
                 for (column, totals) in totals.iter_mut().enumerate() {
                     let words = quants.add((column * depth + index) * BLOCK).cast::<i32>();
                     let activation = &*blocks.add(column * depth + index);
                     let product = |i: usize| {
-                        _mm256_maddubs_epi16(weights[i], _mm256_set1_epi32(words.add(i).read_unaligned()))
+                        _mm256_maddubs_epi16(
+                            weights[i],
+                            _mm256_set1_epi32(words.add(i).read_unaligned()),
+                        )
                     };
                     let sum_of = |range: std::ops::Range<usize>| {
-                        range.step_by(RUN).fold(_mm256_setzero_si256(), |sum, start| {
-                            let run = (start + 1..start + RUN)
-                                .fold(product(start), |run, i| _mm256_add_epi16(run, product(i)));
-                            _mm256_add_epi32(sum, _mm256_madd_epi16(run, ones))
-                        })
+                        range
+                            .step_by(RUN)
+                            .fold(_mm256_setzero_si256(), |sum, start| {
+                                let run = (start + 1..start + RUN)
+                                    .fold(product(start), |run, i| {
+                                        _mm256_add_epi16(run, product(i))
+                                    });
+                                _mm256_add_epi32(sum, _mm256_madd_epi16(run, ones))
+                            })
                     };
                     let scale = _mm256_set1_ps(activation.scale);
                     let total = &mut totals[eight];

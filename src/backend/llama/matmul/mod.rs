@@ -111,7 +111,9 @@ impl Product {
             let kernel = kernel()?;
             let format = Format::of(weights.type_).filter(|format| kernel.reads(*format))?;
             let flat = |tensor: &ggml_tensor| tensor.ne[2] == 1 && tensor.ne[3] == 1;
-            let numbers = |tensor: &ggml_tensor| tensor.type_ == GGML_TYPE_F32 && tensor.nb[0] == size_of::<f32>();
+            let numbers = |tensor: &ggml_tensor| {
+                tensor.type_ == GGML_TYPE_F32 && tensor.nb[0] == size_of::<f32>()
+            };
             let width = usize::try_from(weights.ne[0]).ok()?;
             let fits = flat(weights)
                 && flat(activations)
@@ -143,8 +145,14 @@ impl Product {
     fn parts(&self, threads: usize) -> [usize; 4] {
         let quants = ALIGNMENT;
         let blocks = quants + self.columns * self.depth * BLOCK;
-        let panels = (blocks + self.columns * self.depth * size_of::<Activation>()).next_multiple_of(ALIGNMENT);
-        [quants, blocks, panels, panels + threads * self.depth * size_of::<PanelBlock>()]
+        let panels = (blocks + self.columns * self.depth * size_of::<Activation>())
+            .next_multiple_of(ALIGNMENT);
+        [
+            quants,
+            blocks,
+            panels,
+            panels + threads * self.depth * size_of::<PanelBlock>(),
+        ]
     }
 
     /// Computes one thread's share.
@@ -161,13 +169,19 @@ impl Product {
         unsafe {
             let start = work.add(work.align_offset(ALIGNMENT));
             let next_tile = &*start.cast::<AtomicUsize>();
-            let (quants, blocks) = (start.add(quants).cast::<i8>(), start.add(blocks).cast::<Activation>());
+            let (quants, blocks) = (
+                start.add(quants).cast::<i8>(),
+                start.add(blocks).cast::<Activation>(),
+            );
             if thread == 0 {
                 next_tile.store(0, Ordering::Relaxed);
             }
             for index in quantised * thread / threads..quantised * (thread + 1) / threads {
                 let column = self.activations.add(index / self.depth * self.column_bytes);
-                let numbers = column.cast::<[f32; BLOCK]>().add(index % self.depth).read_unaligned();
+                let numbers = column
+                    .cast::<[f32; BLOCK]>()
+                    .add(index % self.depth)
+                    .read_unaligned();
                 let quants = &mut *quants.add(index * BLOCK).cast::<[i8; BLOCK]>();
                 blocks.add(index).write(kernel::quantise(&numbers, quants));
             }
@@ -177,7 +191,10 @@ impl Product {
                 blocks: std::slice::from_raw_parts(blocks, quantised),
                 depth: self.depth,
             };
-            let panel = start.add(panels).cast::<PanelBlock>().add(thread * self.depth);
+            let panel = start
+                .add(panels)
+                .cast::<PanelBlock>()
+                .add(thread * self.depth);
             let panel = std::slice::from_raw_parts_mut(panel, self.depth);
             let tiles = self.rows.div_ceil(ROWS);
             // Few enough to share work evenly, and enough to keep threads out of each other's way.
@@ -203,7 +220,10 @@ impl Product {
         let first = tile * ROWS;
         // SAFETY: rows past the last are read as the last, and their results are not written.
         unsafe {
-            let rows = std::array::from_fn(|row| self.weights.add((first + row).min(self.rows - 1) * self.row_bytes));
+            let rows = std::array::from_fn(|row| {
+                self.weights
+                    .add((first + row).min(self.rows - 1) * self.row_bytes)
+            });
             panel::unpack(self.format, rows, panel);
             let output = Output {
                 first: self.output.cast::<f32>().add(first),
@@ -234,7 +254,9 @@ unsafe extern "C" fn amend_matmul_accepts(op: *const ggml_tensor) -> bool {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn amend_matmul_work_size(threads: i32, op: *const ggml_tensor) -> usize {
     // SAFETY: ggml's promise.
-    unsafe { Product::of(op) }.map_or(0, |product| product.parts(threads.max(1) as usize)[3] + ALIGNMENT)
+    unsafe { Product::of(op) }.map_or(0, |product| {
+        product.parts(threads.max(1) as usize)[3] + ALIGNMENT
+    })
 }
 
 /// Computes a thread's share of `op`.
@@ -247,7 +269,9 @@ unsafe extern "C" fn amend_matmul_compute(params: *mut ComputeParams, op: *mut g
     // SAFETY: ggml's promise; the work buffer is as large as was asked for.
     unsafe {
         let params = &*params;
-        let Some(product) = Product::of(op) else { return };
+        let Some(product) = Product::of(op) else {
+            return;
+        };
         let (thread, threads) = (params.thread as usize, params.threads as usize);
         debug_assert!(product.parts(threads)[3] + ALIGNMENT <= params.work_size);
         product.compute(thread, threads, params.work, || ggml_barrier(params.pool));
