@@ -17,12 +17,11 @@ use crate::backend::BackendError;
 use crate::chat_template::{ChatTemplate, Span};
 use crate::likelihood::{Gap, Passage, TokenScore, gap, score};
 
+use super::device::runtime;
+use super::load::{chat_template, load_adapters, load_model};
+use super::options::{AdapterOptions, DEFAULT_CONTEXT, LlamaOptions};
 use super::tokenizer::Tokenizer;
 use super::worker::Adapter;
-use super::{
-    AdapterOptions, DEFAULT_CONTEXT, LlamaOptions, chat_template, load_adapters, load_model,
-    runtime,
-};
 
 /// Rows of logits that are held at a time, for each side.
 const CHUNK: usize = 128;
