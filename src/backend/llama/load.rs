@@ -15,14 +15,83 @@ use crate::digest::Digest;
 use crate::generation::Message;
 
 use super::LlamaBackend;
-use super::context::{self, Sizing, WorkerConfig, Workload};
-use super::device::runtime;
-use super::options::{AdapterOptions, DEFAULT_CONTEXT, LlamaOptions, TemplateChoice};
+use super::context::{self, Cell, Sizing, WorkerConfig, Workload};
+use super::device::{devices, free_on_gpus, runtime};
+use super::gguf::{self, GgufInfo};
+use super::options::{AdapterOptions, LlamaOptions, TemplateChoice};
+use super::placement::{self, Load, MARGIN};
 use super::sequence::Job;
 use super::settings::{settings, worker_config};
 use super::tokenizer::Tokenizer;
 use super::vocab::Vocab;
 use super::worker::{self, Adapter, Counters};
+
+/// Sequences whose cache finds room beside the layers on a GPU, where nobody says how many there are.
+/// With fewer a step has little to compute; for more, a layer less on the GPU is a bad bargain.
+const SEQUENCES_BESIDE: usize = 4;
+
+/// How many layers the GPUs keep: what the person said, or as many as fit beside the cache. `None` leaves
+/// it to llama.cpp, which takes all.
+pub(super) fn gpu_layers(options: &LlamaOptions) -> Result<Option<u32>, BackendError> {
+    if options.gpu_layers.is_some() || !runtime()?.supports_gpu_offload() {
+        return Ok(options.gpu_layers);
+    }
+    // What cannot be measured is tried as a whole.
+    let Some(free) = free_on_gpus(&devices()?) else {
+        return Ok(None);
+    };
+    let Ok(info) = gguf::inspect(&options.path) else {
+        return Ok(None);
+    };
+    let placed = placement::fit(&Load {
+        free: &free,
+        layers: &info.weights.layers(),
+        output: info.weights.output(),
+        cache: cache_beside(options, &info),
+    });
+    if placed.layers == placed.all {
+        tracing::info!("{placed}");
+        return Ok(None);
+    }
+    tracing::warn!("{placed}; the processor computes the others, which is slower");
+    Ok(Some(placed.layers))
+}
+
+/// Bytes of the cache that layers on a GPU are placed beside.
+fn cache_beside(options: &LlamaOptions, info: &GgufInfo) -> u64 {
+    let trained = info.training_context.unwrap_or(u64::MAX).max(1);
+    let sized = context::size(&Sizing {
+        kv: options.kv,
+        parallel: options.sequences().or(Some(SEQUENCES_BESIDE)),
+        context: options.context(u32::try_from(trained).unwrap_or(u32::MAX)),
+        cells: options.cells,
+        cell_bytes: Cell::of_file(info).map_or(0, |cell| cell.bytes(options.cache_types)),
+        room: None,
+        gpu: true,
+        can_share: true,
+        window: false,
+        workload: options.workload,
+    });
+    sized.bytes
+}
+
+/// Bytes that a cache may take beside a model whose layers are on the GPUs; `host` is its part of the
+/// host's memory.
+fn room_beside(
+    model: &LlamaModel,
+    gpu_layers: Option<u32>,
+    host: Option<u64>,
+) -> Result<Option<u64>, BackendError> {
+    let free = free_on_gpus(&devices()?);
+    let gpu = free.map(|free| {
+        free.iter()
+            .map(|bytes| bytes.saturating_sub(MARGIN))
+            .sum::<u64>()
+    });
+    // What computes the logits is placed first, and keeps nothing in the cache.
+    let placed = gpu_layers.map_or(u32::MAX, |layers| layers.saturating_sub(1));
+    Ok(placement::cache_room(gpu, host, placed, model.n_layer()))
+}
 
 /// Loads a model file. With `vocab_only` it can tokenise and nothing else.
 pub fn load_model(
@@ -123,36 +192,33 @@ pub(super) fn load_adapters(
 impl LlamaBackend {
     /// Loads the model and starts the worker.
     pub fn load(options: &LlamaOptions) -> Result<Self, BackendError> {
-        let mut model = load_model(&options.path, options.gpu_layers, false)?;
+        let gpu_layers = gpu_layers(options)?;
+        let mut model = load_model(&options.path, gpu_layers, false)?;
         let (adapters, domains) = load_adapters(&mut model, &options.adapters)?;
         let tokenizer = Arc::new(Tokenizer::new(Arc::clone(&model)));
         let template = chat_template(&tokenizer, &options.template)?;
         let vocab = Arc::new(Vocab::new(Arc::clone(&tokenizer)));
         let trained = model.n_ctx_train().max(1);
-        let wanted = options
-            .context_per_sequence
-            .unwrap_or(DEFAULT_CONTEXT.min(trained));
-        if wanted > trained {
+        if let Some(wanted) = options.context_per_sequence.filter(|&n| n > trained) {
             tracing::warn!(
                 "a context of {wanted} tokens is longer than the {trained} that the model was trained on"
             );
         }
-        // llama.cpp rounds a context up to a multiple of 256.
-        let context = wanted.next_multiple_of(256);
+        let context = options.context(trained);
         let can_share = !model.is_recurrent() && !model.is_hybrid();
-        let gpu = runtime()?.supports_gpu_offload() && options.gpu_layers != Some(0);
+        let gpu = runtime()?.supports_gpu_offload() && gpu_layers != Some(0);
         let memory = context::free_memory();
+        let room = memory.map(context::room_in);
         let sized = context::size(&Sizing {
             kv: options.kv,
-            parallel: if options.deterministic {
-                Some(1)
-            } else {
-                options.parallel
-            },
+            parallel: options.sequences(),
             context,
             cells: options.cells,
-            cell_bytes: context::cell_bytes(&model, options.cache_types),
-            memory,
+            cell_bytes: Cell::of(&model).bytes(options.cache_types),
+            room: match gpu {
+                true => room_beside(&model, gpu_layers, room)?,
+                false => room,
+            },
             gpu,
             can_share,
             window: has_window(&model),
@@ -177,7 +243,9 @@ impl LlamaBackend {
             &sized,
         );
         tracing::info!("{sized}");
-        let settings = settings(options, &template, &config);
+        let on_gpu = gpu_layers.map_or("all".to_owned(), |layers| layers.to_string());
+        let on_gpu = gpu.then_some(on_gpu.as_str());
+        let settings = settings(options, &template, &config, on_gpu);
         let identity = ModelIdentity {
             digest: options.digest.clone(),
             name: options.name.clone(),

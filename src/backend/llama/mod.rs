@@ -11,6 +11,7 @@ mod load;
 pub mod lookup;
 pub mod model_ref;
 mod options;
+pub mod placement;
 pub mod prefix;
 mod request;
 pub mod sampling;
@@ -44,7 +45,7 @@ use tokenizer::Tokenizer;
 use vocab::Vocab;
 use worker::Counters;
 
-pub use device::{Device, devices, runtime};
+pub use device::{Device, DeviceKind, devices, runtime};
 pub use load::{chat_template, load_model};
 pub use options::{AdapterOptions, LlamaOptions, LookupChoice, TemplateChoice};
 

@@ -13,7 +13,7 @@ use super::context::{KvChoice, Workload};
 
 /// The most tokens of one sequence unless the command line says otherwise; less where the model was
 /// trained on less.
-pub(super) const DEFAULT_CONTEXT: u32 = 4096;
+const DEFAULT_CONTEXT: u32 = 4096;
 
 /// How to load and run a model.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ pub struct LlamaOptions {
     pub ubatch: u32,
     /// Threads; `None` for one per core.
     pub threads: Option<u32>,
-    /// Layers kept on a GPU; `None` for all that llama.cpp can place.
+    /// Layers kept on a GPU; `None` for all that fit beside the cache.
     pub gpu_layers: Option<u32>,
     /// Whether flash attention is forced on or off.
     pub flash_attention: Option<bool>,
@@ -59,6 +59,26 @@ pub struct LlamaOptions {
     pub template: TemplateChoice,
     /// One sequence at a time, every step prefilled afresh, so that results depend on nothing else.
     pub deterministic: bool,
+}
+
+impl LlamaOptions {
+    /// How many sequences are decoded together, where that is asked for.
+    pub(super) fn sequences(&self) -> Option<usize> {
+        if self.deterministic {
+            Some(1)
+        } else {
+            self.parallel
+        }
+    }
+
+    /// The most tokens of one sequence of a model that was trained on so many.
+    pub(super) fn context(&self, trained: u32) -> u32 {
+        let wanted = self
+            .context_per_sequence
+            .unwrap_or(DEFAULT_CONTEXT.min(trained));
+        // llama.cpp rounds a context up to a multiple of 256.
+        wanted.next_multiple_of(256)
+    }
 }
 
 /// Whether tokens are proposed from text that a reply repeats. It changes how fast a reply is written, and

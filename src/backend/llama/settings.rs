@@ -64,11 +64,13 @@ fn plain(values: CacheType) -> bool {
     matches!(values, CacheType::F32 | CacheType::F16 | CacheType::BF16)
 }
 
-/// Everything besides weights and request that decides a reply, by name.
+/// Everything besides weights and request that decides a reply, by name. `on_gpu` says how many layers a
+/// GPU computes.
 pub(super) fn settings(
     options: &LlamaOptions,
     template: &ChatTemplate,
     config: &WorkerConfig,
+    on_gpu: Option<&str>,
 ) -> BTreeMap<String, String> {
     let mut settings = BTreeMap::from([
         ("chat_template".to_owned(), template.digest().to_string()),
@@ -94,6 +96,9 @@ pub(super) fn settings(
         settings.insert("threads".to_owned(), config.threads.to_string());
         if let Some(proposals) = config.lookup.filter(|&n| n > 0) {
             settings.insert("lookup".to_owned(), proposals.to_string());
+        }
+        if let Some(layers) = on_gpu {
+            settings.insert("gpu_layers".to_owned(), layers.to_owned());
         }
     }
     for adapter in &options.adapters {
