@@ -39,6 +39,7 @@ mod tasks;
 mod text;
 mod verify;
 mod view;
+mod workload;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
