@@ -3,15 +3,15 @@
 mod display;
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use indicatif::HumanBytes;
 use serde::Serialize;
 
-use super::Exit;
 use super::exit::{say, usage};
+use super::{Exit, stdout};
 use crate::backend::llama::gguf::{self, GgufInfo};
 use crate::backend::llama::model_ref::{self, CachedModel, HubConfig, ModelRef, ResolveOptions};
 use crate::digest::Digest;
@@ -308,7 +308,7 @@ fn list(args: ListArgs) -> anyhow::Result<Exit> {
 }
 
 fn print(text: &str) -> anyhow::Result<Exit> {
-    let mut out = io::stdout().lock();
+    let mut out = stdout::raw();
     out.write_all(text.as_bytes())?;
     out.flush()?;
     Ok(Exit::Done)

@@ -2,7 +2,6 @@
 
 mod report;
 
-use std::io::{self, Write};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, anyhow, bail};
@@ -20,8 +19,9 @@ use super::exit::{say, usage};
 use super::job::{Input, Job, JobArgs, stored_args};
 use super::progress::Progress;
 use super::signals;
+use super::stdout::Printed;
 use super::tasks::NextPrompt;
-use super::{DbArg, Exit};
+use super::{DbArg, Exit, stdout};
 use report::Report;
 
 /// Rows that cannot be used are named one by one up to here, and counted beyond.
@@ -293,9 +293,9 @@ fn execute(
     writer
         .begin_run(&job.record(config, loaded.backend().identity())?)
         .map_err(store_error)?;
-    let mut stdout = Stdout::default();
+    let mut printed = Printed::default();
     if json {
-        stdout.note(write_line(&json!({ "event": "run", "run_id": id })));
+        printed.note(|| stdout::line(&json!({ "event": "run", "run_id": id })));
     }
     let progress = Progress::start(json)?;
     count_chains(job, progress.total());
@@ -328,7 +328,11 @@ fn execute(
         &mut chains,
         options,
         &interrupted,
-        &mut |event| stdout.note(progress.take(&event)),
+        &mut |event| {
+            if let Some(line) = progress.take(&event) {
+                printed.note(|| stdout::line(&line));
+            }
+        },
     );
     let state = match &outcome {
         Ok(summary) if !summary.interrupted => RunState::Done,
@@ -351,11 +355,13 @@ fn execute(
         loaded,
         resume: &resume,
     };
-    stdout.note(if json { report.json() } else { report.print() });
-    if summary.interrupted && (json || stdout.closed) {
+    printed.note(|| if json { report.json() } else { report.print() });
+    if summary.interrupted && (json || printed.is_closed()) {
         say(&format!("run {id} interrupted; continue with: {resume}"));
     }
-    stdout.result()?;
+    printed
+        .finish()
+        .with_context(|| format!("run {id} is kept in {}", db.db.display()))?;
     Ok(report.exit())
 }
 
@@ -396,29 +402,4 @@ fn resume_command(id: &str, db: &DbArg, retry_failed: bool) -> String {
     };
     let retry = if retry_failed { " --retry-errors" } else { "" };
     format!("amend resume {id} --db {path}{retry}")
-}
-
-fn write_line(line: &Value) -> io::Result<()> {
-    writeln!(io::stdout().lock(), "{line}")
-}
-
-/// Whether stdout still takes lines. A reader that goes away does not stop a run: its work is in the store.
-#[derive(Default)]
-struct Stdout {
-    closed: bool,
-    error: Option<io::Error>,
-}
-
-impl Stdout {
-    fn note(&mut self, written: io::Result<()>) {
-        match written {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.closed = true,
-            Err(error) => self.error = self.error.take().or(Some(error)),
-        }
-    }
-
-    fn result(self) -> io::Result<()> {
-        self.error.map_or(Ok(()), Err)
-    }
 }
