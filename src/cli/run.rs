@@ -96,9 +96,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<Exit> {
         return dry_run::run(&job, &loaded, args.json);
     }
     // A store that cannot be used is told before a model is loaded; one that is not there is made after.
-    if args.db.db.exists() {
-        open(&args.db)?;
-    }
+    Writer::check(&args.db.db).map_err(store_error)?;
     let loaded = job.load()?;
     let mut writer = open(&args.db)?;
     let config = job.config(loaded.backend().identity());
@@ -136,12 +134,12 @@ pub fn resume(args: ResumeArgs) -> anyhow::Result<Exit> {
             row.run_id
         )));
     }
-    if detail.versions["amend"] != env!("CARGO_PKG_VERSION") {
+    let (then, now) = (detail.versions["amend"].as_str(), env!("CARGO_PKG_VERSION"));
+    if then != Some(now) {
         say(&format!(
-            "note: run {} was begun by amend {}; this is {}",
+            "note: run {} was begun by amend {}; this is {now}",
             row.run_id,
-            detail.versions["amend"],
-            env!("CARGO_PKG_VERSION")
+            then.unwrap_or("of an unknown version")
         ));
     }
     let mut job_args = stored_args(&detail.execution)?;

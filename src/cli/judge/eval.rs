@@ -49,9 +49,7 @@ pub(super) fn run(args: &Args, file: &Path) -> anyhow::Result<Exit> {
         }
     }
     let db = args.chains.db();
-    if db.exists() {
-        Writer::open(db).map_err(runs::failed)?;
-    }
+    Writer::check(db).map_err(runs::failed)?;
     let loaded = args.load(&judge, count)?;
     let mut writer = Writer::open(db).map_err(runs::failed)?;
     let interrupted = signals::interruption(

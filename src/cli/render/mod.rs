@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::exit::{say, usage};
-use super::model::resolve_with_bar;
+use super::model::{resolve_with_bar, tokenizer};
 use super::{Exit, stdout};
 use crate::backend::llama::model_ref::ModelRef;
 use crate::backend::llama::tokenizer::{Token, Tokenizer};
@@ -139,7 +139,7 @@ impl Args {
             None => return Ok(None),
         };
         let path = model_file(reference)?;
-        Tokenizer::open(&path).map(Some).map_err(usage)
+        tokenizer(&path).map(Some)
     }
 
     fn template(&self, tokenizer: Option<&Tokenizer>) -> anyhow::Result<ChatTemplate> {
