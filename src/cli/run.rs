@@ -38,7 +38,7 @@ Examples:
   amend run prompts.jsonl --endpoint http://127.0.0.1:8080 --parallel 16
   amend run --drafts-from 3k9 -c other.yaml    another constitution on the drafts of a run
 
-The same command again, or `amend resume`, continues an interrupted run.")]
+The same command again, or `amend resume`, continues an interrupted run; with --resume it does nothing else.")]
 pub struct RunArgs {
     #[command(flatten)]
     job: JobArgs,
@@ -47,6 +47,12 @@ pub struct RunArgs {
     /// Begin a new run even where an unfinished one differs from it
     #[arg(long)]
     new: bool,
+    /// Only continue a run that was begun before, and begin none
+    #[arg(long, conflicts_with_all = ["new", "dry_run"])]
+    resume: bool,
+    /// Begin again the chains that failed
+    #[arg(long)]
+    retry_errors: bool,
     /// Say what would be done and how long it would take, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -95,6 +101,9 @@ pub fn run(args: RunArgs) -> anyhow::Result<Exit> {
         let loaded = job.load()?;
         return dry_run::run(&job, &loaded, args.json);
     }
+    if args.resume {
+        drop(Store::open_read(&args.db.db).map_err(store_error)?);
+    }
     // A store that cannot be used is told before a model is loaded; one that is not there is made after.
     Writer::check(&args.db.db).map_err(store_error)?;
     let loaded = job.load()?;
@@ -103,13 +112,16 @@ pub fn run(args: RunArgs) -> anyhow::Result<Exit> {
     if !args.new {
         refuse_other(&args.db, &job, &config)?;
     }
+    if args.resume {
+        require_begun(&args.db, &config)?;
+    }
     execute(
         &mut writer,
         &job,
         &loaded,
         &config,
         &args.db,
-        false,
+        args.retry_errors,
         args.json,
     )
 }
@@ -251,6 +263,19 @@ fn refuse_other(db: &DbArg, job: &Job, config: &RunConfig) -> anyhow::Result<()>
         db = db.db.display(),
         list = list(&stored, job, &now),
     )));
+}
+
+/// Refuses to begin a run where one was to be continued.
+fn require_begun(db: &DbArg, config: &RunConfig) -> anyhow::Result<()> {
+    let store = Store::open_read(&db.db).map_err(store_error)?;
+    let (id, runs) = (config.run_id(), store.runs().map_err(store_error)?);
+    if runs.iter().any(|run| run.run_id == id) {
+        return Ok(());
+    }
+    bail!(usage(anyhow!(
+        "--resume: {} holds no run of this configuration; leave it out to begin one (`amend runs` lists those that are there)",
+        db.db.display()
+    )))
 }
 
 /// The settings in which a stored run and this one differ, and within a constitution the principles.
