@@ -231,6 +231,12 @@ fn packs_with_mistakes() {
     write("- {role: user, content: '{{ response'}\n")
         .code(2)
         .complains(&["critique.yaml"]);
+    write("- {role: user, content: '{{ response|nosuch }}'}\n")
+        .code(2)
+        .complains(&["critique.yaml, line 1", "nosuch"]);
+    write("- include: conversation\n- role: user\n")
+        .code(2)
+        .complains(&["critique.yaml, line 2", "`role` and `content`"]);
     write("- {role: user, contents: x}\n")
         .code(2)
         .complains(&["critique.yaml", "contents"]);
