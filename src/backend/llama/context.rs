@@ -257,7 +257,7 @@ impl Cell {
     pub fn of(model: &LlamaModel) -> Self {
         let value = |key: &str| model.meta_val_str(key).ok();
         let architecture = value("general.architecture").unwrap_or_default();
-        let length = |what: &str| {
+        let length = |what: &str| -> Option<u64> {
             let text = value(&format!("{architecture}.attention.{what}_length"))?;
             text.parse().ok()
         };
