@@ -379,7 +379,7 @@ fn execute(
         resume: &resume,
     };
     printed.note(|| if json { report.json() } else { report.print() });
-    if summary.interrupted && (json || printed.is_closed()) {
+    if summary.interrupted && (json || printed.is_lost()) {
         say(&format!("run {id} interrupted; continue with: {resume}"));
     }
     printed

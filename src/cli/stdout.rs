@@ -74,7 +74,7 @@ pub struct Printed {
 impl Printed {
     /// Writes, unless that has failed before.
     pub fn note(&mut self, write: impl FnOnce() -> io::Result<()>) {
-        if self.closed || self.error.is_some() {
+        if self.is_lost() {
             return;
         }
         match write() {
@@ -84,9 +84,9 @@ impl Printed {
         }
     }
 
-    /// Whether the reader has gone away.
-    pub fn is_closed(&self) -> bool {
-        self.closed
+    /// Whether something that was said reached nobody.
+    pub fn is_lost(&self) -> bool {
+        self.closed || self.error.is_some()
     }
 
     /// The error, where there was one. A reader that went away is none.
@@ -140,13 +140,14 @@ mod tests {
         let mut printed = Printed::default();
         printed.note(|| Err(io::ErrorKind::BrokenPipe.into()));
         printed.note(|| panic!("the pipe is closed"));
-        assert!(printed.is_closed());
+        assert!(printed.is_lost());
         assert!(printed.finish().is_ok());
         let mut printed = Printed::default();
         printed.note(|| Ok(()));
+        assert!(!printed.is_lost());
         printed.note(|| Err(io::ErrorKind::StorageFull.into()));
         printed.note(|| panic!("the disk is full"));
-        assert!(!printed.is_closed());
+        assert!(printed.is_lost());
         assert!(printed.finish().is_err());
     }
 }
