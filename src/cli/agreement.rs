@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::chains::{ChainsArgs, Chosen};
 use super::text::{Table, plural, terminal_width};
-use super::{Exit, runs};
+use super::{Exit, runs, stdout};
 use crate::evaluation::{PrincipleAgreement, agreement};
 use crate::statistics::Interval;
 use crate::store::NameCount;
@@ -38,7 +38,7 @@ pub fn run(args: Args) -> Result<Exit> {
     let judged = store.judged(&filter, run).map_err(runs::failed)?;
     let figures = agreement(&judged);
     let labels = store.facets(&filter, run).map_err(runs::failed)?.labels;
-    let mut out = anstream::stdout().lock();
+    let mut out = stdout::styled();
     if args.json {
         for figures in &figures {
             let about = match figures.principle_id {

@@ -7,8 +7,8 @@ use clap::Args;
 
 use super::DbArg;
 use super::exit::{Finished, usage};
-use super::runs;
 use super::text::sanitize;
+use super::{runs, stdout};
 use crate::store::{Filter, Store};
 
 /// Options that choose chains.
@@ -94,7 +94,7 @@ impl ConditionArgs {
             return Ok(());
         }
         let explained = filter.explain(run);
-        let mut out = anstream::stdout().lock();
+        let mut out = stdout::styled();
         writeln!(out, "{};", sanitize(&explained.sql))?;
         for (number, value) in (1..).zip(&explained.params) {
             writeln!(

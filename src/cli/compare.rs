@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::chains::ConditionArgs;
 use super::exit::usage;
-use super::{DbArg, Exit, runs};
+use super::{DbArg, Exit, runs, stdout};
 use crate::engine::config::differences;
 use crate::evaluation::{Comparison, Pair};
 use crate::store::{Paired, RunDetail, Store};
@@ -61,7 +61,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         )));
     }
     args.condition.explain(&filter, None)?;
-    let mut out = anstream::stdout().lock();
+    let mut out = stdout::styled();
     if !args.json {
         out.write_all(page::header(&first, &second).as_bytes())?;
     }

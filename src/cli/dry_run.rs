@@ -18,6 +18,7 @@ use super::Exit;
 use super::backend::Loaded;
 use super::job::{Input, Job};
 use super::progress::duration;
+use super::stdout;
 use super::tasks::NextPrompt;
 use super::text::plural;
 
@@ -248,7 +249,7 @@ fn calibrate(
 
 impl Forecast {
     fn print(&self) -> io::Result<()> {
-        let mut out = io::stdout().lock();
+        let mut out = stdout::raw();
         let time = |seconds| duration(Duration::from_secs_f64(seconds));
         writeln!(
             out,
@@ -309,6 +310,6 @@ impl Forecast {
             "seconds_min": self.seconds.0,
             "seconds_max": self.seconds.1,
         });
-        writeln!(io::stdout().lock(), "{line}")
+        stdout::line(&line)
     }
 }

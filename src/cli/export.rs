@@ -9,7 +9,7 @@ use serde_json::json;
 use super::chains::{ChainsArgs, Chosen};
 use super::gate::{self, GateArgs};
 use super::text::plural;
-use super::{Exit, exit};
+use super::{Exit, exit, stdout};
 use crate::export::{
     self, CardOptions, ExportError, ExportOptions, Format, Kind, Manifest, ReplayOptions,
     ShardLimit, Splits,
@@ -128,13 +128,14 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
             error => error.into(),
         })?;
     let out = &args.out;
-    let mut stdout = anstream::stdout().lock();
-    if args.json {
+    let printed = if args.json {
         let object = json!({"out": out.to_string_lossy(), "manifest": manifest});
-        writeln!(stdout, "{object}").context("cannot print the manifest")?;
+        stdout::line(&object)
     } else {
-        print_summary(&mut stdout, out, &manifest)?;
-    }
+        print_summary(&mut stdout::styled(), out, &manifest)
+    };
+    stdout::or_closed(printed)
+        .with_context(|| format!("the dataset is written to {}", out.display()))?;
     Ok(Exit::Done)
 }
 

@@ -6,13 +6,13 @@ mod tokens;
 
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use serde_json::json;
 
 use super::args::share;
 use super::chains::{ChainsArgs, Chosen};
 use super::exit::{say, usage};
-use super::{Exit, runs};
+use super::{Exit, runs, stdout};
 use crate::quality::gates::{self, Gating, Helpers, Refusals, Settings};
 use crate::store::{Filter, Store, StoreError, Writer};
 
@@ -94,14 +94,13 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     drop(store);
     keep(&gating, &db, &filter, run.as_deref())?;
     let held = args.gates.holds(&gating)?;
-    let mut stdout = anstream::stdout().lock();
-    if args.json {
-        let object = json!({"settings": settings.to_json(), "figures": gating.figures});
-        page::print_json(&mut stdout, &object)
-    } else {
-        page::print(&mut stdout, &gating)
-    }
-    .context("cannot print the figures")?;
+    let object = json!({"settings": settings.to_json(), "figures": gating.figures});
+    let mut out = stdout::styled();
+    // Whether refusals grew is told by the exit code as well.
+    stdout::or_closed(match args.json {
+        true => page::print_json(&mut out, &object),
+        false => page::print(&mut out, &gating),
+    })?;
     Ok(match held {
         true => Exit::Done,
         false => Exit::CheckFailed,

@@ -12,8 +12,9 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::chains::{ChainsArgs, Chosen};
 use super::exit::{say, usage};
+use super::stdout::Printed;
 use super::text::{plural, sanitize};
-use super::{Exit, runs};
+use super::{Exit, runs, stdout};
 use crate::chain::ChainId;
 use crate::store::{BulkAction, ChainDetail, LabelAction, LabelEntry, LabelKind, Labels, Store};
 use words::{Verb, Words};
@@ -79,7 +80,7 @@ pub fn run(args: Args) -> Result<Exit> {
     let actions = actions(&args, &words, &chosen.store, &ids)?;
     let who = who::name(args.who.as_deref());
     let mut labels = Labels::open(args.chains.db()).map_err(runs::failed)?;
-    let mut done = 0;
+    let (mut done, mut printed) = (0, Printed::default());
     for (id, action) in ids.iter().zip(actions) {
         let entry = match &action {
             Some(action) => Some(labels.label(id, &who, action).map_err(runs::failed)?),
@@ -88,11 +89,14 @@ pub fn run(args: Args) -> Result<Exit> {
         match entry {
             Some(entry) => {
                 done += 1;
-                print(&entry, action.is_none(), args.json)?;
+                printed.note(|| print(&entry, action.is_none(), args.json));
             }
             None => say(&format!("{}: no label is left to take back", id.0)),
         }
     }
+    printed
+        .finish()
+        .with_context(|| format!("kept {}", plural(done, "label")))?;
     Ok(if done > 0 { Exit::Done } else { Exit::Failed })
 }
 
@@ -252,13 +256,13 @@ fn label_matching(args: &Args, words: &Words<'_>, chosen: Chosen) -> Result<Exit
     let done = labels
         .label_all(&filter, run, &who, &action, Some(count))
         .map_err(runs::failed)?;
-    let mut out = anstream::stdout().lock();
-    if args.json {
+    let printed = if args.json {
         let line = serde_json::json!({"action": words.verb.name(), "chains": done, "who": who});
-        writeln!(out, "{line}")?;
+        stdout::line(&line)
     } else {
-        writeln!(out, "{what}, by {}", sanitize(&who))?;
-    }
+        writeln!(stdout::styled(), "{what}, by {}", sanitize(&who))
+    };
+    stdout::or_closed(printed).with_context(|| format!("kept {}", plural(done, "label")))?;
     Ok(Exit::Done)
 }
 
@@ -279,11 +283,10 @@ fn confirmed(what: &str) -> Result<bool> {
     ))
 }
 
-fn print(entry: &LabelEntry, taken_back: bool, json: bool) -> Result<()> {
-    let mut out = anstream::stdout().lock();
+fn print(entry: &LabelEntry, taken_back: bool, json: bool) -> io::Result<()> {
+    let mut out = stdout::styled();
     if json {
-        writeln!(out, "{}", serde_json::to_string(entry)?)?;
-        return Ok(());
+        return writeln!(out, "{}", serde_json::to_string(entry)?);
     }
     let what = match entry.action {
         LabelKind::Agree | LabelKind::Disagree => format!(
@@ -296,6 +299,5 @@ fn print(entry: &LabelEntry, taken_back: bool, json: bool) -> Result<()> {
     };
     let taken_back = if taken_back { "took back " } else { "" };
     let line = format!("{}  {taken_back}{what}, by {}", entry.chain_id, entry.who);
-    writeln!(out, "{}", sanitize(&line))?;
-    Ok(())
+    writeln!(out, "{}", sanitize(&line))
 }

@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow, bail};
 
 use super::exit::usage;
 use super::text::sanitize;
-use super::{DbArg, Exit, runs, signals};
+use super::{DbArg, Exit, runs, signals, stdout};
 use crate::chain::StopReason;
 use crate::store::{EventKind, RunEvent, RunLock, Store};
 
@@ -56,7 +56,7 @@ pub fn run(args: Args) -> Result<Exit> {
     if args.follow {
         signals::leave_on_interrupt()?;
     }
-    let mut out = anstream::stdout().lock();
+    let mut out = stdout::styled();
     loop {
         // Asked before reading: what was recorded up to the end is then read for certain.
         let live = args.follow && RunLock::is_held(&args.db.db, &run);

@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use super::chains::{ChainsArgs, Chosen};
 use super::text::{excerpt, fit, pad, terminal_width};
-use super::{Exit, runs};
+use super::{Exit, runs, stdout};
 use crate::chain::Flag;
 use crate::store::{ChainRow, ChainState, Label};
 
@@ -58,7 +58,7 @@ Examples:
 /// Runs the command.
 pub fn run(args: Args) -> Result<Exit> {
     let Chosen { store, filter, run } = args.chains.open_with(&args.filter.join(" "))?;
-    let mut out = anstream::stdout().lock();
+    let mut out = stdout::styled();
     let width = terminal_width();
     let limit = args.limit.unwrap_or(u64::MAX);
     let mut printed = 0;

@@ -2,7 +2,7 @@
 
 use super::backend;
 use super::exit::usage;
-use super::model::resolve_with_bar;
+use super::model::{resolve_with_bar, tokenizer};
 use crate::backend::llama::chat_template;
 use crate::backend::llama::model_ref::ModelRef;
 use crate::backend::llama::tokenizer::Tokenizer;
@@ -23,7 +23,7 @@ impl ModelMeasure {
     pub fn open(reference: &str) -> anyhow::Result<Self> {
         let reference = ModelRef::parse(reference).map_err(usage)?;
         let path = resolve_with_bar(&reference, false)?;
-        let tokenizer = Tokenizer::open(&path).map_err(usage)?;
+        let tokenizer = tokenizer(&path)?;
         let template = chat_template(&tokenizer, &backend::template_choice(&Default::default())?)?;
         Ok(Self {
             name: reference.to_string(),

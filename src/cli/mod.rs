@@ -35,10 +35,12 @@ mod shell;
 mod show;
 mod signals;
 mod stats;
+mod stdout;
 mod tasks;
 mod text;
 mod verify;
 mod view;
+mod workload;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -145,7 +147,14 @@ pub fn main() -> ExitCode {
     }
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
-        Err(error) => error.exit(),
+        Err(error) if error.use_stderr() => error.exit(),
+        // Help and version are output like any other.
+        Err(help) => {
+            return match stdout::or_closed(help.print().map_err(stdout::unwritten)) {
+                Ok(()) => Exit::Done.into(),
+                Err(error) => exit::report(&error.into()),
+            };
+        }
     };
     match cli.dispatch() {
         Ok(exit) => exit.into(),
@@ -205,6 +214,8 @@ impl Global {
             .with_writer(std::io::stderr)
             .without_time()
             .with_target(false)
+            // Where stderr takes nothing, there is nobody to tell, and telling them anyhow would panic.
+            .log_internal_errors(false)
             .try_init();
     }
 }

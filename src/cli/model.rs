@@ -3,17 +3,18 @@
 mod display;
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use indicatif::HumanBytes;
 use serde::Serialize;
 
-use super::Exit;
 use super::exit::{say, usage};
-use crate::backend::llama::gguf::{self, GgufInfo};
+use super::{Exit, stdout};
+use crate::backend::llama::gguf::{self, GgufError, GgufInfo};
 use crate::backend::llama::model_ref::{self, CachedModel, HubConfig, ModelRef, ResolveOptions};
+use crate::backend::llama::tokenizer::Tokenizer;
 use crate::digest::Digest;
 use display::Display;
 
@@ -132,6 +133,18 @@ fn resolve(reference: &ModelRef, offline: bool, refresh: bool) -> anyhow::Result
             error.into()
         }
     })
+}
+
+/// The vocabulary of a model file; one without weights will do.
+///
+/// # Errors
+/// One of usage, when the file is none that holds a vocabulary.
+pub fn tokenizer(path: &Path) -> anyhow::Result<Tokenizer> {
+    match gguf::inspect(path) {
+        Ok(_) | Err(GgufError::NotGenerative { .. }) => Tokenizer::open(path).map_err(usage),
+        // It says more than llama.cpp does, which is not given what is damaged.
+        Err(error) => Err(usage(error)),
+    }
 }
 
 /// The name of a model's chat template, guessed by its markers.
@@ -308,7 +321,7 @@ fn list(args: ListArgs) -> anyhow::Result<Exit> {
 }
 
 fn print(text: &str) -> anyhow::Result<Exit> {
-    let mut out = io::stdout().lock();
+    let mut out = stdout::raw();
     out.write_all(text.as_bytes())?;
     out.flush()?;
     Ok(Exit::Done)

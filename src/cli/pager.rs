@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::{Child, Command, Stdio};
 
+use super::stdout;
+
 /// Output that is printed as it is while it fits the screen, and handed to `$PAGER` (`less` where none is
 /// set) once it does not.
 pub struct Pager {
@@ -47,11 +49,11 @@ impl Pager {
     pub fn finish(mut self) -> io::Result<()> {
         match std::mem::replace(&mut self.to, To::Plain) {
             To::Screen { text, .. } => {
-                let mut out = io::stdout().lock();
+                let mut out = stdout::raw();
                 out.write_all(&text)?;
                 out.flush()
             }
-            To::Plain => io::stdout().flush(),
+            To::Plain => stdout::raw().flush(),
             To::Pager(child) => leave(child),
         }
     }
@@ -73,7 +75,7 @@ impl Write for Pager {
                 }
                 Ok(bytes.len())
             }
-            To::Plain => io::stdout().write(bytes),
+            To::Plain => stdout::raw().write(bytes),
             To::Pager(child) => match child.stdin.as_mut() {
                 Some(stdin) => stdin.write(bytes),
                 None => Err(io::ErrorKind::BrokenPipe.into()),
@@ -83,7 +85,7 @@ impl Write for Pager {
 
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.to {
-            To::Plain => io::stdout().flush(),
+            To::Plain => stdout::raw().flush(),
             To::Screen { .. } | To::Pager(_) => Ok(()),
         }
     }

@@ -1,14 +1,14 @@
 //! What a person sees while a run goes on: a bar on a terminal, a line every ten seconds elsewhere, and
 //! JSON lines on request.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::chain::StopReason;
 use crate::engine::event::Event;
@@ -88,7 +88,7 @@ struct Shared {
 }
 
 impl Progress {
-    /// Starts the display. With `json`, every event becomes a line on stdout.
+    /// Starts the display. With `json`, events become lines for stdout.
     pub fn start(json: bool) -> io::Result<Self> {
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
@@ -124,10 +124,10 @@ impl Progress {
         move |total| shared.total.store(total, Ordering::Relaxed)
     }
 
-    /// Takes an event.
-    pub fn take(&self, event: &Event<'_>) -> io::Result<()> {
+    /// Takes an event. Gives the line to write, where lines are wanted.
+    pub fn take(&self, event: &Event<'_>) -> Option<Value> {
         lock(&self.shared.figures).take(event);
-        if self.json { write_json(event) } else { Ok(()) }
+        self.json.then(|| line(event)).flatten()
     }
 
     /// The figures so far, and the time that has passed.
@@ -237,10 +237,11 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-fn write_json(event: &Event<'_>) -> io::Result<()> {
-    let line = match event {
-        Event::ChainBegun(_) | Event::ChainSkipped { .. } => return Ok(()),
-        Event::StepFinished { chain, step } => json!({
+/// What a program is told of an event.
+fn line(event: &Event<'_>) -> Option<Value> {
+    match event {
+        Event::ChainBegun(_) | Event::ChainSkipped { .. } => None,
+        Event::StepFinished { chain, step } => Some(json!({
             "event": "step",
             "chain_id": chain.id,
             "prompt_id": chain.prompt.id,
@@ -253,8 +254,8 @@ fn write_json(event: &Event<'_>) -> io::Result<()> {
             "probability": step.verdict.as_ref().and_then(|v| v.probability),
             "flags": step.flags,
             "adopted": step.adopted,
-        }),
-        Event::ChainEnded { chain, end } => json!({
+        })),
+        Event::ChainEnded { chain, end } => Some(json!({
             "event": "chain",
             "chain_id": chain.id,
             "prompt_id": chain.prompt.id,
@@ -264,9 +265,8 @@ fn write_json(event: &Event<'_>) -> io::Result<()> {
             "revised": end.revised,
             "regressions": end.regressions,
             "error": end.error,
-        }),
-    };
-    writeln!(io::stdout().lock(), "{line}")
+        })),
+    }
 }
 
 #[cfg(test)]

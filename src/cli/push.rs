@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 
-use super::Exit;
 use super::exit::{say, usage};
 use super::text::plural;
+use super::{Exit, stdout};
 use crate::backend::llama::model_ref::HubConfig;
 use crate::publish::{self, Event, Hub, PushError, Target};
 
@@ -52,19 +52,19 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
             error => error.into(),
         },
     )?;
-    let mut stdout = anstream::stdout().lock();
-    if args.json {
-        writeln!(stdout, "{}", serde_json::to_string(&pushed)?)
+    let mut out = stdout::styled();
+    let printed = if args.json {
+        writeln!(out, "{}", serde_json::to_string(&pushed)?)
     } else {
         let deleted = match pushed.deleted {
             0 => String::new(),
             deleted => format!(", {deleted} of an earlier push deleted"),
         };
         let (files, bytes) = (plural(pushed.files, "file"), pushed.bytes);
-        writeln!(stdout, "{files}, {bytes} bytes{deleted}: {}", pushed.url)
-            .and_then(|()| writeln!(stdout, "{}", pushed.commit_url))
-    }
-    .context("cannot print the result")?;
+        writeln!(out, "{files}, {bytes} bytes{deleted}: {}", pushed.url)
+            .and_then(|()| writeln!(out, "{}", pushed.commit_url))
+    };
+    stdout::or_closed(printed).with_context(|| format!("the dataset is at {}", pushed.url))?;
     Ok(Exit::Done)
 }
 

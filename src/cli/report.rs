@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 
 use super::chains::{ChainsArgs, Chosen};
 use super::text::plural;
-use super::{Exit, exit};
+use super::{Exit, exit, stdout};
 use crate::view::report::{self, HtmlOptions, ReportError, Scope};
 
 /// Arguments.
@@ -90,17 +90,21 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         }
     });
     let chains = written??;
-    let bytes = target
-        .finish()
-        .with_context(|| format!("{} cannot be written", output.display()))?;
+    let bytes = match target {
+        Target::Stdout(mut out) => out.flush().map(|()| None)?,
+        target => target
+            .finish()
+            .with_context(|| format!("{} cannot be written", output.display()))?,
+    };
     if chains == 0 {
         exit::say("no chain matches; the report is empty");
     }
     if let Some(bytes) = bytes {
-        let mut stdout = anstream::stdout().lock();
         let size = bytes as f64 / 1e6;
         let chains = plural(chains, "chain");
-        writeln!(stdout, "{chains}, {size:.1} MB: {}", output.display())?;
+        let line = format!("{chains}, {size:.1} MB: {}", output.display());
+        stdout::or_closed(writeln!(stdout::styled(), "{line}"))
+            .with_context(|| format!("{} is written", output.display()))?;
     }
     Ok(Exit::Done)
 }
@@ -115,7 +119,7 @@ fn by_name(output: Option<&Path>) -> Format {
 
 /// Where a report goes: a file gets its name when it is complete.
 enum Target {
-    Stdout(BufWriter<io::Stdout>),
+    Stdout(BufWriter<stdout::Stdout<io::StdoutLock<'static>>>),
     /// A pipe or a device, which is written to as it is.
     Stream(BufWriter<File>),
     File {
@@ -139,7 +143,7 @@ impl Target {
     /// Only an earlier report is replaced, unless `force` is set.
     fn open(path: &Path, force: bool) -> anyhow::Result<Self> {
         if path.as_os_str() == "-" {
-            return Ok(Self::Stdout(BufWriter::new(io::stdout())));
+            return Ok(Self::Stdout(BufWriter::new(stdout::raw())));
         }
         // Where it is a link, what it leads to is replaced.
         let finished = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());

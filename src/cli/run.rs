@@ -2,7 +2,6 @@
 
 mod report;
 
-use std::io::{self, Write};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, anyhow, bail};
@@ -20,8 +19,9 @@ use super::exit::{say, usage};
 use super::job::{Input, Job, JobArgs, stored_args};
 use super::progress::Progress;
 use super::signals;
+use super::stdout::Printed;
 use super::tasks::NextPrompt;
-use super::{DbArg, Exit};
+use super::{DbArg, Exit, stdout};
 use report::Report;
 
 /// Rows that cannot be used are named one by one up to here, and counted beyond.
@@ -38,7 +38,7 @@ Examples:
   amend run prompts.jsonl --endpoint http://127.0.0.1:8080 --parallel 16
   amend run --drafts-from 3k9 -c other.yaml    another constitution on the drafts of a run
 
-The same command again, or `amend resume`, continues an interrupted run.")]
+The same command again, or `amend resume`, continues an interrupted run; with --resume it does nothing else.")]
 pub struct RunArgs {
     #[command(flatten)]
     job: JobArgs,
@@ -47,6 +47,12 @@ pub struct RunArgs {
     /// Begin a new run even where an unfinished one differs from it
     #[arg(long)]
     new: bool,
+    /// Only continue a run that was begun before, and begin none
+    #[arg(long, conflicts_with_all = ["new", "dry_run"])]
+    resume: bool,
+    /// Begin again the chains that failed
+    #[arg(long)]
+    retry_errors: bool,
     /// Say what would be done and how long it would take, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -95,15 +101,19 @@ pub fn run(args: RunArgs) -> anyhow::Result<Exit> {
         let loaded = job.load()?;
         return dry_run::run(&job, &loaded, args.json);
     }
-    // A store that cannot be used is told before a model is loaded; one that is not there is made after.
-    if args.db.db.exists() {
-        open(&args.db)?;
+    if args.resume {
+        drop(Store::open_read(&args.db.db).map_err(store_error)?);
     }
+    // A store that cannot be used is told before a model is loaded; one that is not there is made after.
+    Writer::check(&args.db.db).map_err(store_error)?;
     let loaded = job.load()?;
     let mut writer = open(&args.db)?;
     let config = job.config(loaded.backend().identity());
     if !args.new {
         refuse_other(&args.db, &job, &config)?;
+    }
+    if args.resume {
+        require_begun(&args.db, &config)?;
     }
     execute(
         &mut writer,
@@ -111,7 +121,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<Exit> {
         &loaded,
         &config,
         &args.db,
-        false,
+        args.retry_errors,
         args.json,
     )
 }
@@ -136,12 +146,12 @@ pub fn resume(args: ResumeArgs) -> anyhow::Result<Exit> {
             row.run_id
         )));
     }
-    if detail.versions["amend"] != env!("CARGO_PKG_VERSION") {
+    let (then, now) = (detail.versions["amend"].as_str(), env!("CARGO_PKG_VERSION"));
+    if then != Some(now) {
         say(&format!(
-            "note: run {} was begun by amend {}; this is {}",
+            "note: run {} was begun by amend {}; this is {now}",
             row.run_id,
-            detail.versions["amend"],
-            env!("CARGO_PKG_VERSION")
+            then.unwrap_or("of an unknown version")
         ));
     }
     let mut job_args = stored_args(&detail.execution)?;
@@ -255,6 +265,19 @@ fn refuse_other(db: &DbArg, job: &Job, config: &RunConfig) -> anyhow::Result<()>
     )));
 }
 
+/// Refuses to begin a run where one was to be continued.
+fn require_begun(db: &DbArg, config: &RunConfig) -> anyhow::Result<()> {
+    let store = Store::open_read(&db.db).map_err(store_error)?;
+    let (id, runs) = (config.run_id(), store.runs().map_err(store_error)?);
+    if runs.iter().any(|run| run.run_id == id) {
+        return Ok(());
+    }
+    bail!(usage(anyhow!(
+        "--resume: {} holds no run of this configuration; leave it out to begin one (`amend runs` lists those that are there)",
+        db.db.display()
+    )))
+}
+
 /// The settings in which a stored run and this one differ, and within a constitution the principles.
 fn list(stored: &RunDetail, job: &Job, now: &Value) -> String {
     let mut lines: Vec<_> = differences(&stored.config, now)
@@ -293,9 +316,9 @@ fn execute(
     writer
         .begin_run(&job.record(config, loaded.backend().identity())?)
         .map_err(store_error)?;
-    let mut stdout = Stdout::default();
+    let mut printed = Printed::default();
     if json {
-        stdout.note(write_line(&json!({ "event": "run", "run_id": id })));
+        printed.note(|| stdout::line(&json!({ "event": "run", "run_id": id })));
     }
     let progress = Progress::start(json)?;
     count_chains(job, progress.total());
@@ -328,7 +351,11 @@ fn execute(
         &mut chains,
         options,
         &interrupted,
-        &mut |event| stdout.note(progress.take(&event)),
+        &mut |event| {
+            if let Some(line) = progress.take(&event) {
+                printed.note(|| stdout::line(&line));
+            }
+        },
     );
     let state = match &outcome {
         Ok(summary) if !summary.interrupted => RunState::Done,
@@ -351,11 +378,13 @@ fn execute(
         loaded,
         resume: &resume,
     };
-    stdout.note(if json { report.json() } else { report.print() });
-    if summary.interrupted && (json || stdout.closed) {
+    printed.note(|| if json { report.json() } else { report.print() });
+    if summary.interrupted && (json || printed.is_lost()) {
         say(&format!("run {id} interrupted; continue with: {resume}"));
     }
-    stdout.result()?;
+    printed
+        .finish()
+        .with_context(|| format!("run {id} is kept in {}", db.db.display()))?;
     Ok(report.exit())
 }
 
@@ -396,29 +425,4 @@ fn resume_command(id: &str, db: &DbArg, retry_failed: bool) -> String {
     };
     let retry = if retry_failed { " --retry-errors" } else { "" };
     format!("amend resume {id} --db {path}{retry}")
-}
-
-fn write_line(line: &Value) -> io::Result<()> {
-    writeln!(io::stdout().lock(), "{line}")
-}
-
-/// Whether stdout still takes lines. A reader that goes away does not stop a run: its work is in the store.
-#[derive(Default)]
-struct Stdout {
-    closed: bool,
-    error: Option<io::Error>,
-}
-
-impl Stdout {
-    fn note(&mut self, written: io::Result<()>) {
-        match written {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.closed = true,
-            Err(error) => self.error = self.error.take().or(Some(error)),
-        }
-    }
-
-    fn result(self) -> io::Result<()> {
-        self.error.map_or(Ok(()), Err)
-    }
 }

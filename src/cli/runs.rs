@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::text::{Table, terminal_width};
-use super::{DbArg, Exit, exit};
+use super::{DbArg, Exit, exit, stdout};
 use crate::store::{RunLock, RunRow, RunState, Store, StoreError};
 
 /// Arguments.
@@ -37,7 +37,7 @@ struct Line<'a> {
 pub fn run(args: Args) -> Result<Exit> {
     let store = open(&args.db)?;
     let runs = store.runs().map_err(failed)?;
-    let mut out = anstream::stdout().lock();
+    let mut out = stdout::styled();
     let mut table = Table::new(&[
         "RUN",
         "STATE",

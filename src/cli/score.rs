@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{anyhow, bail};
 use serde_json::{Value, json};
 
-use super::Exit;
 use super::args::{BackendKind, ModelArgs, PromptArgs, parse_limit};
 use super::backend::{self, Hints};
 use super::exit::{say, usage};
+use super::stdout::Printed;
 use super::tasks::{NextPrompt, Prompts};
 use super::text::{Table, terminal_width};
+use super::{Exit, stdout};
 use crate::backend::llama::score::{Scorer, Tokens};
 use crate::dataset::{self, ReadOptions};
 use crate::likelihood::{Passage, TokenScore};
@@ -71,16 +72,16 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         false => Vec::new(),
     };
     let mut scored = Vec::new();
-    let mut written = Ok(());
+    let mut printed = Printed::default();
     scorer.score(&texts, args.top, &mut |number, scores| {
-        if args.json && written.is_ok() {
+        if args.json {
             let (prompt, text) = (&prompts[number].0, &texts[number]);
             let line = to_json(prompt, text, &pieces[number], &scores, args.top);
-            written = writeln!(anstream::stdout().lock(), "{line}");
+            printed.note(|| stdout::line(&line));
         }
         scored.push(Sum::of(&scores));
     })?;
-    written?;
+    printed.finish()?;
     if !args.json {
         print(&prompts, &scored)?;
     }
@@ -213,7 +214,7 @@ fn print(prompts: &[(Prompt, Passage)], scored: &[Sum]) -> anyhow::Result<()> {
     if scored.len() > 1 {
         row("all", all);
     }
-    let mut out = anstream::stdout().lock();
+    let mut out = stdout::styled();
     for line in table.lines(terminal_width()) {
         writeln!(out, "{line}")?;
     }

@@ -8,7 +8,7 @@ use clap::CommandFactory;
 
 use crate::backend::llama;
 
-use super::{Cli, Exit};
+use super::{Cli, Exit, stdout};
 
 /// Arguments of `completions`.
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,7 @@ pub struct ManArgs {
 
 /// Runs `amend --list-devices`.
 pub fn list_devices() -> anyhow::Result<Exit> {
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout::raw();
     for device in llama::devices()? {
         let (total, free) = device.memory;
         let memory = match total {
@@ -51,10 +51,9 @@ pub fn completions(args: CompletionsArgs) -> anyhow::Result<Exit> {
     // Rendered first, so that a closed stdout is an error here and not a panic inside clap.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "amend", &mut script);
-    std::io::stdout()
-        .lock()
-        .write_all(&script)
-        .context("cannot print the script")?;
+    let mut out = stdout::raw();
+    out.write_all(&script)?;
+    out.flush()?;
     Ok(Exit::Done)
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::chains::{ChainsArgs, Chosen};
 use super::text::{Table, plural, sanitize, terminal_width};
-use super::{Exit, runs};
+use super::{Exit, runs, stdout};
 use crate::store::{NameCount, PrincipleStats, RunStats};
 
 /// Arguments.
@@ -46,7 +46,7 @@ pub fn run(args: Args) -> Result<Exit> {
         .principle_stats(&filter, run.as_deref())
         .map_err(runs::failed)?;
 
-    let mut out = anstream::stdout().lock();
+    let mut out = stdout::styled();
     if args.json {
         let lines = per_run.iter().map(Line::Run);
         for line in lines.chain(per_principle.iter().map(Line::Principle)) {

@@ -3,10 +3,9 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use anyhow::Context;
-
 use super::exit::{Exit, say, usage};
 use super::measure::ModelMeasure;
+use super::stdout;
 use super::text::plural;
 use crate::export::verify::{self, Check, Measure, Report};
 
@@ -52,13 +51,13 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     };
     let measure = measure.as_ref().map(|measure| measure as &dyn Measure);
     let report = verify::verify(&args.folder, args.max_length, measure).map_err(usage)?;
-    let mut stdout = anstream::stdout().lock();
-    if args.json {
-        let text = serde_json::to_string(&report)?;
-        writeln!(stdout, "{text}").context("cannot print the report")?;
-    } else {
-        print(&mut stdout, &report).context("cannot print the report")?;
-    }
+    let text = serde_json::to_string(&report)?;
+    let mut out = stdout::styled();
+    // What was found is told by the exit code as well.
+    stdout::or_closed(match args.json {
+        true => writeln!(out, "{text}"),
+        false => print(&mut out, &report),
+    })?;
     if args.no_tokens {
         say("note: template, BOS and tokens were not looked at (--no-tokens)");
     }

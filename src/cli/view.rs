@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{say, usage};
 use super::label::who;
-use super::{DbArg, Exit, reproduce, runs};
+use super::{DbArg, Exit, reproduce, runs, stdout};
 use crate::engine::config::differences;
 use crate::view::{Options, Server, ViewError};
 
@@ -58,7 +58,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let server = Server::bind(options).map_err(failed)?;
     let url = server.url();
     {
-        let mut out = std::io::stdout().lock();
+        let mut out = stdout::raw();
         writeln!(out, "{url}")?;
         out.flush()?;
     }

@@ -47,6 +47,14 @@ pub(super) fn for_writing(path: &Path) -> Result<Connection, StoreError> {
     with_schema(path, SCHEMA)
 }
 
+/// Whether a store can be written: one that is there is opened, and one that is not needs a folder.
+pub(super) fn check(path: &Path) -> Result<(), StoreError> {
+    match exists(path)? {
+        true => for_writing(path).map(drop),
+        false => parent_exists(path),
+    }
+}
+
 /// Opens an existing store for adding labels. Never makes a file.
 pub(super) fn for_labelling(path: &Path) -> Result<Connection, StoreError> {
     // As for reading, so that what is missing, empty or another program's is said in the same words.

@@ -47,6 +47,11 @@ impl Writer {
         })
     }
 
+    /// Says whether a store can be written, before anything else costs time. Makes no file.
+    pub fn check(path: &Path) -> Result<(), StoreError> {
+        open::check(path)
+    }
+
     /// Records that a run begins, or is begun again, and makes it the one that is written. Durable at once.
     ///
     /// A run that is there keeps everything but its state and `execution`, which says how it was

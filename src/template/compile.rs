@@ -56,6 +56,9 @@ pub(super) struct Compiler<'a> {
     /// Where the contents of the file begin, in their order.
     places: Vec<Place>,
     contents: usize,
+    /// Where the entries of the file begin, and which of them is being compiled.
+    starts: Vec<usize>,
+    current: usize,
 }
 
 impl<'a> Compiler<'a> {
@@ -72,6 +75,8 @@ impl<'a> Compiler<'a> {
             environment,
             places: places(text),
             contents: 0,
+            starts: starts(text),
+            current: 0,
         }
     }
 
@@ -81,9 +86,30 @@ impl<'a> Compiler<'a> {
         raw: &[RawEntry],
         in_example: bool,
     ) -> Result<Vec<Entry>, PackError> {
+        if !in_example && self.starts.len() != raw.len() {
+            // Laid out in another way than one entry under the other.
+            self.starts.clear();
+        }
         raw.iter()
-            .map(|entry| self.entry(entry, in_example))
+            .enumerate()
+            .map(|(index, entry)| {
+                if !in_example {
+                    self.current = index;
+                }
+                self.entry(entry, in_example)
+            })
             .collect()
+    }
+
+    /// Where each content begins, by its name in the environment.
+    pub(super) fn placed(&self) -> Vec<(String, Place)> {
+        let names = (0..self.contents).map(|index| self.name(index));
+        names.zip(self.places.iter().copied()).collect()
+    }
+
+    /// The name of a content in the environment.
+    fn name(&self, index: usize) -> String {
+        format!("{}, message {}", self.step.file_name(), index + 1)
     }
 
     fn entry(&mut self, raw: &RawEntry, in_example: bool) -> Result<Entry, PackError> {
@@ -145,7 +171,7 @@ impl<'a> Compiler<'a> {
     fn content(&mut self, content: &str, in_example: bool) -> Result<String, PackError> {
         let index = self.contents;
         self.contents += 1;
-        let name = format!("{}, message {}", self.step.file_name(), index + 1);
+        let name = self.name(index);
         let place = self.places.get(index).copied();
         let line = |within: usize| place.map(|place| place.line(within));
         self.environment
@@ -163,20 +189,36 @@ impl<'a> Compiler<'a> {
     }
 
     fn wrong(&self, message: &str) -> PackError {
-        invalid(self.label, None, message.to_owned())
+        let line = self.starts.get(self.current).copied();
+        invalid(self.label, line, message.to_owned())
     }
+}
+
+/// The lines on which entries begin, where one stands under the other. It serves error messages only.
+fn starts(text: &str) -> Vec<usize> {
+    let dash = |line: &str| {
+        let entry = line.trim_start();
+        (entry == "-" || entry.starts_with("- ")).then(|| line.len() - entry.len())
+    };
+    let first = text.lines().find_map(dash);
+    let lines = text.lines().enumerate();
+    lines
+        .filter(|(_, line)| dash(line).is_some_and(|indent| Some(indent) == first))
+        .map(|(index, _)| index + 1)
+        .collect()
 }
 
 /// Where a content begins in its file.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+pub(super) struct Place {
     line: usize,
     /// Whether the lines of the content are lines of the file.
     literal: bool,
 }
 
 impl Place {
-    fn line(self, within: usize) -> usize {
+    /// The line of the file, for a line of the content.
+    pub(super) fn line(self, within: usize) -> usize {
         if self.literal {
             self.line + within - 1
         } else {

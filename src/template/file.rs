@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::compile::{Compiler, RawEntry};
+use super::compile::{Compiler, Place, RawEntry};
 use super::judge::{Comparison, JudgeStep, Part};
 use super::{CritiqueStyle, Pack, PackDefaults, PackError, Vars, strict_environment};
 use crate::chain::StepKind;
@@ -165,7 +165,7 @@ pub(super) fn build(files: Vec<File>) -> Result<Pack, PackError> {
         return Err(invalid(label, None, "the name is empty".to_owned()));
     }
     let mut environment = strict_environment();
-    let mut steps = BTreeMap::new();
+    let (mut steps, mut places) = (BTreeMap::new(), Places::new());
     // What judges are told decides nothing in a run.
     let (mut raw, mut judging) = (BTreeMap::new(), BTreeMap::new());
     let mut whole = format!("{SEPARATOR}{HEADER}\n{text}");
@@ -180,6 +180,9 @@ pub(super) fn build(files: Vec<File>) -> Result<Pack, PackError> {
         let entries: Vec<RawEntry> = parse(label, text)?;
         let mut compiler = Compiler::new(step, label, text, &mut environment);
         steps.insert(step.as_str(), compiler.compile(&entries, false)?);
+        for (content, place) in compiler.placed() {
+            places.insert(content, (label.clone(), place));
+        }
         match step {
             Part::Chain(_) => raw.insert(step.as_str(), entries),
             Part::Judge(_) => judging.insert(step.as_str(), entries),
@@ -210,9 +213,27 @@ pub(super) fn build(files: Vec<File>) -> Result<Pack, PackError> {
         let label = texts
             .get(&step.file_name())
             .map_or(place.as_str(), |(label, _)| label);
-        try_out(&pack, step).map_err(|error| invalid(label, None, error.to_string()))?;
+        try_out(&pack, step).map_err(|error| placed(label, &places, &error))?;
     }
     Ok(pack)
+}
+
+/// By the name of a content: its file, and where it begins there.
+type Places = BTreeMap<String, (String, Place)>;
+
+/// An error of trying out a file, with its place where it is one of a content.
+fn placed(label: &str, places: &Places, error: &PackError) -> PackError {
+    if let PackError::Content {
+        message,
+        line,
+        reason,
+        ..
+    } = error
+        && let Some((label, place)) = places.get(message)
+    {
+        return invalid(label, Some(place.line(*line)), reason.clone());
+    }
+    invalid(label, None, error.to_string())
 }
 
 /// Line ends as `\n`, one at the end, no byte order mark.

@@ -137,6 +137,18 @@ pub enum PackError {
     /// A step cannot be rendered.
     #[error("{0}")]
     Render(String),
+    /// The content of a message cannot be rendered.
+    #[error("pack `{pack}`, {message}, line {line} of its content: {reason}")]
+    Content {
+        /// The pack.
+        pack: String,
+        /// The file and the number of the message.
+        message: String,
+        /// Line within the content, from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 fn at_line(line: &Option<usize>) -> String {
@@ -272,13 +284,11 @@ impl Pack {
         self.environment
             .get_template(template)
             .and_then(|template| template.render(values))
-            .map_err(|error| {
-                let line = error.line().unwrap_or(1);
-                PackError::Render(format!(
-                    "pack `{}`, {template}, line {line} of its content: {}",
-                    self.name,
-                    variables::describe(&error)
-                ))
+            .map_err(|error| PackError::Content {
+                pack: self.name.clone(),
+                message: template.to_owned(),
+                line: error.line().unwrap_or(1),
+                reason: variables::describe(&error),
             })
     }
 

@@ -197,15 +197,29 @@ fn mistakes_are_named_with_file_and_line() {
         ),
         ("- role: user\n  contents: x\n", "critique.yaml, line 2: "),
         ("- role: robot\n  content: x\n", "critique.yaml, line 1: "),
-        ("- role: user\n", "critique.yaml: an entry is either"),
+        (
+            "- role: user\n",
+            "critique.yaml, line 1: an entry is either",
+        ),
+        (
+            "# a remark\n- role: user\n  content: |\n    - x\n- include: conversation\n  role: user\n",
+            "critique.yaml, line 5: an entry is either",
+        ),
         (
             "- include: nosuch\n",
-            "critique.yaml: cannot include `nosuch`",
+            "critique.yaml, line 1: cannot include `nosuch`",
         ),
-        ("- include: critique\n", "critique.yaml: only a revision"),
+        (
+            "- include: critique\n",
+            "critique.yaml, line 1: only a revision",
+        ),
         (
             "- role: user\n  content: '{{ prompt|nosuch }}'\n",
-            "critique.yaml: pack `p`, critique.yaml, message 1",
+            "critique.yaml, line 2: unknown filter: filter nosuch",
+        ),
+        (
+            "- role: user\n  content: |\n    a\n    {{ prompt|nosuch }}\n",
+            "critique.yaml, line 4: unknown filter",
         ),
         (
             "- role: assistant\n  content: x\n",

@@ -154,6 +154,15 @@ fn model_files_that_are_no_model() {
     let model = fs::read(crate::builder::default_model()).unwrap();
     place.write("cut.gguf", &model[..50_000_000]);
     with("cut.gguf").complains(&["cut.gguf", "truncated"]);
+    // Whoever asks for the vocabulary alone is told the same.
+    place.write("m.json", "[{\"role\": \"user\", \"content\": \"Hi.\"}]");
+    let render = |model: &str| {
+        place
+            .amend(&["render", "--messages", "m.json", "-m", model])
+            .code(2)
+    };
+    render("text.gguf").complains(&["text.gguf", "it is a text file"]);
+    render("cut.gguf").complains(&["cut.gguf", "truncated"]);
     assert!(!place.path("amend.db").exists(), "a store was made");
 }
 
@@ -168,6 +177,21 @@ fn stores_that_cannot_be_used() {
     let with = |db: &str| place.scripted(&["run", "p.jsonl", "-c", "minimal", "--db", db]);
     with("text.db").code(2).complains(&["text.db", "SQLite"]);
     with(".").code(2).complains(&["folder"]);
+    // Told before the model is looked for.
+    let args = [
+        "run",
+        "p.jsonl",
+        "-c",
+        "minimal",
+        "-m",
+        "none.gguf",
+        "--db",
+        "no/such/a.db",
+    ];
+    place
+        .amend(&args)
+        .code(1)
+        .complains(&["no/such/a.db", "no folder"]);
     with("good.db").success();
     let python =
         "import sqlite3; c = sqlite3.connect('good.db'); c.execute('PRAGMA user_version = 9999')";
@@ -207,6 +231,12 @@ fn packs_with_mistakes() {
     write("- {role: user, content: '{{ response'}\n")
         .code(2)
         .complains(&["critique.yaml"]);
+    write("- {role: user, content: '{{ response|nosuch }}'}\n")
+        .code(2)
+        .complains(&["critique.yaml, line 1", "nosuch"]);
+    write("- include: conversation\n- role: user\n")
+        .code(2)
+        .complains(&["critique.yaml, line 2", "`role` and `content`"]);
     write("- {role: user, contents: x}\n")
         .code(2)
         .complains(&["critique.yaml", "contents"]);

@@ -17,4 +17,5 @@ mod principle_tests;
 mod real_model;
 mod report;
 mod scripted;
+mod stdout;
 mod view;

@@ -136,11 +136,38 @@ fn a_failed_chain_is_kept_and_can_be_tried_again() {
     // The same again leaves it alone; only --retry-errors begins it once more.
     assert!(place.scripted(RUN).code(3).stdout.contains("was complete"));
     place.amend(&["resume", "--retry-errors"]).code(3);
+    let again = place.scripted(&[RUN, &["--retry-errors", "--json"]].concat());
+    let summary = again.code(3).json_lines().pop().unwrap();
+    assert_eq!(
+        (summary["chains"].as_u64(), summary["failed"].as_u64()),
+        (Some(1), Some(1))
+    );
     let runs = place.amend(&["runs", "--json"]).success().json_lines();
     assert_eq!(
         (runs[0]["done"].as_u64(), runs[0]["failed"].as_u64()),
         (Some(1), Some(1))
     );
+}
+
+#[test]
+fn a_run_that_is_only_to_be_continued_is_not_begun() {
+    let place = place();
+    let resume = [RUN, &["--resume"]].concat();
+    place
+        .scripted(&resume)
+        .code(2)
+        .complains(&["no store at amend.db"]);
+    assert!(!place.path("amend.db").exists(), "a store was made");
+    place.scripted(RUN).success();
+    let again = place.scripted(&resume).success();
+    assert!(again.stdout.contains("was complete"), "{}", again.stdout);
+    let other = [RUN, &["--resume", "--samples", "3"]].concat();
+    place
+        .scripted(&other)
+        .code(2)
+        .complains(&["--resume", "amend.db holds no run"]);
+    let runs = place.amend(&["runs", "--json"]).success().json_lines();
+    assert_eq!(runs.len(), 1);
 }
 
 #[test]

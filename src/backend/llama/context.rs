@@ -11,6 +11,7 @@ use llama_cpp_2::model::LlamaModel;
 use crate::backend::BackendError;
 
 use super::cache::{Cache, CacheConfig, Layout};
+use super::gguf::GgufInfo;
 use super::prefix::MAX_SEQUENCES;
 
 /// Sequences decoded together where nothing else is said: beyond it the processor is busy anyway.
@@ -77,8 +78,9 @@ pub struct Sizing {
     pub cells: Option<u32>,
     /// Bytes of one cell.
     pub cell_bytes: u64,
-    /// Bytes of memory that are free; `None` where that is not known.
-    pub memory: Option<u64>,
+    /// Bytes that the cache may take, unless the person said how many sequences there are; `None` where
+    /// that is not known.
+    pub room: Option<u64>,
     /// Whether a GPU computes.
     pub gpu: bool,
     /// Whether a part of a sequence can be shared.
@@ -167,9 +169,7 @@ pub fn size(sizing: &Sizing) -> Sized {
             context * parallel
         }
     };
-    let allowed = sizing
-        .memory
-        .map(|bytes| (bytes as f64 * MEMORY_SHARE) as u64 / sizing.cell_bytes.max(1));
+    let allowed = sizing.room.map(|bytes| bytes / sizing.cell_bytes.max(1));
     let mut fitting = parallel;
     // What the person asked for is tried as it is.
     if let (Some(allowed), None) = (allowed, sizing.parallel) {
@@ -184,7 +184,7 @@ pub fn size(sizing: &Sizing) -> Sized {
         parallel: fitting,
         unified,
         cells: u32::try_from(cells).unwrap_or(u32::MAX),
-        bytes: cells * sizing.cell_bytes,
+        bytes: cells.saturating_mul(sizing.cell_bytes),
         dense: unified
             && !sizing.gpu
             && work.shared_prefix as usize >= (fitting * DENSE_PER_SEQUENCE).max(DENSE_PREFIX),
@@ -236,20 +236,71 @@ pub fn free_memory() -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// Bytes that one token takes in the cache.
-pub fn cell_bytes(model: &LlamaModel, types: (KvCacheType, KvCacheType)) -> u64 {
-    let heads = u64::from(model.n_head().max(1));
-    let width = u64::try_from(model.n_embd()).unwrap_or(0) / heads * u64::from(model.n_head_kv());
-    let bits = |kind: KvCacheType| -> u64 {
-        match kind {
-            KvCacheType::F32 => 32,
-            KvCacheType::Q8_0 => 9,
-            KvCacheType::Q5_0 | KvCacheType::Q5_1 => 6,
-            KvCacheType::Q4_0 | KvCacheType::Q4_1 => 5,
-            _ => 16,
+/// Of so many free bytes of the host's memory, those that a cache may take where nothing else is said.
+pub fn room_in(free: u64) -> u64 {
+    (free as f64 * MEMORY_SHARE) as u64
+}
+
+/// What the cache keeps of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// Layers.
+    pub layers: u64,
+    /// Heads of a layer that have keys and values.
+    pub heads: u64,
+    /// Numbers in a key, and in a value.
+    pub lengths: (u64, u64),
+}
+
+impl Cell {
+    /// What is kept of a token of a loaded model.
+    pub fn of(model: &LlamaModel) -> Self {
+        let value = |key: &str| model.meta_val_str(key).ok();
+        let architecture = value("general.architecture").unwrap_or_default();
+        let length = |what: &str| -> Option<u64> {
+            let text = value(&format!("{architecture}.attention.{what}_length"))?;
+            text.parse().ok()
+        };
+        let width = u64::try_from(model.n_embd()).unwrap_or(0) / u64::from(model.n_head().max(1));
+        Self {
+            layers: u64::from(model.n_layer()),
+            heads: u64::from(model.n_head_kv()),
+            lengths: (
+                length("key").unwrap_or(width),
+                length("value").unwrap_or(width),
+            ),
         }
-    };
-    u64::from(model.n_layer()) * width * (bits(types.0) + bits(types.1)) / 8
+    }
+
+    /// What is kept of a token of a model that is not loaded; `None` where its file does not say.
+    pub fn of_file(info: &GgufInfo) -> Option<Self> {
+        let width = info.embedding_length? / info.heads?.max(1);
+        Some(Self {
+            layers: info.layers?,
+            heads: info.kv_heads?,
+            lengths: (
+                info.key_length.unwrap_or(width),
+                info.value_length.unwrap_or(width),
+            ),
+        })
+    }
+
+    /// Its bytes, with keys and values in these formats.
+    pub fn bytes(&self, types: (KvCacheType, KvCacheType)) -> u64 {
+        let bits = |kind: KvCacheType| -> u64 {
+            match kind {
+                KvCacheType::F32 => 32,
+                KvCacheType::Q8_0 => 9,
+                KvCacheType::Q5_0 | KvCacheType::Q5_1 => 6,
+                KvCacheType::Q4_0 | KvCacheType::Q4_1 => 5,
+                _ => 16,
+            }
+        };
+        let head = (self.lengths.0)
+            .saturating_mul(bits(types.0))
+            .saturating_add(self.lengths.1.saturating_mul(bits(types.1)));
+        self.layers.saturating_mul(self.heads).saturating_mul(head) / 8
+    }
 }
 
 /// How the context is made and used.
@@ -315,99 +366,4 @@ pub fn open<'a>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sizing() -> Sizing {
-        Sizing {
-            kv: KvChoice::Auto,
-            parallel: None,
-            context: 4096,
-            cells: None,
-            cell_bytes: 1000,
-            memory: None,
-            gpu: false,
-            can_share: true,
-            window: false,
-            workload: Workload {
-                shared_prefix: 10,
-                fan_out: 1,
-                prompt: 50,
-                goes_on: false,
-                reply: 256,
-                chains: None,
-            },
-        }
-    }
-
-    #[test]
-    fn chains_that_share_nothing_get_streams_and_a_whole_context_each() {
-        let sized = size(&sizing());
-        assert_eq!((sized.parallel, sized.unified), (16, false));
-        assert_eq!(sized.cells, 16 * 4096);
-    }
-
-    #[test]
-    fn a_long_shared_prefix_makes_one_pool_that_is_smaller() {
-        let mut given = sizing();
-        given.workload.shared_prefix = 2000;
-        let sized = size(&given);
-        assert!(sized.unified && sized.dense && sized.reason.contains("2000"));
-        assert!(sized.cells >= 4096 && sized.cells < 16 * 4096, "{sized:?}");
-    }
-
-    #[test]
-    fn samples_of_one_long_prompt_make_one_pool() {
-        let mut given = sizing();
-        given.workload.fan_out = 8;
-        // Short prompts cost less than having every token look at the cells of all.
-        assert!(!size(&given).unified);
-        given.workload.prompt = 1000;
-        assert!(size(&given).unified);
-    }
-
-    #[test]
-    fn a_pool_is_as_large_as_was_asked_for_and_holds_one_context() {
-        let mut given = sizing();
-        (given.kv, given.cells) = (KvChoice::Unified, Some(10_000));
-        assert_eq!(size(&given).cells, 10_240);
-        given.cells = Some(100);
-        assert_eq!(size(&given).cells, 4096);
-    }
-
-    #[test]
-    fn a_model_with_a_window_gets_streams_whatever_is_asked_for() {
-        let mut given = sizing();
-        (given.kv, given.window) = (KvChoice::Unified, true);
-        given.workload.shared_prefix = 2000;
-        let sized = size(&given);
-        assert!(!sized.unified && sized.reason.contains("last tokens"));
-    }
-
-    #[test]
-    fn few_chains_need_few_places() {
-        let mut given = sizing();
-        given.workload.chains = Some(3);
-        assert_eq!(size(&given).parallel, 3);
-        given.parallel = Some(200);
-        assert_eq!(size(&given).parallel, 3);
-    }
-
-    #[test]
-    fn little_memory_makes_fewer_sequences_unless_they_were_asked_for() {
-        let mut given = sizing();
-        given.memory = Some(1000 * 4096 * 2 * 4);
-        assert_eq!(size(&given).parallel, 4);
-        given.parallel = Some(8);
-        assert_eq!(size(&given).parallel, 8);
-    }
-
-    #[test]
-    fn the_choice_of_the_person_stands_where_the_model_allows_it() {
-        let mut given = sizing();
-        given.kv = KvChoice::Unified;
-        assert!(size(&given).unified);
-        given.can_share = false;
-        assert!(!size(&given).unified);
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ mod hash;
 mod header;
 mod kind;
 mod types;
+mod weights;
 
 use std::fs::{self, File};
 use std::io::{self, BufReader};
@@ -21,6 +22,7 @@ use header::{Header, HeaderError, Value};
 
 pub use hash::{digest, digest_with_cache};
 pub use kind::template_family;
+pub use weights::Weights;
 
 /// What a model file says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -51,6 +53,12 @@ pub struct GgufInfo {
     pub heads: Option<u64>,
     /// Key and value heads; the most of any layer where they differ.
     pub kv_heads: Option<u64>,
+    /// Numbers in a key, where the model says so; otherwise the width of a head.
+    #[serde(skip)]
+    pub key_length: Option<u64>,
+    /// Numbers in a value, where the model says so.
+    #[serde(skip)]
+    pub value_length: Option<u64>,
     /// Number of tokens in the vocabulary.
     pub vocabulary: Option<u64>,
     /// Kind of tokenizer, such as `gpt2` (byte-level BPE) or `llama` (SentencePiece).
@@ -64,6 +72,9 @@ pub struct GgufInfo {
     /// The chat template's Jinja text.
     #[serde(skip)]
     pub chat_template: Option<String>,
+    /// How many bytes the weights have, by what they are for.
+    #[serde(skip)]
+    pub weights: Weights,
 }
 
 impl GgufInfo {
@@ -197,6 +208,7 @@ fn add_parts(path: &Path, count: u64, info: &mut GgufInfo) -> Result<(), GgufErr
         info.file_size = info.file_size.saturating_add(size);
         info.parameters = info.parameters.saturating_add(header.parameters);
         info.tensors = info.tensors.saturating_add(header.tensors);
+        info.weights.merge(&header.weights);
     }
     info.parts = parts;
     Ok(())
@@ -292,12 +304,15 @@ fn info(path: &Path, header: &Header, file_size: u64) -> GgufInfo {
         layers: own("block_count"),
         heads: own("attention.head_count"),
         kv_heads: own("attention.head_count_kv").or_else(|| own("attention.head_count")),
+        key_length: own("attention.key_length"),
+        value_length: own("attention.value_length"),
         vocabulary,
         tokenizer: header.text("tokenizer.ggml.model").map(str::to_owned),
         bos_id: header.unsigned("tokenizer.ggml.bos_token_id"),
         eos_id: header.unsigned("tokenizer.ggml.eos_token_id"),
         pooling_type: own("pooling_type"),
         chat_template: header.text("tokenizer.chat_template").map(str::to_owned),
+        weights: header.weights.clone(),
         architecture,
     }
 }

@@ -17,12 +17,11 @@ use crate::backend::BackendError;
 use crate::chat_template::{ChatTemplate, Span};
 use crate::likelihood::{Gap, Passage, TokenScore, gap, score};
 
+use super::device::runtime;
+use super::load::{chat_template, gpu_layers, load_adapters, load_model};
+use super::options::{AdapterOptions, LlamaOptions};
 use super::tokenizer::Tokenizer;
 use super::worker::Adapter;
-use super::{
-    AdapterOptions, DEFAULT_CONTEXT, LlamaOptions, chat_template, load_adapters, load_model,
-    runtime,
-};
 
 /// Rows of logits that are held at a time, for each side.
 const CHUNK: usize = 128;
@@ -59,7 +58,13 @@ impl Scorer {
         options: &LlamaOptions,
         sides: &[Option<AdapterOptions>],
     ) -> Result<Self, BackendError> {
-        let mut model = load_model(&options.path, options.gpu_layers, false)?;
+        // A context for each side, of one sequence.
+        let beside = LlamaOptions {
+            parallel: Some(sides.len().max(1)),
+            deterministic: false,
+            ..options.clone()
+        };
+        let mut model = load_model(&options.path, gpu_layers(&beside)?, false)?;
         let mut loaded = Vec::new();
         for side in sides {
             let side = side
@@ -72,10 +77,7 @@ impl Scorer {
         let tokenizer = Tokenizer::new(Arc::clone(&model));
         let template = chat_template(&tokenizer, &options.template)?;
         let trained = model.n_ctx_train().max(1);
-        let context = options
-            .context_per_sequence
-            .unwrap_or(DEFAULT_CONTEXT.min(trained))
-            .next_multiple_of(256);
+        let context = options.context(trained);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = options.threads.map_or(cores, |n| n as usize);
         let threads = i32::try_from(threads).unwrap_or(1);

@@ -201,6 +201,49 @@ impl ShapeWriter {
         matches!(self.shape.holes.get(self.hole), Some(Hole::Text { .. }))
     }
 
+    /// Whether the next row is read for a probability, which is kept to its last digit.
+    pub fn decides(&self) -> bool {
+        matches!(self.shape.holes.get(self.hole), Some(Hole::Decision { .. }))
+    }
+
+    /// Whether the shape lets a token come next, drawn from the row behind the last one. None may where
+    /// nothing is drawn, because the text has come to its limit.
+    pub fn allows(&self, id: u32, vocabulary: &impl Vocabulary) -> bool {
+        match self.shape.holes.get(self.hole) {
+            None => false,
+            Some(Hole::Decision { yes, no, .. }) => {
+                [yes, no].iter().any(|answer| answer.first() == Some(&id))
+            }
+            Some(Hole::Text { max_tokens }) => {
+                let value = self.text_value();
+                value.tokens() < *max_tokens && fits(id, &value, self.tail(), vocabulary)
+            }
+            Some(Hole::OneOf { options }) => {
+                let written: &[u32] = match &self.value {
+                    Value::OneOf(written) => written.as_slice(),
+                    _ => &[],
+                };
+                options.iter().any(|option| {
+                    option.starts_with(written) && option.get(written.len()) == Some(&id)
+                })
+            }
+        }
+    }
+
+    /// The text that is being written.
+    fn text_value(&self) -> TextValue {
+        match self.value {
+            Value::Text(value) => value,
+            _ => TextValue::new(),
+        }
+    }
+
+    /// What follows the closing quotation mark of the text that is being written.
+    fn tail(&self) -> &str {
+        let literal = self.shape.literals.get(self.hole + 1);
+        literal.and_then(|l| l.text.get(1..)).unwrap_or_default()
+    }
+
     /// The decisions so far.
     pub fn decisions(&self) -> &[Decision] {
         &self.decisions
@@ -256,24 +299,13 @@ impl ShapeWriter {
         vocabulary: &impl Vocabulary,
         tokens: &mut Vec<u32>,
     ) -> Progress {
-        let next = self.hole + 1;
-        let shape = std::sync::Arc::clone(&self.shape);
-        // What follows the closing quotation mark; a token may run on into it.
-        let tail = shape.literals[next].text.get(1..).unwrap_or("");
-        let value = match std::mem::replace(&mut self.value, Value::Start) {
-            Value::Text(value) => value,
-            _ => TextValue::new(),
-        };
-        let allowed = |id: u32| {
-            !vocabulary.is_control(id)
-                && ((vocabulary.is_plain(id) && value.is_open())
-                    || value.accepts(vocabulary.piece(id), tail.as_bytes()))
-        };
+        let value = self.text_value();
         let exhausted = value.tokens() >= max_tokens;
         let token = if exhausted {
             None
         } else {
-            sampler.sample(logits, allowed)
+            let tail = self.tail();
+            sampler.sample(logits, |id| fits(id, &value, tail, vocabulary))
         };
         let Some(token) = token else {
             // The limit is reached, or no token fits: close the string here.
@@ -290,7 +322,7 @@ impl ShapeWriter {
             }
             Err(rest) => {
                 let written = piece.len() - rest;
-                self.finish_literal(next, &piece[written..], vocabulary, tokens)
+                self.finish_literal(self.hole + 1, &piece[written..], vocabulary, tokens)
             }
         }
     }
@@ -393,6 +425,14 @@ impl ShapeWriter {
     }
 }
 
+/// Whether a token may come next in a text. It may run on into `tail`, what follows the text's closing
+/// quotation mark.
+fn fits(id: u32, value: &TextValue, tail: &str, vocabulary: &impl Vocabulary) -> bool {
+    !vocabulary.is_control(id)
+        && ((vocabulary.is_plain(id) && value.is_open())
+            || value.accepts(vocabulary.piece(id), tail.as_bytes()))
+}
+
 /// P(yes), normalised over the two answers. The first tokens differ, so they decide.
 fn decide(logits: &[f32], yes: &[u32], no: &[u32]) -> f64 {
     let first = |ids: &[u32]| ids.first().copied().unwrap_or(u32::MAX);
@@ -401,180 +441,4 @@ fn decide(logits: &[f32], yes: &[u32], no: &[u32]) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::generation::SamplingParams;
-    use crate::verdict;
-
-    /// A vocabulary of bytes, and a few longer tokens as real ones have.
-    struct Bytes {
-        pieces: Vec<Vec<u8>>,
-    }
-
-    impl Bytes {
-        fn new() -> Self {
-            let mut pieces: Vec<Vec<u8>> = (0u8..=255).map(|b| vec![b]).collect();
-            for long in [
-                " true", " false", "\",", "\"}", "\", \"", "ab\"", "\\\"", "\"x", "minor",
-            ] {
-                pieces.push(long.as_bytes().to_vec());
-            }
-            Self { pieces }
-        }
-    }
-
-    impl Vocabulary for Bytes {
-        fn piece(&self, id: u32) -> &[u8] {
-            &self.pieces[id as usize]
-        }
-        fn ends_turn(&self, id: u32) -> bool {
-            id == 0
-        }
-        fn is_control(&self, id: u32) -> bool {
-            id == 0
-        }
-        fn is_plain(&self, id: u32) -> bool {
-            self.pieces[id as usize]
-                .iter()
-                .all(|&b| b >= 0x20 && b != b'"' && b != b'\\')
-        }
-        fn encode(&self, text: &str) -> Vec<u32> {
-            match self.pieces.iter().rposition(|p| p == text.as_bytes()) {
-                Some(id) if text.len() > 1 => vec![id as u32],
-                _ => text.bytes().map(u32::from).collect(),
-            }
-        }
-    }
-
-    fn write(
-        rows: impl Fn(usize) -> Vec<f32>,
-        temperature: f64,
-        seed: u32,
-    ) -> (String, Vec<Decision>) {
-        let vocabulary = Bytes::new();
-        let shape = Arc::new(CompiledShape::new(&verdict::shape(0.5, 20), &vocabulary));
-        let params = SamplingParams {
-            temperature,
-            top_k: 0,
-            top_p: 1.0,
-            min_p: 0.0,
-            max_tokens: 99,
-        };
-        let mut sampler = Sampler::new(params, seed);
-        let mut tokens = Vec::new();
-        let mut writer = ShapeWriter::new(Arc::clone(&shape), &mut tokens);
-        let mut step = 0;
-        while writer.advance(&rows(step), &mut sampler, &vocabulary, &mut tokens) == Progress::More
-        {
-            step += 1;
-            assert!(step < 500, "the writer does not end");
-        }
-        assert!(tokens.len() <= shape.max_tokens());
-        (
-            String::from_utf8_lossy(writer.text()).into_owned(),
-            writer.decisions().to_vec(),
-        )
-    }
-
-    fn favouring(texts: &[&str]) -> Vec<f32> {
-        let vocabulary = Bytes::new();
-        let mut row = vec![0.0; vocabulary.pieces.len()];
-        for (rank, text) in texts.iter().enumerate() {
-            let id = vocabulary
-                .pieces
-                .iter()
-                .rposition(|p| p == text.as_bytes())
-                .unwrap();
-            row[id] = 10.0 - rank as f32;
-        }
-        row
-    }
-
-    #[test]
-    fn a_clean_verdict_is_one_decision() {
-        let (text, decisions) = write(|_| favouring(&[" false", " true"]), 0.0, 1);
-        assert_eq!(text, r#"{"violated": false}"#);
-        assert!((decisions[0].probability - 1.0 / (1.0 + 1f64.exp())).abs() < 1e-6);
-    }
-
-    #[test]
-    fn a_violated_verdict_is_written_to_its_end() {
-        let (text, _) = write(
-            |step| match step {
-                0 => favouring(&[" true"]),
-                1 => favouring(&["q"]),
-                2 => favouring(&["\","]),
-                3 => favouring(&["c"]),
-                4 => favouring(&["\""]),
-                _ => favouring(&["minor"]),
-            },
-            0.0,
-            1,
-        );
-        assert_eq!(
-            text,
-            r#"{"violated": true, "quote": "q", "critique": "c", "severity": "minor"}"#
-        );
-    }
-
-    #[test]
-    fn text_that_never_closes_is_closed_at_its_limit() {
-        let (text, _) = write(
-            |step| {
-                if step == 0 {
-                    favouring(&[" true"])
-                } else {
-                    favouring(&["a"])
-                }
-            },
-            0.0,
-            1,
-        );
-        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(value["quote"], "a".repeat(20));
-    }
-
-    #[test]
-    fn an_escape_cut_at_the_limit_is_dropped() {
-        let (text, _) = write(
-            |step| match step {
-                0 => favouring(&[" true"]),
-                20 => favouring(&["\\"]),
-                _ => favouring(&["a"]),
-            },
-            0.0,
-            1,
-        );
-        assert!(
-            serde_json::from_str::<serde_json::Value>(&text).is_ok(),
-            "{text}"
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_the_model_prefers_the_reply_is_a_verdict(seed: u32, salt: u64, hot in 0f32..4.0) {
-            let size = Bytes::new().pieces.len();
-            let (text, _) = write(
-                |step| {
-                    (0..size)
-                        .map(|id| {
-                            let x = (id as u64 * 2654435761 + step as u64 * 40503 + salt) % 1009;
-                            x as f32 * hot / 200.0
-                        })
-                        .collect()
-                },
-                1.0,
-                seed,
-            );
-            // The byte vocabulary writes broken UTF-8, which is replaced when a reply is finished.
-            let value: serde_json::Value = serde_json::from_str(&text)
-                .map_err(|e| TestCaseError::fail(format!("{e}: {text}")))?;
-            prop_assert!(value["violated"].is_boolean());
-        }
-    }
-}
+mod tests;

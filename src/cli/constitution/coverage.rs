@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::cli::chains::{ChainsArgs, Chosen};
-use crate::cli::{Exit, runs};
+use crate::cli::{Exit, runs, stdout};
 use crate::constitution::Status;
 use crate::evaluation::{Coverage, Findings};
 use crate::store::{RunRow, Store};
@@ -51,7 +51,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         .coverage(&filter, run.as_deref())
         .map_err(runs::failed)?;
     let about = About::new(&store, run.as_deref(), &coverage)?;
-    let mut out = anstream::stdout().lock();
+    let mut out = stdout::styled();
     match args.format {
         Format::Text => out.write_all(page::render(&coverage, &about).as_bytes())?,
         Format::Json => writeln!(out, "{}", to_json(&coverage, &about))?,

@@ -21,8 +21,8 @@ use std::path::Path;
 use anyhow::{Context, anyhow, bail};
 use clap::Subcommand;
 
-use super::Exit;
 use super::exit::usage;
+use super::{Exit, stdout};
 use crate::constitution::MAX_BYTES;
 
 pub use stress::PROMPTS as STRESS_PROMPTS;
@@ -86,12 +86,12 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     }
 }
 
-/// Prints a text to stdout, with colour only where that can be shown.
+/// Prints a text to stdout, with colour only where that can be shown. A reader that goes away changes nothing
+/// about how a command ends.
 fn print(text: &str) -> anyhow::Result<()> {
-    let mut out = anstream::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()?;
-    Ok(())
+    let mut out = stdout::styled();
+    let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    Ok(stdout::or_closed(printed)?)
 }
 
 /// Reads a text of at most [`MAX_BYTES`], from stdin for `-`.

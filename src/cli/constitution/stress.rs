@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::trial::{self, TrialArgs};
 use crate::cli::backend::Loaded;
 use crate::cli::exit::{say, usage};
-use crate::cli::{Exit, job, runs, signals};
+use crate::cli::{Exit, job, runs, signals, stdout};
 use crate::constitution::Revise;
 use crate::digest::Digest;
 use crate::engine::config::{RunConfig, StressConfig};
@@ -100,7 +100,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         });
         return Ok(Exit::Interrupted);
     };
-    let mut out = anstream::stdout().lock();
+    let mut out = stdout::styled();
     let kept = args.db.as_deref().map(|db| (db, config.run_id()));
     match args.format {
         Format::Text => out.write_all(page::render(&results, kept).as_bytes())?,

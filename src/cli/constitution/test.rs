@@ -5,7 +5,7 @@ mod junit;
 mod page;
 mod watch;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,7 +18,7 @@ use super::trial::{self, TrialArgs};
 use crate::cli::args::share;
 use crate::cli::backend::Loaded;
 use crate::cli::exit::{say, usage};
-use crate::cli::{DbArg, Exit, job, signals};
+use crate::cli::{DbArg, Exit, job, signals, stdout};
 use crate::constitution::{Constitution, Resolved};
 use crate::engine::machine::Plan;
 use crate::evaluation::{Report, Suite, TestResult};
@@ -100,7 +100,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         bench: &bench,
         report: &report,
     };
-    shown.print(None)?;
+    stdout::or_closed(shown.print(None))?;
     Ok(shown.exit())
 }
 
@@ -207,15 +207,14 @@ struct Shown<'a> {
 
 impl Shown<'_> {
     /// Prints the report; with `only`, in text, just these principles and the figures of all.
-    fn print(&self, only: Option<&[String]>) -> anyhow::Result<()> {
-        let mut out = anstream::stdout().lock();
+    fn print(&self, only: Option<&[String]>) -> io::Result<()> {
+        let mut out = stdout::styled();
         match self.args.format {
             Format::Text => out.write_all(page::render(self, only).as_bytes())?,
             Format::Json => writeln!(out, "{}", self.json())?,
             Format::Junit => out.write_all(junit::render(self).as_bytes())?,
         }
-        out.flush()?;
-        Ok(())
+        out.flush()
     }
 
     fn json(&self) -> Value {

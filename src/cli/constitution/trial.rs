@@ -74,10 +74,7 @@ pub fn check_ids(ids: &[String], constitution: &Constitution) -> anyhow::Result<
 
 /// Opens the store for writing, after the model is loaded; a store that cannot be used is told before.
 pub fn store_before_model(db: &Path) -> anyhow::Result<()> {
-    match db.exists() {
-        true => store(db).map(drop),
-        false => Ok(()),
-    }
+    Writer::check(db).map_err(crate::cli::runs::failed)
 }
 
 /// The store that keeps replies and results.

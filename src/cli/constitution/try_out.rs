@@ -14,7 +14,7 @@ use super::trial::{self, TrialArgs};
 use crate::chain::Step;
 use crate::cli::backend::Loaded;
 use crate::cli::exit::{say, usage};
-use crate::cli::{Exit, signals};
+use crate::cli::{Exit, signals, stdout};
 use crate::engine::machine::Plan;
 use crate::engine::memory::{Memory, Outcome};
 use crate::engine::policy::Select;
@@ -155,7 +155,7 @@ impl Bench<'_> {
             &mut |_| {},
         )?;
         let outcome = memory.take(&id);
-        let mut out = anstream::stdout().lock();
+        let mut out = stdout::styled();
         match self.args.format {
             Format::Text => out.write_all(page::render(&outcome).as_bytes())?,
             Format::Json => writeln!(out, "{}", self.to_json(&plan, prompt, &outcome))?,

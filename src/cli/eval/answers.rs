@@ -117,10 +117,7 @@ impl Common<'_> {
             &mut tasks,
             options,
             self.interrupted,
-            &mut |event| {
-                // It only fails where it writes JSON.
-                let _ = progress.take(&event);
-            },
+            &mut |event| drop(progress.take(&event)),
         );
         drop(progress);
         let state = match &outcome {

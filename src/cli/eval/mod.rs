@@ -19,7 +19,7 @@ use crate::template::{CritiqueStyle, Pack};
 
 use super::args::{ChainArgs, ModelArgs, PromptArgs, SamplingArgs, share};
 use super::exit::{say, usage};
-use super::{DbArg, Exit, signals};
+use super::{DbArg, Exit, signals, stdout};
 use answers::Common;
 use measure::Answered;
 use preferred::Preferring;
@@ -215,17 +215,20 @@ fn finish(
         let plot = plot::svg(effect, &sides.label_before(), &sides.label_after());
         report::write(folder, &markdown, &json, &plot)?;
     }
-    let mut out = anstream::stdout().lock();
-    match args.json {
-        true => writeln!(out, "{json}")?,
-        false => out.write_all(markdown.as_bytes())?,
-    }
+    let text = if args.json {
+        format!("{json}\n")
+    } else {
+        markdown
+    };
+    let mut out = stdout::styled();
+    let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    // What was found is told by the exit code as well.
+    stdout::or_closed(printed)?;
     if args.list_figures {
         for (name, value) in &figures {
-            writeln!(anstream::stderr().lock(), "{name} = {value}")?;
+            say(&format!("{name} = {value}"));
         }
     }
-    out.flush()?;
     for condition in &args.fail_if {
         match condition.holds(&figures) {
             Some(true) => say(&format!(

@@ -9,18 +9,18 @@ use anyhow::{Context, anyhow, bail};
 use serde_json::json;
 
 use super::figures::doubt;
-use super::stored::Stdout;
 use super::{Args, DEFAULT_CONSTITUTION, Ticker};
 use crate::backend::ModelIdentity;
 use crate::cli::args::parse_limit;
 use crate::cli::exit::{say, usage};
 use crate::cli::progress::duration;
+use crate::cli::stdout::Printed;
 use crate::cli::text::{Table, plural, sanitize, terminal_width};
-use crate::cli::{Exit, runs, signals};
+use crate::cli::{Exit, runs, signals, stdout};
 use crate::constitution;
 use crate::dataset::{self, Compared, LabelledReader};
 use crate::quality::judge::accuracy::{Accuracy, Share, Tally};
-use crate::quality::judge::labelled::{Labelled, Posed, Scored};
+use crate::quality::judge::labelled::{Labelled, Posed};
 use crate::quality::judge::{Ask, Judge, Options, Summary, answer_all, reliability_svg};
 use crate::store::Writer;
 
@@ -49,9 +49,7 @@ pub(super) fn run(args: &Args, file: &Path) -> anyhow::Result<Exit> {
         }
     }
     let db = args.chains.db();
-    if db.exists() {
-        Writer::open(db).map_err(runs::failed)?;
-    }
+    Writer::check(db).map_err(runs::failed)?;
     let loaded = args.load(&judge, count)?;
     let mut writer = Writer::open(db).map_err(runs::failed)?;
     let interrupted = signals::interruption(
@@ -68,7 +66,7 @@ pub(super) fn run(args: &Args, file: &Path) -> anyhow::Result<Exit> {
         tally: Tally::default(),
         failed: 0,
         ticker: Ticker::new(count, "comparisons"),
-        stdout: Stdout::default(),
+        printed: Printed::default(),
     };
     let mut asks = Asks::open(args, &judge, file, true)?;
     let summary = answer_all(
@@ -207,7 +205,7 @@ struct Run<'a> {
     tally: Tally,
     failed: u64,
     ticker: Ticker,
-    stdout: Stdout,
+    printed: Printed,
 }
 
 impl Run<'_> {
@@ -220,7 +218,8 @@ impl Run<'_> {
             Ok(scored) => {
                 self.tally.add(&scored);
                 if self.args.json {
-                    self.stdout.note(write_line(*line, &scored));
+                    let told = json!({ "event": "comparison", "line": line, "scored": scored });
+                    self.printed.note(|| stdout::line(&told));
                 }
             }
             Err(error) => {
@@ -257,7 +256,7 @@ impl Run<'_> {
             fs::write(svg, reliability_svg(&accuracy, &title))
                 .with_context(|| format!("--svg {}: cannot be written", svg.display()))?;
         }
-        let written = match self.args.json {
+        self.printed.note(|| match self.args.json {
             true => {
                 let line = json!({
                     "event": "summary",
@@ -274,7 +273,7 @@ impl Run<'_> {
                     "seconds": elapsed.as_secs_f64(),
                     "note": note,
                 });
-                writeln!(io::stdout().lock(), "{line}")
+                stdout::line(&line)
             }
             false => {
                 let head = format!(
@@ -292,9 +291,8 @@ impl Run<'_> {
                 );
                 page(&head, &accuracy, (self.failed, skipped), note.as_deref())
             }
-        };
-        self.stdout.note(written);
-        self.stdout.result()?;
+        });
+        self.printed.finish().context("what was answered is kept")?;
         Ok(match summary.interrupted {
             true => Exit::Interrupted,
             false if self.failed > 0 => Exit::SomeFailed,
@@ -303,18 +301,13 @@ impl Run<'_> {
     }
 }
 
-fn write_line(line: u64, scored: &Scored) -> io::Result<()> {
-    let line = json!({ "event": "comparison", "line": line, "scored": scored });
-    writeln!(io::stdout().lock(), "{line}")
-}
-
 fn page(
     head: &str,
     accuracy: &Accuracy,
     (failed, skipped): (u64, u64),
     note: Option<&str>,
 ) -> io::Result<()> {
-    let mut out = anstream::stdout().lock();
+    let mut out = stdout::styled();
     writeln!(out, "{head}")?;
     let mut line = |name: &str, text: String| writeln!(out, "  {name:<21} {text}");
     let a = accuracy;

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::stored::Bench;
 use crate::cli::progress::duration;
+use crate::cli::stdout;
 use crate::cli::text::{plural, sanitize};
 use crate::judgement::{Judgement, Mode, PairKind};
 use crate::quality::judge::Summary;
@@ -105,7 +106,7 @@ impl Outcome<'_> {
     }
 
     pub fn print(&self) -> io::Result<()> {
-        let mut out = anstream::stdout().lock();
+        let mut out = stdout::styled();
         let (figures, summary) = (self.figures, &self.summary);
         let stopped = if summary.interrupted {
             "interrupted: "
@@ -233,7 +234,7 @@ impl Outcome<'_> {
             "seconds": self.elapsed.as_secs_f64(),
             "note": self.doubt(),
         });
-        writeln!(io::stdout().lock(), "{line}")
+        stdout::line(&line)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::backend::Backend;
 use crate::cli::Exit;
 use crate::cli::backend::Loaded;
 use crate::cli::progress::duration;
+use crate::cli::stdout;
 use crate::digest::Digest;
 use crate::generation::Generation;
 use crate::judgement::Mode;
@@ -99,7 +100,7 @@ impl Forecast {
         (before, equal): (u64, u64),
         backend: &dyn Backend,
     ) -> io::Result<()> {
-        let mut out = io::stdout().lock();
+        let mut out = stdout::raw();
         writeln!(
             out,
             "pairs            {} ({before} judged before, {equal} of equal texts)",
@@ -157,6 +158,6 @@ impl Forecast {
             "too_long": self.too_long,
             "seconds": seconds,
         });
-        writeln!(io::stdout().lock(), "{line}")
+        stdout::line(&line)
     }
 }

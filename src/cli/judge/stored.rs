@@ -1,11 +1,10 @@
 //! Judging the chains of a store.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, Write};
 use std::sync::Arc;
 
-use anyhow::{anyhow, bail};
-use serde_json::json;
+use anyhow::{Context, anyhow, bail};
+use serde_json::{Value, json};
 
 use super::figures::{Figures, Outcome};
 use super::{Args, Ticker, forecast};
@@ -14,7 +13,8 @@ use crate::cli::backend::Loaded;
 use crate::cli::chains::Chosen;
 use crate::cli::exit::usage;
 use crate::cli::job::versions;
-use crate::cli::{Exit, runs, signals};
+use crate::cli::stdout::Printed;
+use crate::cli::{Exit, runs, signals, stdout};
 use crate::digest::Digest;
 use crate::judgement::Judgement;
 use crate::quality::judge::pairs::{Contest, contests};
@@ -205,7 +205,7 @@ fn judge(args: &Args, work: Work, mut bench: Bench, loaded: &Loaded) -> anyhow::
         json: args.json,
         figures: Figures::default(),
         ticker: Ticker::new(work.chains.len() as u64, "chains"),
-        stdout: Stdout::default(),
+        printed: Printed::default(),
     };
     let summary = answer_all(
         loaded.backend(),
@@ -234,11 +234,14 @@ fn judge(args: &Args, work: Work, mut bench: Bench, loaded: &Loaded) -> anyhow::
         pairs: args.pairs,
         mode: args.mode,
     };
-    gathered.stdout.note(match args.json {
+    gathered.printed.note(|| match args.json {
         true => outcome.json(),
         false => outcome.print(),
     });
-    gathered.stdout.result()?;
+    gathered
+        .printed
+        .finish()
+        .context("what was judged is kept")?;
     Ok(match summary.interrupted {
         true => Exit::Interrupted,
         false if gathered.figures.failed > 0 => Exit::SomeFailed,
@@ -260,7 +263,7 @@ struct Gathered {
     json: bool,
     figures: Figures,
     ticker: Ticker,
-    stdout: Stdout,
+    printed: Printed,
 }
 
 impl Gathered {
@@ -276,7 +279,7 @@ impl Gathered {
                 writer.record_judgement(about.seat.key, &about.chain, &judgement)?;
                 self.figures.add(&judgement);
                 if self.json {
-                    self.stdout.note(write_line(about, &judgement));
+                    self.printed.note(|| stdout::line(&line(about, &judgement)));
                 }
             }
             Err(error) => {
@@ -301,9 +304,10 @@ impl Gathered {
     }
 }
 
-fn write_line(about: &About, judgement: &Judgement) -> io::Result<()> {
+/// What a program is told of a judgement.
+fn line(about: &About, judgement: &Judgement) -> Value {
     let principles: Vec<_> = judgement.votes.iter().map(|vote| &vote.principle).collect();
-    let line = json!({
+    json!({
         "event": "judgement",
         "chain_id": about.chain,
         "judge_id": about.seat.id,
@@ -316,26 +320,5 @@ fn write_line(about: &About, judgement: &Judgement) -> io::Result<()> {
         "p": judgement.p,
         "agree": judgement.preference.agrees(),
         "margin": judgement.margin(),
-    });
-    writeln!(io::stdout().lock(), "{line}")
-}
-
-/// Whether stdout still takes lines. A reader that goes away stops nothing: the work is in the store.
-#[derive(Default)]
-pub(super) struct Stdout {
-    error: Option<io::Error>,
-}
-
-impl Stdout {
-    pub(super) fn note(&mut self, written: io::Result<()>) {
-        if let Err(error) = written
-            && error.kind() != io::ErrorKind::BrokenPipe
-        {
-            self.error.get_or_insert(error);
-        }
-    }
-
-    pub(super) fn result(self) -> io::Result<()> {
-        self.error.map_or(Ok(()), Err)
-    }
+    })
 }

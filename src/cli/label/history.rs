@@ -6,12 +6,12 @@ use anyhow::Result;
 
 use crate::chain::ChainId;
 use crate::cli::text::{Table, terminal_width};
-use crate::cli::{Exit, runs};
+use crate::cli::{Exit, runs, stdout};
 use crate::store::{LabelEntry, Store};
 
 /// Prints all entries of the given chains.
 pub fn print(store: &Store, chains: &[ChainId], json: bool) -> Result<Exit> {
-    let mut out = anstream::stdout().lock();
+    let mut out = stdout::styled();
     let mut table = Table::new(&["CHAIN", ">#", "WHEN", "WHO", "ACTION", "ABOUT", "TEXT"]);
     let mut entries = 0;
     for chain in chains {

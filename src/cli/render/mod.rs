@@ -10,9 +10,9 @@ use anyhow::{Context, anyhow, bail};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::Exit;
 use super::exit::{say, usage};
-use super::model::resolve_with_bar;
+use super::model::{resolve_with_bar, tokenizer};
+use super::{Exit, stdout};
 use crate::backend::llama::model_ref::ModelRef;
 use crate::backend::llama::tokenizer::{Token, Tokenizer};
 use crate::chain::StepKind;
@@ -100,7 +100,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let spans = template
         .render(&messages, !args.no_generation_prompt)
         .map_err(usage)?;
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = io::BufWriter::new(stdout::raw());
     match tokenizer {
         Some(tokenizer) if args.tokens => {
             for token in tokenizer.encode(&spans) {
@@ -139,7 +139,7 @@ impl Args {
             None => return Ok(None),
         };
         let path = model_file(reference)?;
-        Tokenizer::open(&path).map(Some).map_err(usage)
+        tokenizer(&path).map(Some)
     }
 
     fn template(&self, tokenizer: Option<&Tokenizer>) -> anyhow::Result<ChatTemplate> {

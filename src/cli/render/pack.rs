@@ -1,12 +1,13 @@
 //! The messages that a prompt pack makes, with values from the command line.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use anyhow::{Context, anyhow, bail};
 
 use super::Args;
 use crate::chain::StepKind;
 use crate::cli::exit::usage;
+use crate::cli::stdout;
 use crate::constitution::{self, Principle, Severity, Status};
 use crate::generation::{Message, Role};
 use crate::template::{Comparison, JudgeStep, Pack, Vars};
@@ -151,7 +152,7 @@ pub(super) fn print(messages: &[Message], json: bool) -> anyhow::Result<()> {
         true => serde_json::to_string(messages)?,
         false => serde_json::to_string_pretty(messages)?,
     };
-    writeln!(io::stdout().lock(), "{text}")?;
+    writeln!(stdout::raw(), "{text}")?;
     Ok(())
 }
 

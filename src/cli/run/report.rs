@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::cli::Exit;
 use crate::cli::backend::Loaded;
 use crate::cli::progress::{Figures, duration};
+use crate::cli::stdout;
 use crate::cli::text::plural;
 use crate::dataset::Counts;
 use crate::engine::Summary;
@@ -37,7 +38,7 @@ impl Report<'_> {
 
     /// For a person.
     pub fn print(&self) -> io::Result<()> {
-        let mut out = anstream::stdout().lock();
+        let mut out = stdout::styled();
         let (s, f) = (&self.summary, &self.figures);
         let seconds = self.elapsed.as_secs_f64().max(1e-9);
         if s.interrupted {
@@ -142,6 +143,6 @@ impl Report<'_> {
             "rows_skipped": self.counts.skipped,
             "duplicates": self.counts.duplicates,
         });
-        writeln!(io::stdout().lock(), "{line}")
+        stdout::line(&line)
     }
 }

@@ -11,6 +11,7 @@ mod pages;
 mod reading;
 mod recording;
 mod test_runs;
+mod views;
 
 use std::path::{Path, PathBuf};
 

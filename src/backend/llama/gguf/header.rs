@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, ErrorKind, Seek};
 
 use super::types::{self, TensorType};
+use super::weights::Weights;
 
 /// A metadata string longer than this is counted, not kept. The longest chat templates known have
 /// about 50 kB.
@@ -15,6 +16,8 @@ const MAX_TEXT: u64 = 1 << 20;
 const MAX_KEPT: u64 = 16 << 20;
 /// The format's own limit for keys.
 const MAX_KEY: u64 = 65_535;
+/// A tensor's name longer than this says nothing; llama.cpp's have less than 64.
+const MAX_NAME: u64 = 256;
 /// Entries of the metadata; models have less than a hundred.
 const MAX_ENTRIES: u64 = 1 << 16;
 /// Integer arrays up to this length are read for their largest value (such as heads per layer).
@@ -66,6 +69,8 @@ pub(super) struct Header {
     pub expected_len: u64,
     /// The tensor type that takes most bytes.
     pub main_type: Option<&'static str>,
+    /// Bytes of the tensors by what they are for.
+    pub weights: Weights,
 }
 
 impl Header {
@@ -136,6 +141,7 @@ pub(super) fn read<R: BufRead + Seek>(input: R, len: u64) -> Result<Header, Head
         parameters: totals.parameters,
         expected_len,
         main_type,
+        weights: totals.weights,
     })
 }
 
@@ -159,6 +165,7 @@ struct Totals {
     parameters: u64,
     data_len: u64,
     bytes_of: BTreeMap<&'static str, u64>,
+    weights: Weights,
 }
 
 struct Reader<R> {
@@ -330,8 +337,7 @@ impl<R: BufRead + Seek> Reader<R> {
     }
 
     fn tensor(&mut self, index: u64, totals: &mut Totals) -> Result<(), HeaderError> {
-        let name_length = self.u64()?;
-        self.skip(name_length)?;
+        let name = self.text(MAX_NAME)?.unwrap_or_default();
         let dimensions = self.u32()?;
         if dimensions > 4 {
             return Err(malformed(format!(
@@ -366,6 +372,7 @@ impl<R: BufRead + Seek> Reader<R> {
                     .ok_or_else(|| malformed(format!("tensor {index} has an impossible size")))?;
                 let sum = totals.bytes_of.entry(name).or_default();
                 *sum = sum.saturating_add(total);
+                totals.weights.add(&name, total);
                 total
             }
         };

@@ -123,6 +123,7 @@ fn a_model_says_what_it_is() {
     assert_eq!(info.heads, Some(8));
     assert_eq!(info.kv_heads, Some(8));
     assert_eq!(info.vocabulary, Some(2));
+    assert_eq!(info.weights.layers(), [4 * 34 + 12]);
     assert_eq!(info.tokenizer.as_deref(), Some("gpt2"));
     assert_eq!((info.bos_id, info.eos_id), (None, Some(1)));
     assert_eq!(
@@ -143,6 +144,10 @@ fn the_default_model_says_what_it_is() {
     assert_eq!(info.parameters, 134_515_008);
     assert_eq!(info.file_size, model_ref::DEFAULT_SIZE);
     assert_eq!(info.layers, Some(30));
+    let layers = info.weights.layers();
+    assert_eq!(layers.len(), 30);
+    let named = layers.iter().sum::<u64>() + info.weights.output();
+    assert!(named < info.file_size && named * 10 > info.file_size * 9);
     assert_eq!((info.heads, info.kv_heads), (Some(9), Some(3)));
     assert_eq!(info.vocabulary, Some(49_152));
     assert!(info.chat_template.is_some());

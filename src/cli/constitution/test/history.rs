@@ -9,7 +9,7 @@ use super::{Args, Format};
 use crate::cli::constitution::trial;
 use crate::cli::exit::usage;
 use crate::cli::text::{Table, terminal_width};
-use crate::cli::{Exit, runs};
+use crate::cli::{Exit, runs, stdout};
 use crate::statistics::{Interval, wilson};
 use crate::store::TestHistory;
 
@@ -24,7 +24,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let history = store
         .test_history(&constitution.name)
         .map_err(runs::failed)?;
-    let mut out = anstream::stdout().lock();
+    let mut out = stdout::styled();
     if args.format == Format::Json {
         let rows: Vec<_> = history
             .iter()

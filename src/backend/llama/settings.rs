@@ -1,0 +1,127 @@
+//! What options mean for the worker, and which of them decide a reply.
+
+use std::collections::BTreeMap;
+
+use crate::chat_template::ChatTemplate;
+
+use super::CacheType;
+use super::cache::{CacheConfig, Layout};
+use super::context::{Sized, WorkerConfig};
+use super::options::{LlamaOptions, LookupChoice};
+
+/// Tokens of a step in deterministic mode, where chunking must not depend on options.
+const DETERMINISTIC_BATCH: u32 = 512;
+
+/// Tokens proposed at a time where lookup is asked for by hand.
+const FIXED_PROPOSALS: usize = 7;
+
+/// How the worker's context is made and used.
+pub(super) fn worker_config(
+    options: &LlamaOptions,
+    context: u32,
+    reuse: bool,
+    sized: &Sized,
+) -> WorkerConfig {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = options.threads.and_then(|n| i32::try_from(n).ok());
+    let (batch, ubatch) = match options.deterministic {
+        true => (DETERMINISTIC_BATCH, DETERMINISTIC_BATCH),
+        false => (options.batch, options.ubatch.min(options.batch)),
+    };
+    WorkerConfig {
+        cache: CacheConfig {
+            layout: match sized.unified {
+                true => Layout::Unified {
+                    cells: sized.cells as usize,
+                },
+                false => Layout::Streams,
+            },
+            running: sized.parallel,
+            domains: options.adapters.len() + 1,
+            reuse,
+        },
+        cells: sized.cells,
+        context_per_sequence: context,
+        batch: batch.max(u32::try_from(sized.parallel).unwrap_or(1) + 1),
+        ubatch,
+        threads: threads.unwrap_or_else(|| i32::try_from(cores).unwrap_or(1)),
+        flash_attention: options
+            .flash_attention
+            .or((reuse && sized.dense && plain(options.cache_types.1)).then_some(false)),
+        cache_types: options.cache_types,
+        exact: options.deterministic,
+        lookup: match options.lookup {
+            LookupChoice::Off => Some(0),
+            LookupChoice::On => Some(FIXED_PROPOSALS),
+            LookupChoice::Auto if options.deterministic => Some(0),
+            LookupChoice::Auto => None,
+        },
+    }
+}
+
+/// Whether values of this format can be read without flash attention.
+fn plain(values: CacheType) -> bool {
+    matches!(values, CacheType::F32 | CacheType::F16 | CacheType::BF16)
+}
+
+/// Chooses whose products of quantised weights are used in this process from now on, and names them.
+pub(super) fn products(own: bool) -> String {
+    #[cfg(target_arch = "x86_64")]
+    let kernel = super::matmul::install(own).map(|kernel| format!("{kernel:?}"));
+    #[cfg(not(target_arch = "x86_64"))]
+    let kernel: Option<String> = None.filter(|_: &String| own);
+    kernel.unwrap_or_else(|| "ggml".to_owned())
+}
+
+/// Everything besides weights and request that decides a reply, by name. `on_gpu` says how many layers a
+/// GPU computes, and `products` whose products of quantised weights are used.
+pub(super) fn settings(
+    options: &LlamaOptions,
+    template: &ChatTemplate,
+    config: &WorkerConfig,
+    on_gpu: Option<&str>,
+    products: &str,
+) -> BTreeMap<String, String> {
+    let mut settings = BTreeMap::from([
+        ("chat_template".to_owned(), template.digest().to_string()),
+        (
+            "context_length".to_owned(),
+            config.context_per_sequence.to_string(),
+        ),
+        (
+            "flash_attention".to_owned(),
+            format!("{:?}", options.flash_attention),
+        ),
+        (
+            "cache_types".to_owned(),
+            format!("{:?}", config.cache_types),
+        ),
+        (
+            "deterministic".to_owned(),
+            options.deterministic.to_string(),
+        ),
+    ]);
+    // Only where results must not depend on anything else does this become part of the key.
+    if options.deterministic {
+        settings.insert("threads".to_owned(), config.threads.to_string());
+        settings.insert("products".to_owned(), products.to_owned());
+        if let Some(proposals) = config.lookup.filter(|&n| n > 0) {
+            settings.insert("lookup".to_owned(), proposals.to_string());
+        }
+        if let Some(layers) = on_gpu {
+            settings.insert("gpu_layers".to_owned(), layers.to_owned());
+        }
+    }
+    for adapter in &options.adapters {
+        let name = adapter.name.as_deref().unwrap_or("all steps");
+        settings.insert(
+            format!("lora of {name}"),
+            format!("{} × {}", adapter.digest, adapter.scale),
+        );
+    }
+    // A template that tells the date renders other text on another day.
+    if let Some(date) = options.template.date.filter(|_| template.tells_date()) {
+        settings.insert("date".to_owned(), date.to_string());
+    }
+    settings
+}
