@@ -24,7 +24,7 @@ Examples:
   amend constitution lint house-style.yaml --format sarif > lint.sarif
   amend constitution lint --explain C055
 
-A comment silences a warning on its line or the next one, and on the lines below that are indented further:
+A comment silences a warning about the key before or behind which it stands; here, about the principle:
   - id: short          # amend: allow C050 no test needed
 Before everything else in the file it is about the whole file.
 

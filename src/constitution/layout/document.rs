@@ -5,21 +5,14 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
 use super::attach::attach;
-use crate::constitution::comments::{after_anchor, outside, scalar_end, scalar_start};
+use crate::constitution::comments::{Comment, after_anchor, outside, scalar_end, scalar_start};
 use crate::constitution::form::{FILE, Kind};
 
 /// A line that stands before an item, or at the end of a list or mapping.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Line {
     Blank,
-    Comment(String),
-}
-
-/// A comment after an item, and the column where it stands, from 0.
-#[derive(Clone, Debug)]
-pub(super) struct Trailing {
-    pub text: String,
-    pub column: usize,
+    Comment(Comment),
 }
 
 /// An entry of a mapping or an item of a list.
@@ -29,7 +22,8 @@ pub(super) struct Item {
     pub key: Option<String>,
     pub value: Value,
     pub leading: Vec<Line>,
-    pub trailing: Option<Trailing>,
+    /// The comment behind it.
+    pub trailing: Option<Comment>,
     pub at: Extent,
 }
 
