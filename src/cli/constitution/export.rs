@@ -7,6 +7,7 @@ use anyhow::anyhow;
 use super::write;
 use crate::cli::Exit;
 use crate::cli::exit::{say, usage};
+use crate::cli::text::plural;
 use crate::constitution::interchange::{Shape, export};
 use crate::constitution::load;
 
@@ -50,10 +51,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     write(&args.output, &exported.json, args.force)?;
     if args.output.as_os_str() != "-" {
         let output = args.output.display();
-        say(&format!(
-            "wrote {output}: {} principles",
-            exported.principles
-        ));
+        let principles = plural(exported.principles as u64, "principle");
+        say(&format!("wrote {output}: {principles}"));
     }
     Ok(Exit::Done)
 }
