@@ -33,7 +33,7 @@ pub(in crate::constitution) fn subjects(text: &str) -> Vec<Subject> {
     };
     document.sort();
     let mut walk = Walk {
-        starts: starts(text),
+        starts: &document.starts,
         found: Vec::new(),
     };
     walk.lines(&document.header, Some(FILE), FILE);
@@ -53,13 +53,13 @@ enum First {
     OfValue,
 }
 
-struct Walk {
+struct Walk<'a> {
     /// Where each line begins, in characters from 0.
-    starts: Vec<usize>,
+    starts: &'a [usize],
     found: Vec<Subject>,
 }
 
-impl Walk {
+impl Walk<'_> {
     /// Takes the comments of a list or mapping; `around` is the place of the entry whose value it is.
     fn group(&mut self, group: &Group, around: Span, first: First) {
         for (index, item) in group.items.iter().enumerate() {
@@ -122,19 +122,6 @@ impl Walk {
         let line = self.starts.partition_point(|start| *start <= index);
         (line, index - self.starts[line - 1] + 1)
     }
-}
-
-/// Where each line of a text begins. A carriage return and the line feed after it are one break.
-fn starts(text: &str) -> Vec<usize> {
-    let mut starts = vec![0];
-    let mut chars = text.chars().enumerate().peekable();
-    while let Some((index, c)) = chars.next() {
-        let goes_on = c == '\r' && chars.peek().is_some_and(|(_, next)| *next == '\n');
-        if matches!(c, '\n' | '\r') && !goes_on {
-            starts.push(index + 1);
-        }
-    }
-    starts
 }
 
 /// The same where the structure is not understood: a comment is about its own line, or about the next one,

@@ -62,7 +62,9 @@ pub fn lint_text(
 ) -> Report {
     let examined = examine(name, text, read);
     let mut warnings = rules::warnings(&examined);
-    if let Some(text) = examined.texts.get(name) {
+    // A file that is no YAML, or too large, is not looked at.
+    let readable = examined.root.and_then(|_| examined.texts.get(name));
+    if let Some(text) = readable {
         allow::apply(name, text, !examined.problems.is_empty(), &mut warnings);
     }
     let (mut problems, others): (Vec<_>, Vec<_>) = examined
