@@ -176,9 +176,9 @@ fn has_tab(text: &str, line: usize) -> bool {
 
 /// A NUL byte ends the text for the parser, so it is looked for first.
 fn nul(file: &Path, before: &str) -> Problem {
-    let line = before.matches('\n').count() + 1;
-    let last = before.rsplit('\n').next().unwrap_or_default();
-    let at = Some(Span::point(line, last.chars().count() + 1));
+    let before = lines(before);
+    let column = before.last().map_or(0, |line| line.chars().count()) + 1;
+    let at = Some(Span::point(before.len(), column));
     let message = "this is not YAML: the text has a NUL byte";
     let remedy = "remove it, and check that this is a text file";
     Problem::new(Code::Syntax, file, at, message, remedy)

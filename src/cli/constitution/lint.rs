@@ -192,6 +192,17 @@ impl Findings {
         self.found.iter().filter(|found| found.0 == shown).count()
     }
 
+    /// The lines of what a problem is about, where they are known and few.
+    fn context(&self, problem: &Problem) -> Option<String> {
+        const MOST: usize = 20;
+        let at = place(problem);
+        let count = at.end_line.saturating_sub(at.line) + 1;
+        let lines = self.lines.get(&problem.file)?;
+        let lines = lines.get(at.line.checked_sub(1)?..)?;
+        let few = count <= MOST && !lines.is_empty();
+        few.then(|| lines[..count.min(lines.len())].join("\n"))
+    }
+
     /// The first line of what a problem is about, without its line end.
     fn line(&self, problem: &Problem) -> &str {
         let lines = self.lines.get(&problem.file);

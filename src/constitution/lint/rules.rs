@@ -236,7 +236,8 @@ impl<'a> Rules<'a> {
             principle.id,
             found.as_str()
         );
-        let remedy = "say what a good response does; `--explain C055` tells why";
+        let remedy = "say what a good response does: such principles match human judgement better (C3AI, \
+                      arXiv 2502.15861); `--explain C055` tells more";
         self.say(Code::NegativeFraming, span, message, remedy);
     }
 
