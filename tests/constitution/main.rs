@@ -2,6 +2,7 @@
 //! something wrong in them.
 
 mod hostile;
+mod laid_out;
 mod lint;
 mod problems;
 mod schema;
