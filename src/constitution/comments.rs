@@ -137,6 +137,19 @@ fn is_break(c: char) -> bool {
     matches!(c, '\n' | '\r')
 }
 
+/// Where each line of a text begins, in characters from 0. A carriage return and the line feed after it are
+/// one break.
+pub(super) fn line_starts(source: &[char]) -> Vec<usize> {
+    let mut starts = vec![0];
+    for (index, c) in source.iter().enumerate() {
+        let goes_on = *c == '\r' && source.get(index + 1) == Some(&'\n');
+        if is_break(*c) && !goes_on {
+            starts.push(index + 1);
+        }
+    }
+    starts
+}
+
 /// The lines of a text without their line ends, as the parser counts them.
 pub fn lines(text: &str) -> Vec<&str> {
     let mut lines = Vec::new();
@@ -165,6 +178,13 @@ mod tests {
         let own: Vec<_> = found.iter().map(|c| c.own_line).collect();
         assert_eq!(own, [true, false, false, true, false]);
         assert_eq!(lines(text).len(), 11);
+        let source: Vec<char> = text.chars().collect();
+        let starts = line_starts(&source).into_iter();
+        let starts: Vec<char> = starts.map(|start| source[start]).collect();
+        assert_eq!(
+            starts,
+            ['#', 'a', 'b', ' ', '\r', ' ', ' ', ' ', 'c', 'd', ' ']
+        );
         assert_eq!(lines("a\rb\r\n"), ["a", "b", ""]);
     }
 }

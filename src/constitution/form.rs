@@ -111,7 +111,8 @@ const DEFAULTS: &[Key] = &[
     ),
 ];
 
-const PRINCIPLE: &[Key] = &[
+/// A principle.
+pub(super) const PRINCIPLE: &[Key] = &[
     must(
         "id",
         Kind::Id,

@@ -11,6 +11,9 @@ use super::{Constitution, Defaults, Principle, Severity, Status};
 /// The precedence of a principle that does not say.
 const DEFAULT_PRECEDENCE: i64 = 100;
 
+/// What a file says of itself. It is not taken over from the files that it extends.
+const OF_FILE: [&str; 5] = ["schema", "name", "version", "description", "license"];
+
 /// How many times something close is looked for among all ids, which takes time in a large file.
 const MAX_GUESSES: usize = 20;
 
@@ -27,6 +30,8 @@ pub struct Origin {
 pub(super) struct Merged {
     pub constitution: Constitution,
     pub origins: BTreeMap<String, Origin>,
+    /// Where the root file says what it is, by key.
+    pub fields: BTreeMap<String, Place>,
     /// Where each of the defaults was last written.
     pub defaults: BTreeMap<String, Place>,
 }
@@ -96,7 +101,8 @@ pub(super) fn merge(layers: &[Layer], order: &[usize], problems: &mut Vec<Proble
         origins.insert(slot.principle.id.clone(), slot.origin);
         principles.push(filled(slot.principle));
     }
-    let file = order.last().map(|&at| &layers[at].wire);
+    let root = order.last().map(|&at| &layers[at]);
+    let file = root.map(|root| &root.wire);
     let own = |field: fn(&wire::File) -> Option<&str>| {
         file.and_then(field).map_or("", str::trim).to_owned()
     };
@@ -117,8 +123,18 @@ pub(super) fn merge(layers: &[Layer], order: &[usize], problems: &mut Vec<Proble
     Merged {
         constitution,
         origins,
+        fields: root.map_or_else(BTreeMap::new, fields_of),
         defaults: written,
     }
+}
+
+/// Where a file says what it is.
+fn fields_of(layer: &Layer) -> BTreeMap<String, Place> {
+    let entries = layer.root.entries().iter();
+    entries
+        .filter(|entry| OF_FILE.contains(&entry.key.as_str()))
+        .map(|entry| (entry.key.clone(), layer.place(entry.value.span)))
+        .collect()
 }
 
 /// What only a constitution that is going to be used must fulfil; a file to be extended need not.

@@ -35,6 +35,9 @@ pub struct Resolved {
     pub files: Vec<PathBuf>,
     /// Where each principle was written, by id.
     pub origins: BTreeMap<String, Origin>,
+    /// Where the root file says what it is: `schema`, `name`, `version`, `description`, `license`. What it
+    /// leaves out is not here, also where a file that it extends has it.
+    pub fields: BTreeMap<String, Place>,
     /// Where each of the defaults was last written.
     pub defaults: BTreeMap<String, Place>,
 }
@@ -110,6 +113,7 @@ pub(super) fn examine(
             files: files.collect(),
             constitution: merged.constitution.clone(),
             origins: merged.origins.clone(),
+            fields: merged.fields.clone(),
             defaults: merged.defaults.clone(),
         }
     });

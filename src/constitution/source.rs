@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::comments::lines;
 use super::error::{Code, ConstitutionError, Problem, Span, did_you_mean};
 use super::resolve::{MAX_BYTES, Resolved, resolve, too_large};
 
@@ -169,12 +170,21 @@ fn read(path: &Path) -> io::Result<String> {
     })
 }
 
+/// The text of a file that is not UTF-8, with a stand-in for each fault.
+pub(super) fn lossy(path: &Path) -> Option<String> {
+    // What is no file, such as a pipe, cannot be read again.
+    let file = path.is_file().then(|| File::open(path).ok()).flatten()?;
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES as u64).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// `good` is the text before the first byte that is not UTF-8.
 fn not_utf8(path: &Path, good: &[u8]) -> Problem {
-    let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let last = good.rsplit(|byte| *byte == b'\n').next().unwrap_or(&[]);
-    let column = String::from_utf8_lossy(last).chars().count() + 1;
-    let at = Some(Span::point(line, column));
+    let good = String::from_utf8_lossy(good);
+    let lines = lines(&good);
+    let column = lines.last().map_or(0, |line| line.chars().count()) + 1;
+    let at = Some(Span::point(lines.len(), column));
     let message = "the text is not UTF-8 here";
     Problem::new(Code::NotUtf8, path, at, message, "save the file as UTF-8")
 }

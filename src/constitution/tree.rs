@@ -152,7 +152,7 @@ fn after(start: Marker, token: &[char]) -> (usize, usize) {
 
 fn syntax(file: &Path, text: &str, error: &saphyr_parser::ScanError) -> Problem {
     let (line, column) = (error.marker().line(), error.marker().col() + 1);
-    let mut at = Some(Span::point(line, column));
+    let mut at = Some(on_text(text, line, column));
     if error.info().contains("recursion limit") {
         return too_deep(file, at);
     }
@@ -167,6 +167,21 @@ fn syntax(file: &Path, text: &str, error: &saphyr_parser::ScanError) -> Problem 
     Problem::new(Code::Syntax, file, at, message, remedy)
 }
 
+/// A place, or the end of the text before it where it is on a line without text, as the end of the file is.
+fn on_text(text: &str, line: usize, column: usize) -> Span {
+    let lines = lines(text);
+    let is_blank = |line: &str| line.trim().is_empty();
+    let index = line.saturating_sub(1);
+    if lines.get(index).is_some_and(|line| !is_blank(line)) {
+        return Span::point(line, column);
+    }
+    let before = &lines[..index.min(lines.len())];
+    match before.iter().rposition(|line| !is_blank(line)) {
+        Some(index) => Span::point(index + 1, before[index].trim_end().chars().count() + 1),
+        None => Span::point(line, column),
+    }
+}
+
 /// Whether a tab stands on a line or on the one before, where the parser may have stumbled over it.
 fn has_tab(text: &str, line: usize) -> bool {
     let lines = lines(text);
@@ -176,9 +191,9 @@ fn has_tab(text: &str, line: usize) -> bool {
 
 /// A NUL byte ends the text for the parser, so it is looked for first.
 fn nul(file: &Path, before: &str) -> Problem {
-    let line = before.matches('\n').count() + 1;
-    let last = before.rsplit('\n').next().unwrap_or_default();
-    let at = Some(Span::point(line, last.chars().count() + 1));
+    let before = lines(before);
+    let column = before.last().map_or(0, |line| line.chars().count()) + 1;
+    let at = Some(Span::point(before.len(), column));
     let message = "this is not YAML: the text has a NUL byte";
     let remedy = "remove it, and check that this is a text file";
     Problem::new(Code::Syntax, file, at, message, remedy)

@@ -198,6 +198,40 @@ fn two_runs_are_laid_side_by_side() {
 }
 
 #[test]
+fn runs_without_a_prompt_in_common_have_no_pairs() {
+    let place = place();
+    place.write(
+        "sea.jsonl",
+        "{\"id\": \"sea\", \"prompt\": \"Is the sky at sea another one?\"}\n",
+    );
+    let run = |file: &str, code| {
+        id_of(
+            &place
+                .scripted(&["run", file, "-c", "old.yaml"])
+                .code(code)
+                .stdout,
+        )
+    };
+    let (a, b) = (run("p.jsonl", 3), run("sea.jsonl", 0));
+    let text = place.amend(&["compare", &a, &b]).success().stdout;
+    assert!(
+        text.contains("0 pairs: 0 differ")
+            && text.contains("no prompt and sample has a finished chain"),
+        "{text}"
+    );
+    let json = place
+        .amend(&["compare", &a, &b, "--json"])
+        .success()
+        .json_lines();
+    assert_eq!(json.len(), 1);
+    let figures = &json[0]["comparison"];
+    assert_eq!(
+        (&figures["pairs"], &figures["fired"]["p_value"]),
+        (&0.into(), &1.0.into())
+    );
+}
+
+#[test]
 fn pairs_are_chosen_by_what_holds_in_either_run() {
     let place = place();
     let (a, b) = two_runs(&place);
@@ -272,6 +306,30 @@ fn coverage_shows_which_principles_undo_each_other() {
     )
     .unwrap();
     assert_eq!(all["runs"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn coverage_of_a_store_without_steps_finds_nothing() {
+    let place = place();
+    place.write(
+        "tested.yaml",
+        "name: t\nprinciples:\n  - id: a\n    revision: Cut it.\n    check: {max_words: 3}\n    \
+         tests: [{prompt: p, response: r, expect: ok}]\n",
+    );
+    place
+        .scripted(&["constitution", "test", "tested.yaml"])
+        .success();
+    let of = |format: &str| {
+        let args = [COVERAGE, &["--format", format]].concat();
+        place.amend(&args).success().stdout
+    };
+    for format in ["text", "html"] {
+        let page = of(format);
+        assert!(page.contains("no principle was asked about"), "{page}");
+        assert!(page.contains("0 chains"), "{page}");
+    }
+    let json: serde_json::Value = serde_json::from_str(&of("json")).unwrap();
+    assert_eq!(json["chains"], 0);
 }
 
 #[test]

@@ -189,6 +189,11 @@ fn lint_writes_sarif() {
         let at = |key: &str| region[key].as_u64().unwrap();
         assert!((at("startLine"), at("startColumn")) <= (at("endLine"), at("endColumn")));
         assert!(at("startColumn") > 0);
+        // What is around a place holds it.
+        let context = &place["contextRegion"];
+        let around = |key: &str| context[key].as_u64().unwrap();
+        assert!(around("startLine") <= at("startLine") && around("endLine") >= at("endLine"));
+        assert!(!context["snippet"]["text"].as_str().unwrap().is_empty());
     }
 }
 
@@ -222,6 +227,9 @@ fn files_that_cannot_be_linted_are_findings() {
             (Some(code), Some(line))
         );
         assert_eq!(finding["file"], file);
+        if code == "C003" {
+            assert_eq!(finding["excerpt"], "version: caf\u{fffd}");
+        }
         assert!(
             constitution(&place, &["lint", file])
                 .code(2)
@@ -308,8 +316,8 @@ fn fmt_lays_files_out_once_and_says_what_would_change() {
     // A file with errors stays, and the others are done.
     let faulty = place.read("faulty.yaml");
     place.write("a.yaml", written);
-    let outcome = constitution(&place, &["fmt", "faulty.yaml", "a.yaml"]).code(2);
-    outcome.complains(&["faulty.yaml:3:1", "laid out a.yaml"]);
+    let outcome = constitution(&place, &["fmt", "faulty.yaml", "none.yaml", "a.yaml"]).code(2);
+    outcome.complains(&["faulty.yaml:3:1", "none.yaml", "laid out a.yaml"]);
     assert_eq!(place.read("faulty.yaml"), faulty);
 }
 

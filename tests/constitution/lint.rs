@@ -6,7 +6,7 @@ use std::path::Path;
 use amend::constitution::lint::{Report, lint, lint_text};
 use amend::constitution::{Code, Level, MODELINE, SHIPPED, starter};
 
-fn report(files: &[(&str, &str)]) -> Report {
+pub fn report(files: &[(&str, &str)]) -> Report {
     let (root, text) = files[0];
     lint_text(Path::new(root), text, &mut |path| {
         let found = files.iter().find(|(name, _)| Path::new(name) == path);
@@ -145,7 +145,7 @@ fn warnings_about_other_fields() {
     assert_eq!(found(&with(&twin)), [(NearDuplicate, 9, 15)]);
 }
 
-const BASE: &str = "\
+pub const BASE: &str = "\
 name: base
 principles:
   - {id: a, critique: Look for rude words., revision: Take out what is rude.}
@@ -228,6 +228,75 @@ fn comments_that_allow_nothing_are_named() {
     assert!(message("allow no-test").contains("did you mean `no-tests`"));
     assert!(message("allow").contains("no code is named"));
     assert!(message("deny C050").contains("`deny` is not known"));
+}
+
+#[test]
+fn a_comment_before_the_first_key_is_about_the_whole_file() {
+    let text = with("Do not be rude.", "Be polite, not rude.", "");
+    assert_eq!(found(&text), [(Code::NegativeFraming, 5, 15)]);
+    for head in [
+        "# amend: allow C055\n",
+        "--- # amend: allow C055\n",
+        "---\n# amend: allow C055\n",
+        "# amend: allow C055\n---\n",
+        "# amend: allow C055\n# more\n\n--- # still more\n# and more\n",
+    ] {
+        assert_eq!(found(&format!("{head}{text}")), [], "{head}");
+    }
+    // Behind the document nothing follows.
+    for end in ["# amend: allow C055\n", "...\n# amend: allow C055\n"] {
+        let codes: Vec<_> = found(&format!("{text}{end}")).iter().map(|f| f.0).collect();
+        assert_eq!(codes, [Code::NegativeFraming, Code::UselessAllow], "{end}");
+    }
+    // A list needs no indentation to be in `principles`.
+    let flat = text.replace("\n  ", "\n");
+    for (old, new) in [
+        ("principles:", "principles: # amend: allow C055"),
+        ("principles:", "# amend: allow C055\nprinciples:"),
+        ("- id: a", "- id: a # amend: allow C055"),
+        ("- id: a", "# amend: allow C055\n- id: a"),
+    ] {
+        assert_eq!(found(&flat.replace(old, new)), [], "{new}");
+    }
+}
+
+#[test]
+fn useless_comments_are_allowed_by_other_ones() {
+    use Code::UselessAllow;
+    let text = |head: &str, at: &str, behind: &str| {
+        let text = with(
+            "Look for rude words. # amend: allow C055",
+            "Be polite, not rude.",
+            "",
+        );
+        let text = text.replace("  - id: a", &format!("{at}  - id: a{behind}"));
+        format!("{head}{text}")
+    };
+    assert_eq!(found(&text("", "", "")), [(UselessAllow, 5, 36)]);
+    for (head, at, behind) in [
+        ("# amend: allow C058\n", "", ""),
+        ("", "  # amend: allow C058 until it is decided\n", ""),
+        ("", "", " # amend: allow useless-allow"),
+        ("# amend: allow C058\n", "", " # amend: allow C058"),
+        ("", "  # amend: allow C054, C058\n", ""),
+        ("", "  # amend: allow C999, C058\n", ""),
+    ] {
+        assert_eq!(found(&text(head, at, behind)), [], "{head}{at}{behind}");
+    }
+    let same = text("", "", "").replace("allow C055", "allow C055, C058");
+    assert_eq!(found(&same), []);
+    // Not itself, and not what stands elsewhere.
+    let alone = with("Look for rude words.", "Be polite, not rude.", "");
+    assert_eq!(
+        found(&format!("# amend: allow C058\n{alone}")),
+        [(UselessAllow, 1, 1)]
+    );
+    // Of two without another use one allows the other.
+    let two = alone.replace("id: a", "id: a # amend: allow C058");
+    assert_eq!(found(&format!("# amend: allow C058\n{two}")), []);
+    let elsewhere = text("", "", "").replace("rude.\n", "rude. # amend: allow C058\n");
+    let codes: Vec<_> = found(&elsewhere).iter().map(|f| f.0).collect();
+    assert_eq!(codes, [UselessAllow, UselessAllow]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! something wrong in them.
 
 mod hostile;
+mod laid_out;
 mod lint;
 mod problems;
 mod schema;
@@ -326,6 +327,16 @@ principles:
     assert_eq!(
         resolved.files,
         [Path::new("sub/base.yaml"), Path::new("root.yaml")]
+    );
+    // The license and the version of the base are not this file's.
+    let fields = resolved.fields.iter();
+    let fields: Vec<_> = fields.map(|(key, at)| format!("{key} {at}")).collect();
+    assert_eq!(fields, ["name root.yaml:1:7"]);
+    let defaults = resolved.defaults.iter();
+    let defaults: Vec<_> = defaults.map(|(key, at)| format!("{key} {at}")).collect();
+    assert_eq!(
+        defaults,
+        ["rounds root.yaml:3:20", "select sub/base.yaml:5:31"]
     );
     let origin = &resolved.origins["a"];
     assert_eq!(origin.principle.to_string(), "sub/base.yaml:7:10");

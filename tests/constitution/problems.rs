@@ -38,6 +38,21 @@ fn text_that_is_no_constitution() {
             "{text:?}: {message}"
         );
     }
+    // What is missing at the end is shown behind the last text.
+    for text in [
+        "name: [\n\n",
+        "name: {a: b\n\n",
+        "name: \"n\n\n\n",
+        "name: n\nprinciples:\n  - id: [a\n",
+    ] {
+        let (code, line, column) = wrong(text).0[0];
+        let shown = text.lines().nth(line - 1).unwrap_or_default();
+        assert_eq!(code, Syntax, "{text:?}");
+        assert!(
+            !shown.trim().is_empty() && column > 1,
+            "{text:?}: {line}:{column}"
+        );
+    }
     assert!(wrong("name: n\n\tversion: 1\n").1.contains("spaces"));
     assert!(wrong("name: n\nname: m\n").1.contains("line 1"));
 }

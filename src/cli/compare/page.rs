@@ -163,6 +163,9 @@ pub fn figures(comparison: &Comparison, left_out: &LeftOut) -> String {
             left_out.first, left_out.second
         ));
     }
+    if c.pairs == 0 && left_out.unmatched == 0 {
+        lines.push("  no prompt and sample has a finished chain in both runs".to_owned());
+    }
     if c.pairs > 0 {
         lines.push(String::new());
         lines.extend(splits(c));

@@ -100,6 +100,14 @@ impl About {
         })
     }
 
+    /// What is said where there are no findings.
+    fn nothing_stands_out(&self) -> &'static str {
+        match self.order.is_empty() {
+            true => "no principle was asked about",
+            false => "every principle that was asked about fired sometimes, and not always",
+        }
+    }
+
     /// Principles that occur in the matrix, in order.
     fn in_matrix(&self, coverage: &Coverage) -> Vec<&str> {
         let occurs = |id: &&String| {

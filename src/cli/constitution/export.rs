@@ -7,6 +7,7 @@ use anyhow::anyhow;
 use super::write;
 use crate::cli::Exit;
 use crate::cli::exit::{say, usage};
+use crate::cli::text::{plural, sanitize};
 use crate::constitution::interchange::{Shape, export};
 use crate::constitution::load;
 
@@ -39,7 +40,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let exported = export(args.to, &loaded.resolved.constitution);
     let file = &args.file;
     for note in &exported.notes {
-        say(&format!("{file}: {note}"));
+        say(&sanitize(&format!("{file}: {note}")));
     }
     if exported.principles == 0 {
         let shape = args.to.as_str();
@@ -50,10 +51,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     write(&args.output, &exported.json, args.force)?;
     if args.output.as_os_str() != "-" {
         let output = args.output.display();
-        say(&format!(
-            "wrote {output}: {} principles",
-            exported.principles
-        ));
+        let principles = plural(exported.principles as u64, "principle");
+        say(&format!("wrote {output}: {principles}"));
     }
     Ok(Exit::Done)
 }

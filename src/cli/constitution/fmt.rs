@@ -37,11 +37,15 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let mut exit = Exit::Done;
     let mut errors = Vec::new();
     for file in &args.files {
-        let text = read(file).map_err(usage)?;
-        let printed = match format(Path::new(file), &text) {
+        let read = read(file).map_err(|error| format!("{error:#}"));
+        let printed = read.and_then(|text| {
+            let printed = format(Path::new(file), &text).map_err(|error| error.to_string())?;
+            Ok((text, printed))
+        });
+        let (text, printed) = match printed {
             Ok(printed) => printed,
             Err(error) => {
-                errors.push(error.to_string());
+                errors.push(error);
                 continue;
             }
         };

@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use super::{read, write};
 use crate::cli::Exit;
 use crate::cli::exit::{say, usage};
-use crate::cli::text::sanitize;
+use crate::cli::text::{plural, sanitize};
 use crate::constitution::interchange::{Shape, import};
 
 /// Arguments.
@@ -60,10 +60,8 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     write(&args.output, &imported.yaml, args.force)?;
     if args.output.as_os_str() != "-" {
         let output = args.output.display();
-        say(&format!(
-            "wrote {output}: {} principles",
-            imported.principles
-        ));
+        let principles = plural(imported.principles as u64, "principle");
+        say(&format!("wrote {output}: {principles}"));
     }
     Ok(Exit::Done)
 }

@@ -24,7 +24,7 @@ Examples:
   amend constitution lint house-style.yaml --format sarif > lint.sarif
   amend constitution lint --explain C055
 
-A comment silences a warning on its line or the next one, and on the lines below that are indented further:
+A comment silences a warning about the key before or behind which it stands; here, about the principle:
   - id: short          # amend: allow C050 no test needed
 Before everything else in the file it is about the whole file.
 
@@ -190,6 +190,17 @@ impl Findings {
 
     fn count(&self, shown: Shown) -> usize {
         self.found.iter().filter(|found| found.0 == shown).count()
+    }
+
+    /// The lines of what a problem is about, where they are known and few.
+    fn context(&self, problem: &Problem) -> Option<String> {
+        const MOST: usize = 20;
+        let at = place(problem);
+        let count = at.end_line.saturating_sub(at.line) + 1;
+        let lines = self.lines.get(&problem.file)?;
+        let lines = lines.get(at.line.checked_sub(1)?..)?;
+        let few = count <= MOST && !lines.is_empty();
+        few.then(|| lines[..count.min(lines.len())].join("\n"))
     }
 
     /// The first line of what a problem is about, without its line end.

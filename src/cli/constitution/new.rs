@@ -1,6 +1,7 @@
 //! `amend constitution new`.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
@@ -76,17 +77,17 @@ fn write_schema(beside: &Path) -> anyhow::Result<()> {
     let path = beside.with_file_name("schema.json");
     match fs::read_to_string(&path) {
         Ok(text) if text == schema_text() => Ok(()),
-        Ok(_) => {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            write(&path, &schema_text(), false)?;
+            say(&format!("wrote {}", path.display()));
+            Ok(())
+        }
+        _ => {
             say(&format!(
                 "{} is another file or from another version, and was kept; \
                  `amend constitution schema` prints the schema of this one",
                 path.display()
             ));
-            Ok(())
-        }
-        Err(_) => {
-            write(&path, &schema_text(), false)?;
-            say(&format!("wrote {}", path.display()));
             Ok(())
         }
     }

@@ -10,10 +10,13 @@ use super::print;
 use crate::cli::Exit;
 use crate::cli::exit::usage;
 use crate::cli::text::sanitize;
-use crate::constitution::{self, Expect, Loaded, Place, Principle};
+use crate::constitution::{self, Expect, Loaded, Place, Principle, Resolved};
 
 const HEADING: Style = AnsiColor::Yellow.on_default();
 const DIM: Style = Style::new().dimmed();
+
+/// What stands for a text that there is not.
+const NOT_SET: &str = "not set";
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -102,6 +105,7 @@ fn object(loaded: &Loaded, wanted: &dyn Fn(&str) -> bool) -> Value {
         "source": loaded.source.to_string(),
         "files": files,
         "constitution": constitution,
+        "file_origins": fields(&resolved.fields),
         "defaults_origins": fields(&resolved.defaults),
         "origins": origins,
     })
@@ -158,41 +162,47 @@ impl Page {
                 .collect();
             let _ = writeln!(self.0, "Files:     {}", sanitize(&files.join(", ")));
         }
-        if !constitution.license.is_empty() {
-            let _ = writeln!(self.0, "License:   {}", sanitize(&constitution.license));
-        }
         let active = constitution.active().len();
         let all = constitution.principles.len();
         let _ = writeln!(
             self.0,
             "Contents:  {all} principles, {active} of them active"
         );
-        for (name, value) in [
-            (
-                "rounds",
-                constitution.defaults.rounds.map(|n| n.to_string()),
-            ),
-            ("select", constitution.defaults.select.clone()),
-            ("revise", constitution.defaults.revise.map(|r| word(&r))),
-        ] {
-            if let Some(value) = value {
-                self.short(
-                    &format!("default {name}"),
-                    &value,
-                    resolved.defaults.get(name),
-                );
-            }
-        }
-        if !constitution.description.is_empty() {
-            self.0.push('\n');
+        self.fields(&loaded.resolved);
+    }
+
+    /// The fields of the file itself, and the defaults.
+    fn fields(&mut self, resolved: &Resolved) {
+        let constitution = &resolved.constitution;
+        let from = |field: &str| resolved.fields.get(field);
+        self.short("schema", &constitution.schema.to_string(), from("schema"));
+        self.short("name", &constitution.name, from("name"));
+        self.short("version", &constitution.version, from("version"));
+        if constitution.description.is_empty() {
+            self.short("description", NOT_SET, from("description"));
+        } else {
+            self.short("description", "", from("description"));
             self.prose(&constitution.description);
+        }
+        let license = match constitution.license.as_str() {
+            "" => NOT_SET,
+            license => license,
+        };
+        self.short("license", license, from("license"));
+        let defaults = &constitution.defaults;
+        for (name, value) in [
+            ("rounds", defaults.rounds.map(|n| n.to_string())),
+            ("select", defaults.select.clone()),
+            ("revise", defaults.revise.map(|r| word(&r))),
+        ] {
+            let value = value.as_deref().unwrap_or(NOT_SET);
+            let from = resolved.defaults.get(name);
+            self.short(&format!("default {name}"), value, from);
         }
     }
 
     fn principle<'p>(&mut self, principle: &Principle, from: &dyn Fn(&str) -> Option<&'p Place>) {
-        if from("title").is_some() {
-            self.short("title", &principle.title, from("title"));
-        }
+        self.short("title", &principle.title, from("title"));
         for (name, text) in [
             ("critique", &principle.critique),
             ("revision", &principle.revision),

@@ -4,76 +4,102 @@ use super::json::Json;
 use super::read::{Entry, note_others};
 use super::{CRITIQUE, REVISION, markers};
 use crate::constitution::Example;
+use crate::constitution::error::excerpt;
+
+/// How many messages a conversation has that shows a critique and a revision.
+const MESSAGES: usize = 6;
 
 /// Conversations of six messages, about a principle of the file, become examples of that principle. They are
-/// lists of messages, or stand one after the other in one list.
+/// lists of messages, or stand one after the other in one list. Others are named, each with its reason.
 pub(super) fn system_chat(chats: &Json, entries: &mut [Entry], notes: &mut Vec<String>) {
-    const MESSAGES: usize = 6;
-    let listed = match chats {
-        Json::List(chats) => chats.as_slice(),
-        other => std::slice::from_ref(other),
+    let Json::List(listed) = chats else {
+        let kind = chats.kind();
+        notes.push(format!(
+            "`system_chat` is left out: it must be a list of conversations, and is {kind}"
+        ));
+        return;
     };
     let flat = !listed.is_empty() && listed.iter().all(|m| matches!(m, Json::Object(_)));
-    let chats: Vec<Option<&[Json]>> = match flat {
-        true => listed.chunks(MESSAGES).map(Some).collect(),
+    let chats: Vec<Result<&[Json], String>> = match flat {
+        true => listed.chunks(MESSAGES).map(Ok).collect(),
         false => listed.iter().map(messages_of).collect(),
     };
-    let mut left = 0;
-    for (number, chat) in (1..).zip(&chats) {
-        match chat.filter(|messages| example(messages, entries)) {
-            Some(messages) => {
+    for (number, messages) in (1..).zip(chats) {
+        let what = format!("system_chat, conversation {number}");
+        let taken = messages.and_then(|messages| {
+            let (entry, example) = example(messages, entries)?;
+            entries[entry].examples.push(example);
+            Ok(messages)
+        });
+        match taken {
+            Ok(messages) => {
                 for message in messages {
-                    let what = format!("system_chat, conversation {number}");
                     note_others(message, &what, &["role", "content"], notes);
                 }
             }
-            None => left += 1,
+            Err(reason) => notes.push(format!("{what} is left out: {reason}")),
         }
     }
-    if left > 0 {
-        notes.push(format!(
-            "system_chat: {left} of {} conversations are left out, since they are not the six messages of \
-             a critique and a revision by one of the principles",
-            chats.len()
+}
+
+fn messages_of(chat: &Json) -> Result<&[Json], String> {
+    match chat {
+        Json::List(messages) => Ok(messages),
+        other => Err(format!(
+            "it must be a list of messages, and is {}",
+            other.kind()
+        )),
+    }
+}
+
+/// The principle that a conversation is about, and the example that it is; or why it is none.
+fn example(messages: &[Json], entries: &[Entry]) -> Result<(usize, Example), String> {
+    if messages.len() != MESSAGES {
+        let count = messages.len();
+        return Err(format!(
+            "a critique and a revision take {MESSAGES} messages, and it has {count}"
         ));
     }
-}
-
-fn messages_of(chat: &Json) -> Option<&[Json]> {
-    match chat {
-        Json::List(messages) => Some(messages),
-        _ => None,
-    }
-}
-
-/// Adds a conversation to the principle that it is about; tells whether there is one.
-fn example(messages: &[Json], entries: &mut [Entry]) -> bool {
-    let message = |message: &Json, role: &str| match (message.get("role"), message.get("content")) {
-        (Some(Json::Text(found)), Some(Json::Text(content))) if found == role => {
-            Some(content.clone())
-        }
-        _ => None,
-    };
     let roles = ["user", "assistant"].into_iter().cycle();
-    let texts = messages.iter().zip(roles).map(|(m, role)| message(m, role));
-    let texts: Option<Vec<String>> = texts.collect();
-    let Some(Ok([prompt, response, critic, critique, request, revision])) =
-        texts.map(<[String; 6]>::try_from)
+    let numbered = (1..).zip(messages.iter().zip(roles));
+    let texts = numbered.map(|(number, (message, role))| text_of(message, number, role));
+    let texts: Vec<String> = texts.collect::<Result<_, _>>()?;
+    let Ok([prompt, response, critic, critique, request, revision]) =
+        <[String; MESSAGES]>::try_from(texts)
     else {
-        return false;
+        return Err("it is no example".to_owned());
     };
-    let asked = |entry: &&mut Entry| {
+    let asked = |entry: &Entry| {
         entry.critique == markers::without(&critic, CRITIQUE)
             && entry.revision == markers::without(&request, REVISION)
     };
-    let Some(entry) = entries.iter_mut().find(asked) else {
-        return false;
+    let Some(entry) = entries.iter().position(asked) else {
+        let (critic, request) = (excerpt(critic.trim()), excerpt(request.trim()));
+        return Err(format!(
+            "no principle of the file has both its critique `{critic}` and its revision `{request}`"
+        ));
     };
-    entry.examples.push(Example {
+    let example = Example {
         prompt,
         response,
         critique,
         revision,
-    });
-    true
+    };
+    Ok((entry, example))
+}
+
+/// The text of a message, which must be by `role`.
+fn text_of(message: &Json, number: usize, role: &str) -> Result<String, String> {
+    match (message.get("role"), message.get("content")) {
+        (Some(Json::Text(found)), Some(Json::Text(content))) if found == role => {
+            Ok(content.clone())
+        }
+        (Some(Json::Text(found)), Some(Json::Text(_))) => Err(format!(
+            "its message {number} must be by `{role}`, and is by `{}`",
+            excerpt(found)
+        )),
+        _ => Err(format!(
+            "its message {number} has no `role` and `content` that are texts"
+        )),
+    }
 }

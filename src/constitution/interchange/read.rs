@@ -171,6 +171,18 @@ pub(super) fn note_others(object: &Json, what: &str, known: &[&str], notes: &mut
     }
 }
 
+/// Notes the name of an entry that another one has: other programs would read the last one only.
+fn note_twice<'a>(
+    what: &str,
+    name: &'a str,
+    seen: &mut BTreeSet<&'a str>,
+    notes: &mut Vec<String>,
+) {
+    if !seen.insert(name) {
+        notes.push(format!("{what} is there twice; each becomes a principle"));
+    }
+}
+
 fn anthropic(json: &Json, notes: &mut Vec<String>) -> Result<Vec<Entry>, ImportError> {
     let Json::Object(fields) = json else {
         return wrong(format!(
@@ -179,8 +191,10 @@ fn anthropic(json: &Json, notes: &mut Vec<String>) -> Result<Vec<Entry>, ImportE
         ));
     };
     let mut entries = Vec::new();
+    let mut seen = BTreeSet::new();
     for (name, value) in fields {
         let what = format!("entry `{}`", excerpt(name));
+        note_twice(&what, name, &mut seen, notes);
         if !matches!(value, Json::Object(_)) {
             return wrong(format!("{what} must be an object, and is {}", value.kind()));
         }
@@ -232,11 +246,15 @@ fn langchain(json: &Json, notes: &mut Vec<String>) -> Result<Vec<Entry>, ImportE
         }
     };
     let mut entries = Vec::new();
+    let mut seen = BTreeSet::new();
     for (index, (key, value)) in listed.into_iter().enumerate() {
         let what = match key {
             Some(key) => format!("entry `{}`", excerpt(key)),
             None => format!("entry {}", index + 1),
         };
+        if let Some(key) = key {
+            note_twice(&what, key, &mut seen, notes);
+        }
         if !matches!(value, Json::Object(_)) {
             return wrong(format!("{what} must be an object, and is {}", value.kind()));
         }

@@ -119,6 +119,7 @@ fn nothing_is_dropped_without_a_word() {
         [
             "entry `a`: `author` has no place in a constitution",
             "entry `a` has 2 prompts; each becomes a principle",
+            "entry `a` is there twice; each becomes a principle",
             "entry `a`: `edit_request` is there twice; the last one counts"
         ]
     );
@@ -126,16 +127,68 @@ fn nothing_is_dropped_without_a_word() {
     let ids: Vec<_> = principles.iter().map(|p| p.id.as_str()).collect();
     assert_eq!(ids, ["a", "a-2", "a-3"]);
 
-    let chat = HF.replace(
-        "Go away.",
-        "Go away.\"}, {\"role\": \"user\", \"content\": \"x",
+    let json = r#"{"k": {"name": "n", "critique_request": "c", "revision_request": "r", "tags": []},
+                   "k": {"critique_request": "d", "revision_request": "s", "name": "a", "name": "b"}}"#;
+    let imported = import(Shape::Langchain, json, "n").unwrap();
+    assert_eq!(
+        imported.notes,
+        [
+            "entry `k`: `tags` has no place in a constitution",
+            "entry `k` is there twice; each becomes a principle",
+            "entry `k`: `name` is there twice; the last one counts"
+        ]
     );
-    let imported = import(Shape::HfCai, &chat, "n").unwrap();
-    assert_eq!(imported.notes.len(), 1);
-    assert!(
-        imported.notes[0].contains("1 of 1 conversations"),
-        "{:?}",
-        imported.notes
+}
+
+#[test]
+fn everything_in_a_file_of_the_recipe_that_is_left_out_is_named_with_its_reason() {
+    let notes = |json: &str| import(Shape::HfCai, json, "n").unwrap().notes;
+    let left_out = |old: &str, new: &str| {
+        assert!(HF.contains(old));
+        let notes = notes(&HF.replacen(old, new, 1));
+        let start = "system_chat, conversation 1 is left out: ";
+        assert_eq!(notes.len(), 1, "{notes:?}");
+        notes[0].strip_prefix(start).unwrap().to_owned()
+    };
+    let more = "Go away.\"}, {\"role\": \"user\", \"content\": \"x";
+    assert_eq!(
+        left_out("Go away.", more),
+        "a critique and a revision take 6 messages, and it has 7"
+    );
+    assert_eq!(
+        left_out(
+            "{\"role\": \"user\", \"content\": \"Hello?\"}",
+            "{\"role\": \"system\", \"content\": \"Be kind.\"}"
+        ),
+        "its message 1 must be by `user`, and is by `system`"
+    );
+    assert_eq!(
+        left_out("\"It sends the person away.\"", "7"),
+        "its message 4 has no `role` and `content` that are texts"
+    );
+    assert_eq!(
+        left_out(
+            "\"content\": \"Make it kind.\"",
+            "\"content\": \"Make it kinder.\""
+        ),
+        "no principle of the file has both its critique `Say where the response is unkind.` and its revision \
+         `Make it kinder.`"
+    );
+    let entries =
+        r#""constitutions": [{"critic": "c", "revision": "r", "weight": 2}], "license": "MIT""#;
+    assert_eq!(
+        notes(&format!("{{{entries}, \"system_chat\": [7, []]}}")),
+        [
+            "the file: `license` has no place in a constitution",
+            "entry 1: `weight` has no place in a constitution",
+            "system_chat, conversation 1 is left out: it must be a list of messages, and is a number, a boolean \
+             or null",
+            "system_chat, conversation 2 is left out: a critique and a revision take 6 messages, and it has 0"
+        ]
+    );
+    assert_eq!(
+        notes(&format!("{{{entries}, \"system_chat\": \"none\"}}"))[2],
+        "`system_chat` is left out: it must be a list of conversations, and is a text"
     );
 }
 
@@ -153,8 +206,7 @@ fn conversations_in_one_list_are_told_apart_and_their_other_fields_named() {
         imported.notes,
         [
             "system_chat, conversation 1: `author` has no place in a constitution",
-            "system_chat: 1 of 3 conversations are left out, since they are not the six messages of a \
-             critique and a revision by one of the principles"
+            "system_chat, conversation 3 is left out: a critique and a revision take 6 messages, and it has 1"
         ]
     );
     assert_eq!(resolved(&imported.yaml).principles[0].examples.len(), 2);

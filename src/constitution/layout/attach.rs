@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::document::{Body, Group, Item, Line, Trailing};
+use super::document::{Body, Group, Item, Line};
 use crate::constitution::comments::Comment;
 
 /// Gives every comment to an item, and gives back those before the first one.
@@ -101,18 +101,15 @@ impl Walk {
     }
 
     /// Takes a comment that stands behind an item. An item has one; more become lines before it.
-    fn behind(&mut self, trailing: &mut Option<Trailing>, leading: &mut Vec<Line>) {
+    fn behind(&mut self, trailing: &mut Option<Comment>, leading: &mut Vec<Line>) {
         let Some(comment) = self.comments.pop_front() else {
             return;
         };
         self.last_line = self.last_line.max(comment.line);
         if trailing.is_some() || comment.own_line {
-            leading.push(Line::Comment(comment.text));
+            leading.push(Line::Comment(comment));
         } else {
-            *trailing = Some(Trailing {
-                text: comment.text,
-                column: comment.column - 1,
-            });
+            *trailing = Some(comment);
         }
     }
 
@@ -130,6 +127,6 @@ impl Walk {
             lines.push(Line::Blank);
         }
         self.last_line = comment.line;
-        lines.push(Line::Comment(comment.text));
+        lines.push(Line::Comment(comment));
     }
 }

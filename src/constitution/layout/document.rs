@@ -5,21 +5,16 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
 use super::attach::attach;
-use crate::constitution::comments::{after_anchor, outside, scalar_end, scalar_start};
+use crate::constitution::comments::{
+    Comment, after_anchor, line_starts, outside, scalar_end, scalar_start,
+};
 use crate::constitution::form::{FILE, Kind};
 
 /// A line that stands before an item, or at the end of a list or mapping.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Line {
     Blank,
-    Comment(String),
-}
-
-/// A comment after an item, and the column where it stands, from 0.
-#[derive(Clone, Debug)]
-pub(super) struct Trailing {
-    pub text: String,
-    pub column: usize,
+    Comment(Comment),
 }
 
 /// An entry of a mapping or an item of a list.
@@ -29,7 +24,8 @@ pub(super) struct Item {
     pub key: Option<String>,
     pub value: Value,
     pub leading: Vec<Line>,
-    pub trailing: Option<Trailing>,
+    /// The comment behind it.
+    pub trailing: Option<Comment>,
     pub at: Extent,
 }
 
@@ -76,6 +72,8 @@ pub(super) struct Document {
     pub root: Group,
     /// Comments before everything else.
     pub header: Vec<Line>,
+    /// Where each line of the source begins, in characters from 0.
+    pub starts: Vec<usize>,
     has_anchors: bool,
 }
 
@@ -84,6 +82,7 @@ pub(super) fn read(text: &str) -> Option<Document> {
     let source: Vec<char> = text.chars().collect();
     let mut reader = Reader {
         source: &source,
+        starts: line_starts(&source),
         stack: Vec::new(),
         root: None,
         names: HashMap::new(),
@@ -95,6 +94,7 @@ pub(super) fn read(text: &str) -> Option<Document> {
         reader.take(event, span)?;
     }
     let Reader {
+        starts,
         root,
         scalars,
         names,
@@ -111,6 +111,7 @@ pub(super) fn read(text: &str) -> Option<Document> {
     Some(Document {
         root,
         header,
+        starts,
         has_anchors: !names.is_empty(),
     })
 }
@@ -162,6 +163,8 @@ struct Open {
 
 struct Reader<'a> {
     source: &'a [char],
+    /// Where its lines begin.
+    starts: Vec<usize>,
     stack: Vec<Open>,
     root: Option<Value>,
     /// The names of anchors, by the parser's numbers.
@@ -180,7 +183,7 @@ impl Reader<'_> {
             Event::Scalar(text, style, number, None) => {
                 let anchor = self.anchor(number, start)?;
                 let text_start = scalar_start(self.source, style, start, number > 0);
-                line += breaks(&self.source[start..text_start]);
+                line += breaks(self.between(start, text_start));
                 start = text_start;
                 let end = scalar_end(self.source, style, start, end);
                 // What is left out has its place where the next token is.
@@ -222,7 +225,7 @@ impl Reader<'_> {
         let mut line = span.start.line();
         if number > 0 {
             let after = after_anchor(self.source, start);
-            line += breaks(&self.source[start..after]);
+            line += breaks(self.between(start, after));
             start = after;
         }
         let flow = matches!(self.source.get(start), Some('{' | '['));
@@ -266,9 +269,19 @@ impl Reader<'_> {
 
     /// The column of a character, from 0.
     fn column(&self, at: usize) -> usize {
-        let before = &self.source[..at];
-        let line = before.iter().rposition(|c| matches!(c, '\n' | '\r'));
-        at - line.map_or(0, |line| line + 1)
+        // The first line begins with the first character, so there is always one.
+        at - self.starts[self.line(at) - 1]
+    }
+
+    /// The line of a character, from 1.
+    fn line(&self, at: usize) -> usize {
+        self.starts.partition_point(|start| *start <= at)
+    }
+
+    /// A stretch of the source, as far as there is one.
+    fn between(&self, start: usize, end: usize) -> &[char] {
+        let end = end.min(self.source.len());
+        self.source.get(start..end).unwrap_or_default()
     }
 
     fn end(&mut self, end: usize) -> Option<()> {
@@ -276,8 +289,7 @@ impl Reader<'_> {
         let last = open.group.items.last().map(|item| item.at);
         let mut extent = self.extent(open.group.start, open.group.start + 1, open.line);
         if open.group.flow {
-            let lines = &self.source[open.group.start..end.min(self.source.len())];
-            extent.last_line += breaks(lines);
+            extent.last_line += breaks(self.between(open.group.start, end));
             extent.end = end;
             self.after = end;
         } else if let Some(last) = last {
@@ -293,7 +305,7 @@ impl Reader<'_> {
     }
 
     fn nothing(&self) -> Extent {
-        let line = 1 + breaks(&self.source[..self.after]);
+        let line = self.line(self.after);
         Extent {
             start: self.after,
             end: self.after,
@@ -304,7 +316,7 @@ impl Reader<'_> {
 
     /// Where a token stands, white space at its end left out.
     fn extent(&self, start: usize, end: usize, line: usize) -> Extent {
-        let token = &self.source[start..end.min(self.source.len())];
+        let token = self.between(start, end);
         let length = token
             .iter()
             .rposition(|c| !c.is_whitespace())

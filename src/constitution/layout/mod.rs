@@ -8,11 +8,13 @@ mod attach;
 mod document;
 mod print;
 mod scalar;
+mod subject;
 
 use std::path::Path;
 
 use super::comments::comments;
 pub(super) use scalar::double as quoted;
+pub(super) use subject::{Subject, subjects};
 
 use super::error::{Code, ConstitutionError, Problem};
 use super::{shape, tree, wire};

@@ -1,8 +1,9 @@
 //! Printing a document.
 
 use super::WIDTH;
-use super::document::{Body, Document, Group, Item, Line, Trailing, Value};
+use super::document::{Body, Document, Group, Item, Line, Value};
 use super::scalar::{Scalar, flow_scalar, scalar};
+use crate::constitution::comments::Comment;
 
 /// The text of a document.
 pub(super) fn print(document: &Document) -> String {
@@ -33,7 +34,7 @@ impl Printer {
         for line in lines {
             match line {
                 Line::Blank => self.blank(),
-                Line::Comment(text) => self.line(indent, text),
+                Line::Comment(comment) => self.line(indent, &comment.text),
             }
         }
     }
@@ -109,12 +110,13 @@ impl Printer {
     }
 
     /// The first line of an item, with the comment behind it.
-    fn ended(&mut self, indent: usize, text: &str, trailing: Option<&Trailing>) {
+    fn ended(&mut self, indent: usize, text: &str, trailing: Option<&Comment>) {
         let Some(trailing) = trailing else {
             return self.line(indent, text);
         };
         let used = indent + text.chars().count();
-        let space = trailing.column.saturating_sub(used).max(2);
+        // Where it stood before, if there is room.
+        let space = (trailing.column - 1).saturating_sub(used).max(2);
         let text = format!("{text}{:space$}{}", "", trailing.text);
         self.line(indent, &text);
     }
@@ -154,7 +156,7 @@ fn hoisted(item: &Item, indent: usize) -> Vec<Line> {
         && spread(&item.value, indent + head(item).chars().count() + 1)
     {
         let behind = item.trailing.iter();
-        lines.extend(behind.map(|comment| Line::Comment(comment.text.clone())));
+        lines.extend(behind.map(|comment| Line::Comment(comment.clone())));
         lines.extend(
             hoisted(first, indent + 2)
                 .into_iter()

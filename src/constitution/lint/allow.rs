@@ -1,21 +1,46 @@
 //! Comments that silence warnings: `# amend: allow C050`.
 //!
-//! On a line of its own the comment is about the next line, after something else about its own line; each
-//! with the lines below it that are indented further. Before everything else it is about the whole file.
-//! What follows the codes is a reason, for readers.
+//! A comment is about the key, the item or the principle before or behind which it stands, with all that is
+//! in it, and before everything else about the whole file. That goes by the structure of the file, so laying
+//! it out changes nothing. What follows the codes is a reason, for readers.
 
 use std::path::Path;
 
-use crate::constitution::comments::{Comment, comments, lines};
+use crate::constitution::comments::Comment;
 use crate::constitution::error::{Code, Level, Problem, Span, did_you_mean, excerpt};
+use crate::constitution::layout::{Subject, subjects};
 
 /// A comment that silences warnings of one kind.
 struct Allow {
     code: Code,
-    /// The first and the last line that it is about.
-    lines: (usize, usize),
+    /// What it is about, if anything.
+    about: Option<Span>,
+    /// What the comment stands at or in.
+    within: Span,
+    /// Where the comment stands.
     span: Span,
     used: bool,
+}
+
+impl Allow {
+    fn is_about(&self, place: Span) -> bool {
+        let start = |span: Span| (span.line, span.column);
+        let end = |span: Span| (span.end_line, span.end_column);
+        self.about
+            .is_some_and(|about| start(about) <= start(place) && end(place) <= end(about))
+    }
+}
+
+/// A comment, or a code in it, that allows nothing.
+struct Useless {
+    /// Where the comment stands.
+    span: Span,
+    /// What it stands at or in.
+    within: Span,
+    message: String,
+    remedy: String,
+    /// Which of the comments it is that silence warnings, where it is one of them.
+    allow: Option<usize>,
 }
 
 /// Takes out the warnings that the text allows, and adds one for each comment that allows nothing.
@@ -24,23 +49,29 @@ pub(super) fn apply(file: &Path, text: &str, has_errors: bool, warnings: &mut Ve
     if !text.contains(MARK) {
         return;
     }
-    let lines = lines(text);
     let mut allows = Vec::new();
     let mut useless = Vec::new();
-    for comment in comments(text) {
-        let words = comment.text.trim_start_matches('#').trim_start();
+    for subject in subjects(text) {
+        let words = subject.comment.text.trim_start_matches('#').trim_start();
         if let Some(words) = words.strip_prefix(MARK) {
-            let scope = scope(&comment, &lines);
-            read(words, &comment, scope, &mut allows, |message, remedy| {
-                useless.push((span(&comment), message, remedy));
+            read(words, &subject, &mut allows, |message, remedy| {
+                useless.push(Useless {
+                    span: span(&subject.comment),
+                    within: subject.within,
+                    message,
+                    remedy,
+                    allow: None,
+                });
             });
         }
     }
     warnings.retain(|warning| {
-        let line = warning.span.map_or(1, |span| span.line);
+        let at = warning.span.map_or(Span::point(1, 1), |span| {
+            Span::point(span.line, span.column)
+        });
         let mut kept = true;
         for allow in &mut allows {
-            if allow.code == warning.code && (allow.lines.0..=allow.lines.1).contains(&line) {
+            if allow.code == warning.code && allow.is_about(at) {
                 allow.used = true;
                 kept = false;
             }
@@ -48,16 +79,47 @@ pub(super) fn apply(file: &Path, text: &str, has_errors: bool, warnings: &mut Ve
         kept
     });
     // A file with errors is not looked at in full, so what is unused may have its use.
-    for allow in allows.iter().filter(|allow| !allow.used && !has_errors) {
+    let unused = allows.iter().enumerate();
+    for (index, allow) in unused.filter(|(_, allow)| !allow.used && !has_errors) {
         let number = allow.code.number();
-        let message = format!("nothing here is {number} ({})", allow.code.as_str());
-        let remedy = "remove it, or move it to the line that it is about".to_owned();
-        useless.push((allow.span, message, remedy));
+        useless.push(Useless {
+            span: allow.span,
+            within: allow.within,
+            message: format!("nothing here is {number} ({})", allow.code.as_str()),
+            remedy: "remove it, or move it to what it is about".to_owned(),
+            allow: Some(index),
+        });
     }
-    for (span, message, remedy) in useless {
+    for useless in unsilenced(useless, &allows) {
+        let (span, message, remedy) = (Some(useless.span), useless.message, useless.remedy);
         let code = Code::UselessAllow;
-        warnings.push(Problem::new(code, file, Some(span), message, remedy));
+        warnings.push(Problem::new(code, file, span, message, remedy));
     }
+}
+
+/// What is left where useless comments are allowed, too. A comment that allows them counts for others, not
+/// for itself: it would always have its use.
+fn unsilenced(useless: Vec<Useless>, allows: &[Allow]) -> Vec<Useless> {
+    let of_useless =
+        |(_, allow): &(usize, &Allow)| allow.code == Code::UselessAllow && allow.about.is_some();
+    let silencing = allows.iter().enumerate().filter(of_useless);
+    let silencing: Vec<usize> = silencing.map(|(index, _)| index).collect();
+    if silencing.is_empty() {
+        return useless;
+    }
+    let silences = |index: usize, useless: &Useless| {
+        useless.allow != Some(index) && allows[index].is_about(useless.within)
+    };
+    let is_kept = |candidate: &Useless| {
+        let is_silenced = silencing.iter().any(|index| silences(*index, candidate));
+        let has_use = candidate.allow.is_some_and(|index| {
+            silencing.contains(&index) && useless.iter().any(|other| silences(index, other))
+        });
+        !is_silenced && !has_use
+    };
+    let kept: Vec<bool> = useless.iter().map(is_kept).collect();
+    let kept = useless.into_iter().zip(kept).filter(|(_, kept)| *kept);
+    kept.map(|(useless, _)| useless).collect()
 }
 
 fn span(comment: &Comment) -> Span {
@@ -72,8 +134,7 @@ fn span(comment: &Comment) -> Span {
 /// Reads what stands after the mark.
 fn read(
     words: &str,
-    comment: &Comment,
-    lines: (usize, usize),
+    subject: &Subject,
     allows: &mut Vec<Allow>,
     mut useless: impl FnMut(String, String),
 ) {
@@ -93,8 +154,9 @@ fn read(
             }
             Some(code) => allows.push(Allow {
                 code,
-                lines,
-                span: span(comment),
+                about: subject.about,
+                within: subject.within,
+                span: span(&subject.comment),
                 used: false,
             }),
             None if found == 0 || looks_like_code(word) => {
@@ -116,36 +178,4 @@ fn read(
 fn looks_like_code(word: &str) -> bool {
     let digits = word.strip_prefix(['C', 'c']).unwrap_or_default();
     !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
-}
-
-/// Whether a line holds more than a comment.
-fn is_content(line: &str) -> bool {
-    let text = line.trim();
-    !text.is_empty() && !text.starts_with('#')
-}
-
-/// The lines that a comment is about.
-fn scope(comment: &Comment, lines: &[&str]) -> (usize, usize) {
-    let last = lines.len();
-    if !lines
-        .iter()
-        .take(comment.line - 1)
-        .any(|line| is_content(line))
-        && comment.own_line
-    {
-        return (1, last);
-    }
-    let mut first = comment.line;
-    if comment.own_line {
-        let next = lines
-            .iter()
-            .skip(comment.line)
-            .position(|line| is_content(line));
-        first = next.map_or(last, |next| comment.line + 1 + next);
-    }
-    let indent = |line: &str| line.len() - line.trim_start_matches(' ').len();
-    let own = lines.get(first - 1).map_or(0, |line| indent(line));
-    let deeper = |line: &&str| !is_content(line) || indent(line) > own;
-    let below = lines.iter().skip(first).take_while(|line| deeper(line));
-    (first, first + below.count())
 }

@@ -149,9 +149,12 @@ pub fn explanation(code: Code) -> &'static str {
              changed here. The changes have no effect on runs until the principle is active again."
         }
         Code::UselessAllow => {
-            "`# amend: allow CODE` silences a warning on the next line, or on its own line when something stands \
-             before it, and on the lines below that are indented further; before everything else it is about the \
-             whole file. This one names no warning, or silences none. Errors cannot be allowed."
+            "`# amend: allow CODE` silences a warning about the key before or behind which it stands, or about \
+             what is in it. Before or behind `- id:` it is about the whole principle, before the first key of the \
+             file, in the order of the format, about the whole file, and behind the last entry of a list or mapping \
+             about nothing. This one names no warning, or silences none. Errors cannot be allowed. `allow C058` \
+             silences what is said here about other comments, and about other codes of the same comment; it is \
+             named itself where there is no such thing."
         }
     }
 }

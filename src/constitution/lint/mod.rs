@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::error::{Level, Problem};
+use super::error::{Code, Level, Problem};
 use super::resolve::examine;
 use super::source;
 use crate::digest::Digest;
@@ -44,14 +44,23 @@ impl Report {
 /// Lints a file or a shipped constitution. What cannot be read is a problem like others.
 pub fn lint(name_or_path: &str) -> Report {
     let path = Path::new(name_or_path);
-    match source::text(path) {
+    let mut report = match source::text(path) {
         Ok(text) => lint_text(path, &text, &mut |path| source::find_text(path)),
         Err(problem) => Report {
             problems: vec![problem],
             texts: BTreeMap::new(),
             digest: None,
         },
+    };
+    // What is no text is shown as far as it is one.
+    for problem in &report.problems {
+        if problem.code == Code::NotUtf8
+            && let Some(text) = source::lossy(&problem.file)
+        {
+            report.texts.insert(problem.file.clone(), text);
+        }
     }
+    report
 }
 
 /// Lints a constitution from the text of its root file; `read` is as for [`resolve`](super::resolve).
@@ -62,7 +71,9 @@ pub fn lint_text(
 ) -> Report {
     let examined = examine(name, text, read);
     let mut warnings = rules::warnings(&examined);
-    if let Some(text) = examined.texts.get(name) {
+    // A file that is no YAML, or too large, is not looked at.
+    let readable = examined.root.and_then(|_| examined.texts.get(name));
+    if let Some(text) = readable {
         allow::apply(name, text, !examined.problems.is_empty(), &mut warnings);
     }
     let (mut problems, others): (Vec<_>, Vec<_>) = examined

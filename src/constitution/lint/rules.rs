@@ -11,6 +11,7 @@ use super::similar;
 use super::words::{content, share, tokens};
 use crate::constitution::comments::lines;
 use crate::constitution::error::{Code, Place, Problem, Span};
+use crate::constitution::form::PRINCIPLE;
 use crate::constitution::merge::{Merged, Origin};
 use crate::constitution::resolve::{Examined, Layer};
 use crate::constitution::sentences::sentences;
@@ -109,10 +110,12 @@ impl<'a> Rules<'a> {
         let Some(node) = self.nodes.get(id.as_str()) else {
             return;
         };
-        let first = node
-            .entries()
-            .iter()
-            .find(|entry| !LEFT_TO_DO.contains(&entry.key.as_str()));
+        // The first one in the order of the format: laying the file out makes it no other one.
+        let rank = |key: &str| PRINCIPLE.iter().position(|known| known.name == key);
+        let entries = node.entries().iter();
+        let first = entries
+            .filter(|entry| !LEFT_TO_DO.contains(&entry.key.as_str()))
+            .min_by_key(|entry| rank(&entry.key).unwrap_or(usize::MAX));
         let (Some(entry), None) = (first, self.here(&origin.principle)) else {
             return;
         };
@@ -233,7 +236,8 @@ impl<'a> Rules<'a> {
             principle.id,
             found.as_str()
         );
-        let remedy = "say what a good response does; `--explain C055` tells why";
+        let remedy = "say what a good response does: such principles match human judgement better (C3AI, \
+                      arXiv 2502.15861); `--explain C055` tells more";
         self.say(Code::NegativeFraming, span, message, remedy);
     }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::About;
-use crate::evaluation::Coverage;
+use crate::evaluation::{Coverage, Findings};
 
 const STYLE: &str = "\
 :root { color-scheme: light dark; --line: #8884; }
@@ -145,6 +145,9 @@ fn findings(page: &mut String, about: &About) {
     let pairs = found.always_together.iter();
     let pairs: Vec<_> = pairs.map(|(a, b)| format!("{a} with {b}")).collect();
     item("fired in the same chains", &pairs);
+    if *found == Findings::default() {
+        let _ = writeln!(page, "<li>{}</li>", about.nothing_stands_out());
+    }
     page.push_str("</ul>\n");
 }
 

@@ -118,9 +118,7 @@ fn findings(coverage: &Coverage, about: &About) -> Vec<String> {
         .collect();
     line("always together", pairs.join(", "));
     if lines.is_empty() {
-        lines.push(
-            "every principle that was asked about fired sometimes, and not always".to_owned(),
-        );
+        lines.push(about.nothing_stands_out().to_owned());
     }
     lines
 }

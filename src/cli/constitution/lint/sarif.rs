@@ -19,7 +19,7 @@ pub fn report(findings: &Findings) -> anyhow::Result<String> {
     let rules: Vec<Value> = codes.iter().map(|code| rule(*code)).collect();
     let results = findings.found.iter().map(|(shown, problem)| {
         let index = codes.binary_search(&problem.code).unwrap_or_default();
-        result(*shown, problem, index, findings.line(problem))
+        result(*shown, problem, index, findings.context(problem))
     });
     let log = json!({
         "$schema": SCHEMA,
@@ -49,7 +49,7 @@ fn rule(code: Code) -> Value {
     })
 }
 
-fn result(shown: Shown, problem: &Problem, index: usize, line: &str) -> Value {
+fn result(shown: Shown, problem: &Problem, index: usize, context: Option<String>) -> Value {
     let mut place = json!({"artifactLocation": {"uri": uri(&problem.file)}});
     if problem.span.is_some() {
         let at = self::place(problem);
@@ -59,7 +59,13 @@ fn result(shown: Shown, problem: &Problem, index: usize, line: &str) -> Value {
             "endLine": at.end_line,
             "endColumn": at.end_column,
         });
-        place["contextRegion"] = json!({"startLine": at.line, "snippet": {"text": line}});
+        if let Some(context) = context {
+            place["contextRegion"] = json!({
+                "startLine": at.line,
+                "endLine": at.line + context.matches('\n').count(),
+                "snippet": {"text": context},
+            });
+        }
     }
     json!({
         "ruleId": problem.code.number(),
