@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::chain::{ChainPage, Context};
 use super::error::ApiError;
+use super::figures::Figures;
 use super::live::{self, Pulse};
 use super::pool::Pool;
 use super::server::{Options, Reproduce, Settings};
@@ -38,6 +39,7 @@ pub struct App {
     pub settings: Box<Settings>,
     /// The last comparison of two runs.
     pub latest: compare::Latest,
+    figures: Figures,
     reproduce: Box<Reproduce>,
 }
 
@@ -50,6 +52,7 @@ impl App {
             who: options.who,
             settings: options.settings,
             latest: compare::Latest::default(),
+            figures: Figures::default(),
             reproduce: options.reproduce,
         }
     }
@@ -233,14 +236,15 @@ async fn calls(State(app): Shared, names: Names<(String, String)>) -> Answer<Val
 /// The constitution of a run, and what its principles did there.
 async fn run(State(app): Shared, id: Names<String>) -> Answer<Value> {
     let UrlPath(id) = id?;
+    let shared = Arc::clone(&app);
     app.pool
         .read(move |store| {
             let run = store.run(&store.resolve_run(&id)?)?;
-            let coverage = store.coverage(&Filter::all(), Some(&run.row.run_id))?;
+            let figures = shared.figures.of(store, &run.row.run_id)?;
             Ok(Json(json!({
                 "run": run.row,
                 "constitution": run.constitution,
-                "figures": coverage.principles,
+                "figures": figures,
             })))
         })
         .await

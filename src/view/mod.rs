@@ -23,6 +23,7 @@ mod assets;
 mod chain;
 mod compare;
 mod error;
+mod figures;
 mod guard;
 mod labels;
 mod live;
