@@ -74,7 +74,7 @@ def view(bench: Bench) -> Outcome:
     )
 
 
-LABELLED = "revised:true changed<0.5"
+LABELLED = "revised:true p>0.9"
 
 
 def label(bench: Bench, db: str) -> None:
