@@ -140,12 +140,26 @@ struct ListParams {
     sort: String,
     offset: u64,
     limit: Option<u32>,
+    /// Whether it is an answer what is wrong with the filter, and no failure.
+    lenient: bool,
+}
+
+impl ListParams {
+    fn filter(&self) -> Result<Filter, ApiError> {
+        Filter::parse(&self.q).map_err(|error| {
+            let error = ApiError::from(error);
+            match self.lenient {
+                true => error.answered(),
+                false => error,
+            }
+        })
+    }
 }
 
 /// A page of chains, and how many there are.
 async fn list(State(app): Shared, params: Params<ListParams>) -> Answer<Value> {
     let Query(params) = params?;
-    let filter = Filter::parse(&params.q)?;
+    let filter = params.filter()?;
     let sort = sort(&params.sort)?;
     let limit = params.limit.unwrap_or(ROWS).min(MAX_ROWS);
     app.pool
@@ -183,7 +197,7 @@ fn sort(text: &str) -> Result<Sort, ApiError> {
 /// Figures of the chains that match.
 async fn charts(State(app): Shared, params: Params<ListParams>) -> Answer<Facets> {
     let Query(params) = params?;
-    let filter = Filter::parse(&params.q)?;
+    let filter = params.filter()?;
     app.pool
         .read(move |store| Ok(Json(store.facets(&filter, None)?)))
         .await
@@ -192,7 +206,7 @@ async fn charts(State(app): Shared, params: Params<ListParams>) -> Answer<Facets
 /// A chain, and where it stands among those that match.
 async fn chain(State(app): Shared, id: Names<String>, params: Params<ListParams>) -> Answer<Value> {
     let (UrlPath(id), Query(params)) = (id?, params?);
-    let filter = Filter::parse(&params.q)?;
+    let filter = params.filter()?;
     let sort = sort(&params.sort)?;
     let shared = Arc::clone(&app);
     app.pool
