@@ -86,6 +86,26 @@ pub fn two_runs() -> Place {
     place
 }
 
+/// 120 chains, of which every other one is about rain: more than the list shows at once.
+pub fn many() -> Place {
+    let prompts: Vec<_> = (0..120)
+        .map(|n| match n % 2 {
+            0 => (format!("rain-{n}"), format!("What is rain number {n}?")),
+            _ => (
+                format!("sky-{n}"),
+                format!("What colour is sky number {n}?"),
+            ),
+        })
+        .collect();
+    let prompts: Vec<_> = prompts
+        .iter()
+        .map(|(id, prompt)| (id.as_str(), prompt.as_str()))
+        .collect();
+    let place = place(RULES, &prompts);
+    place.scripted(RUN).success();
+    place
+}
+
 /// A run of four chains, of which the later ones wait for the file `go`.
 pub fn waiting() -> Place {
     let rule = "  - {verdict: false, contains: [late], reply: \"Late, is it not?\", until: go}\n";

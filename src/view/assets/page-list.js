@@ -32,7 +32,7 @@ export function listPage(app) {
   let toTable = false;
   const summary = h("p", { class: "summary", role: "status" });
   const figures = h("div", { class: "figures" });
-  const table = h("div", { class: "chains", role: "table", "aria-label": "Chains" });
+  const table = h("div", { class: "chains", role: "table", "aria-label": "Chains", hidden: true });
   const none = h("p", { class: "none" });
   const pages = h("nav", { class: "pages", "aria-label": "Pages of the list" });
   const bulk = h("div", { class: "bulk" });
