@@ -123,7 +123,7 @@ pub fn waiting() -> Place {
 
 /// What a text may hold that a page must not obey.
 pub const HOSTILE: &str = "<img src=x onerror=\"document.title='owned'\"></script><script>document.title='owned'</script>\
-    <!-- <style>*{display:none}</style> \u{202e}reversed \u{2028}line &amp; \u{0}nul ${1} {{2}} javascript:alert(1)";
+    <!-- <style>*{display:none}</style> \u{202e}reversed\u{e0041} \u{2028}line &amp; \u{0}nul ${1} {{2}} javascript:alert(1)";
 
 /// Three chains: one of hostile texts, one with an answer of a megabyte, and one that is plain.
 pub fn hostile() -> Place {
@@ -158,6 +158,7 @@ pub fn sees_hostile(browser: &Browser) {
     );
     browser.sees("main", "&amp;");
     browser.sees("main", "U+202E");
+    browser.sees("main", "U+E0041");
     browser.wait(
         "nothing of it became an element or a script",
         "document.title !== 'owned' && !document.querySelector('main img, main script, main style')",
