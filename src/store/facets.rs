@@ -1,10 +1,11 @@
 //! Figures over the chains that a filter selects, for the charts above a list.
 
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Connection, Row};
 use serde::Serialize;
 
+use super::chain_set::ChainSet;
 use super::filter_key::NO_LABEL;
-use super::filter_sql::{self, FROM};
+use super::overview::{End, Finding, Seen};
 use super::rows::NameCount;
 use super::{Filter, Store, StoreError};
 
@@ -71,12 +72,24 @@ impl Store {
     /// Figures over the matching chains. `run` is a whole id.
     pub fn facets(&self, filter: &Filter, run: Option<&str>) -> Result<Facets, StoreError> {
         self.snapshot(|conn| {
-            let (mut facets, selected) = chains(conn, filter, run)?;
-            let every: i64 = conn.query_row("SELECT count(*) FROM chains", [], |row| row.get(0))?;
-            if selected.0.len() as i64 * LITTLE < every {
-                add_little(conn, &selected, &mut facets)?;
-            } else {
-                add_much(conn, &selected, &mut facets)?;
+            let seen = self.overview().now(conn)?;
+            let set = seen.matching(conn, filter, run)?;
+            let mut facets = Facets {
+                chains: set.count(),
+                lengths: lengths(),
+                ..Facets::default()
+            };
+            add_ends(conn, &seen, &set, &mut facets)?;
+            add_labels(conn, &seen, &set, &mut facets)?;
+            for (finding, count) in seen.findings(&set) {
+                add_finding(&mut facets, finding, count);
+            }
+            for counts in [
+                &mut facets.statuses,
+                &mut facets.stop_reasons,
+                &mut facets.labels,
+            ] {
+                counts.sort_by(|a, b| a.name.cmp(&b.name));
             }
             facets
                 .flags
@@ -90,145 +103,113 @@ impl Store {
     }
 }
 
-/// Of so many chains less than one is selected where each is asked for by itself.
-const LITTLE: i64 = 64;
-
-/// Keys of the selected chains.
-struct Selected(Vec<i64>);
-
-const PRINCIPLES: &str = "SELECT chain, principle, violated FROM verdicts
-    WHERE kind = 'critique' AND principle IS NOT NULL";
-const ROUNDS: &str = "SELECT DISTINCT chain, round FROM steps WHERE kind = 'revision' AND adopted";
-const FLAGS: &str = "SELECT DISTINCT chain, flag FROM step_flags WHERE 1";
-
-/// Asks for each selected chain.
-fn add_little(conn: &Connection, selected: &Selected, facets: &mut Facets) -> rusqlite::Result<()> {
-    let mut each = |sql: &str, add: fn(&mut Facets, &Row<'_>) -> rusqlite::Result<()>| {
-        let mut statement = conn.prepare_cached(&format!("{sql} AND chain = ?1"))?;
-        for chain in &selected.0 {
-            let mut rows = statement.query([chain])?;
-            while let Some(row) = rows.next()? {
-                add(facets, row)?;
-            }
-        }
-        Ok::<_, rusqlite::Error>(())
-    };
-    each(PRINCIPLES, add_principle)?;
-    each(ROUNDS, add_round)?;
-    each(FLAGS, add_flag)
-}
-
-/// Reads whole indexes, and leaves out what belongs to other chains.
-fn add_much(conn: &Connection, selected: &Selected, facets: &mut Facets) -> rusqlite::Result<()> {
-    let last = selected.0.iter().max().copied().unwrap_or(0);
-    // Keys are given out one after the other, so that this is little larger than the list itself.
-    let mut member = vec![false; usize::try_from(last).unwrap_or(0) + 1];
-    for chain in &selected.0 {
-        if let Some(member) = usize::try_from(*chain)
-            .ok()
-            .and_then(|key| member.get_mut(key))
-        {
-            *member = true;
-        }
-    }
-    let mut each = |sql: &str, add: fn(&mut Facets, &Row<'_>) -> rusqlite::Result<()>| {
-        let mut statement = conn.prepare_cached(sql)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let chain: i64 = row.get(0)?;
-            let key = usize::try_from(chain).unwrap_or(usize::MAX);
-            if member.get(key) == Some(&true) {
-                add(facets, row)?;
-            }
-        }
-        Ok::<_, rusqlite::Error>(())
-    };
-    // In the order of what is counted, so that the last count is nearly always the one that grows.
-    each(&format!("{PRINCIPLES} ORDER BY principle"), add_principle)?;
-    each(&format!("{ROUNDS} ORDER BY round"), add_round)?;
-    each(&format!("{FLAGS} ORDER BY flag"), add_flag)
-}
-
-fn add_principle(facets: &mut Facets, row: &Row<'_>) -> rusqlite::Result<()> {
-    let principle = name(row, 1)?.unwrap_or_default();
-    let violated = u64::from(row.get::<_, bool>(2)?);
-    let mut known = facets.principles.iter_mut().rev();
-    match known.find(|known| known.principle_id == principle) {
-        Some(known) => {
-            known.asked += 1;
-            known.violated += violated;
-        }
-        None => facets.principles.push(PrincipleCount {
-            principle_id: principle.to_owned(),
-            asked: 1,
-            violated,
-        }),
-    }
-    Ok(())
-}
-
-fn add_round(facets: &mut Facets, row: &Row<'_>) -> rusqlite::Result<()> {
-    let round: u32 = row.get(1)?;
-    let mut known = facets.rounds.iter_mut().rev();
-    match known.find(|known| known.round == round) {
-        Some(known) => known.chains += 1,
-        None => facets.rounds.push(RoundCount { round, chains: 1 }),
-    }
-    Ok(())
-}
-
-fn add_flag(facets: &mut Facets, row: &Row<'_>) -> rusqlite::Result<()> {
-    add(&mut facets.flags, name(row, 1)?);
-    Ok(())
-}
-
-/// Everything that one walk over the chains can count.
-fn chains(
+/// What the rows of chains say. Those of chains that are done are known already.
+fn add_ends(
     conn: &Connection,
-    filter: &Filter,
-    run: Option<&str>,
-) -> rusqlite::Result<(Facets, Selected)> {
-    let condition = filter_sql::condition(filter, run);
+    seen: &Seen<'_>,
+    set: &ChainSet,
+    facets: &mut Facets,
+) -> rusqlite::Result<()> {
+    let mut open = seen.none();
+    let columns = End::COLUMNS;
     let sql = format!(
-        "SELECT c.status, c.stop_reason, c.label, c.length_ratio, c.revised, c.regressed, c.id
-         FROM {FROM} WHERE {}",
-        condition.sql
+        "SELECT c.id, {columns} FROM runs r CROSS JOIN chains c
+         ON c.run = r.id AND c.status IN ('running', 'failed')"
     );
-    let mut facets = Facets {
-        lengths: lengths(),
-        ..Facets::default()
-    };
-    let mut keys = Vec::new();
-    let mut statement = conn.prepare(&sql)?;
-    let mut rows = statement.query(params_from_iter(&condition.params))?;
-    while let Some(row) = rows.next()? {
-        keys.push(row.get(6)?);
-        facets.chains += 1;
-        facets.revised += u64::from(row.get::<_, bool>(4)?);
-        facets.regressed += u64::from(row.get::<_, bool>(5)?);
-        add(&mut facets.statuses, name(row, 0)?);
-        add(&mut facets.stop_reasons, name(row, 1)?);
-        add(&mut facets.labels, name(row, 2)?.or(Some(NO_LABEL)));
-        if let Some(ratio) = row.get::<_, Option<f64>>(3)? {
-            let bar = facets.lengths.iter_mut();
-            let mut fitting = bar.filter(|bar| bar.to.is_none_or(|to| ratio < to));
-            if let Some(bar) = fitting.next() {
-                bar.count += 1;
-            }
+    each(conn, &sql, |row| {
+        let place = seen.place(row.get(0)?);
+        if let Some(place) = place.filter(|place| set.holds(*place)) {
+            open.insert(place);
+            add_end(facets, End::read(row, 1)?);
+        }
+        Ok(())
+    })?;
+    for place in set.iter().filter(|place| !open.holds(*place)) {
+        if let Some(end) = seen.end(place) {
+            add_end(facets, end);
         }
     }
-    for counts in [
-        &mut facets.statuses,
-        &mut facets.stop_reasons,
-        &mut facets.labels,
-    ] {
-        counts.sort_by(|a, b| a.name.cmp(&b.name));
-    }
-    Ok((facets, Selected(keys)))
+    Ok(())
 }
 
-fn name<'a>(row: &'a Row<'_>, column: usize) -> rusqlite::Result<Option<&'a str>> {
-    Ok(row.get_ref(column)?.as_str_or_null()?)
+fn add_end(facets: &mut Facets, end: End<'_>) {
+    facets.revised += u64::from(end.revised);
+    facets.regressed += u64::from(end.regressed);
+    add(&mut facets.statuses, end.status, 1);
+    if let Some(stop) = end.stop {
+        add(&mut facets.stop_reasons, stop, 1);
+    }
+    if let Some(ratio) = end.length_ratio {
+        let bar = facets.lengths.iter_mut();
+        let mut fitting = bar.filter(|bar| bar.to.is_none_or(|to| ratio < to));
+        if let Some(bar) = fitting.next() {
+            bar.count += 1;
+        }
+    }
+}
+
+fn add_labels(
+    conn: &Connection,
+    seen: &Seen<'_>,
+    set: &ChainSet,
+    facets: &mut Facets,
+) -> rusqlite::Result<()> {
+    let sql = "SELECT id, label FROM chains WHERE label IS NOT NULL";
+    let mut labelled = 0;
+    each(conn, sql, |row| {
+        let place = seen.place(row.get(0)?);
+        if place.is_some_and(|place| set.holds(place)) {
+            labelled += 1;
+            add(&mut facets.labels, row.get_ref(1)?.as_str()?, 1);
+        }
+        Ok(())
+    })?;
+    if facets.chains > labelled {
+        let count = facets.chains - labelled;
+        add(&mut facets.labels, NO_LABEL, count);
+    }
+    Ok(())
+}
+
+fn add_finding(facets: &mut Facets, finding: &Finding, count: u64) {
+    match finding {
+        Finding::Verdict {
+            principle,
+            violated,
+        } => {
+            let violations = if *violated { count } else { 0 };
+            let mut known = facets.principles.iter_mut();
+            match known.find(|known| known.principle_id == *principle) {
+                Some(known) => {
+                    known.asked += count;
+                    known.violated += violations;
+                }
+                None => facets.principles.push(PrincipleCount {
+                    principle_id: principle.clone(),
+                    asked: count,
+                    violated: violations,
+                }),
+            }
+        }
+        Finding::Revised(round) => facets.rounds.push(RoundCount {
+            round: *round,
+            chains: count,
+        }),
+        Finding::Flag(flag) => add(&mut facets.flags, flag, count),
+    }
+}
+
+fn each(
+    conn: &Connection,
+    sql: &str,
+    mut add: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        add(row)?;
+    }
+    Ok(())
 }
 
 fn lengths() -> Vec<LengthCount> {
@@ -240,13 +221,12 @@ fn lengths() -> Vec<LengthCount> {
         .collect()
 }
 
-fn add(counts: &mut Vec<NameCount>, name: Option<&str>) {
-    let Some(name) = name else { return };
-    match counts.iter_mut().rev().find(|known| known.name == name) {
-        Some(known) => known.count += 1,
+fn add(counts: &mut Vec<NameCount>, name: &str, count: u64) {
+    match counts.iter_mut().find(|known| known.name == name) {
+        Some(known) => known.count += count,
         None => counts.push(NameCount {
             name: name.to_owned(),
-            count: 1,
+            count,
         }),
     }
 }

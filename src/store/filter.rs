@@ -119,11 +119,6 @@ impl Filter {
         }
     }
 
-    /// Whether a text is searched for.
-    pub(super) fn searches(&self) -> bool {
-        self.expr.as_ref().is_some_and(Expr::searches)
-    }
-
     pub(super) fn expr(&self) -> Option<&Expr> {
         self.expr.as_ref()
     }
@@ -157,7 +152,8 @@ pub(super) enum Expr {
 }
 
 impl Expr {
-    fn searches(&self) -> bool {
+    /// Whether a text is searched for.
+    pub(super) fn searches(&self) -> bool {
         match self {
             Expr::And(parts) | Expr::Or(parts) => parts.iter().any(Expr::searches),
             Expr::Not(inside) => inside.searches(),

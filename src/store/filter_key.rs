@@ -135,10 +135,12 @@ impl Key {
         if let Some((key, _)) = known {
             return Ok(*key);
         }
-        let names: Vec<&str> = KEYS.iter().map(|(_, names)| names[0]).collect();
+        let names: Vec<&str> = KEYS.iter().flat_map(|(_, names)| *names).copied().collect();
+        let documented: Vec<&str> = KEYS.iter().map(|(_, names)| names[0]).collect();
         Err(format!(
-            "unknown key `{name}`; {}, or quote the words to search for them as text",
-            nearest(&lower, &names)
+            "unknown key `{}`; {}, or quote the words to search for them as text",
+            clip(name),
+            nearest(&lower, &names, &documented)
         ))
     }
 
@@ -268,7 +270,7 @@ impl Key {
                 Err(format!(
                     "`{name}` does not take `{}`; {}",
                     clip(text),
-                    nearest(&lower, &names)
+                    nearest(&lower, &names, &names)
                 ))
             }
             Kind::Free => Ok(Value::Text(text.to_owned())),
@@ -276,15 +278,15 @@ impl Key {
     }
 }
 
-/// A suggestion: the name that was probably meant, or all of them.
-fn nearest(word: &str, names: &[&str]) -> String {
+/// A suggestion: the name that was probably meant, or those that are documented.
+fn nearest(word: &str, names: &[&str], documented: &[&str]) -> String {
     let best = names
         .iter()
         .map(|name| (strsim::jaro_winkler(word, name), name))
         .max_by(|a, b| a.0.total_cmp(&b.0));
     match best {
         Some((score, name)) if score > 0.8 => format!("did you mean `{name}`?"),
-        _ => format!("write one of {}", names.join(", ")),
+        _ => format!("write one of {}", documented.join(", ")),
     }
 }
 

@@ -23,26 +23,9 @@ pub(super) const FROM: &str = "v_filter_chains c";
 /// The same with the chains' runs, to order by their names.
 pub(super) const BY_RUN: &str = "v_filter_chains c JOIN v_filter_runs r ON r.run = c.run";
 
-/// How conditions on steps are asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ask {
-    /// All chains that meet one are found first. Best where every match is wanted.
-    All,
-    /// One chain at a time. Best where few of many matches are wanted.
-    Each,
-}
-
 /// The condition that a filter, and where given a run, put on a chain.
 pub(super) fn condition(filter: &Filter, run: Option<&str>) -> Condition {
-    asking(filter, run, Ask::All)
-}
-
-/// The same, asked in one or the other way.
-pub(super) fn asking(filter: &Filter, run: Option<&str>, ask: Ask) -> Condition {
-    let mut build = Builder {
-        params: Vec::new(),
-        ask,
-    };
+    let mut build = Builder { params: Vec::new() };
     let mut parts = Vec::new();
     if let Some(run) = run {
         let param = build.param(SqlValue::Text(run.to_owned()));
@@ -58,6 +41,16 @@ pub(super) fn asking(filter: &Filter, run: Option<&str>, ask: Ask) -> Condition 
     } else {
         parts.join(" AND ")
     };
+    Condition {
+        sql,
+        params: build.params,
+    }
+}
+
+/// The condition that a part of a filter puts on a chain.
+pub(super) fn of(expr: &Expr) -> Condition {
+    let mut build = Builder { params: Vec::new() };
+    let sql = build.expr(expr);
     Condition {
         sql,
         params: build.params,
@@ -95,7 +88,6 @@ fn literal(value: &SqlValue) -> String {
 
 struct Builder {
     params: Vec<SqlValue>,
-    ask: Ask,
 }
 
 impl Builder {
@@ -181,12 +173,7 @@ impl Builder {
             })
             .collect();
         let conditions = conditions.join(" AND ");
-        match self.ask {
-            Ask::All => format!("c.id IN (SELECT s.chain FROM {view} s WHERE {conditions})"),
-            Ask::Each => {
-                format!("EXISTS (SELECT 1 FROM {view} s WHERE s.chain = c.id AND {conditions})")
-            }
-        }
+        format!("c.id IN (SELECT s.chain FROM {view} s WHERE {conditions})")
     }
 
     /// What a person says of a verdict, kept as whether it is right.
@@ -297,14 +284,7 @@ impl Builder {
     fn flag(&mut self, term: &Term) -> String {
         let param = self.param(sql_value(&term.value));
         let not = negation(term);
-        match self.ask {
-            Ask::All => format!(
-                "c.id {not}IN (SELECT f.chain FROM v_filter_flags f WHERE f.flag = {param})"
-            ),
-            Ask::Each => format!(
-                "{not}EXISTS (SELECT 1 FROM v_filter_flags f WHERE f.flag = {param} AND f.chain = c.id)"
-            ),
-        }
+        format!("c.id {not}IN (SELECT f.chain FROM v_filter_flags f WHERE f.flag = {param})")
     }
 
     fn text(&mut self, term: &Term) -> String {
@@ -338,7 +318,7 @@ fn sql_value(value: &Value) -> SqlValue {
 }
 
 /// A text as one quoted phrase of the full-text search, in which nothing is an operator.
-fn phrase(text: &str) -> String {
+pub(super) fn phrase(text: &str) -> String {
     // A NUL would end the expression inside SQLite, and a quotation mark is doubled.
     let text: String = text
         .chars()

@@ -4,6 +4,7 @@
 //! [`Store`] reads. [`Filter`] selects chains, in the same language for every command. This is the only
 //! module that names `rusqlite`.
 
+mod chain_set;
 mod changes;
 mod content;
 mod detail;
@@ -19,7 +20,9 @@ mod gates;
 mod judgements;
 mod labels;
 mod lock;
+mod matching;
 mod open;
+mod overview;
 mod page;
 mod pairs;
 mod query;
@@ -51,6 +54,7 @@ pub use labels::{
     Agreement, BulkAction, CurrentLabel, Label, LabelAction, LabelEntry, LabelKind, Labels,
 };
 pub use lock::RunLock;
+pub use overview::Overview;
 pub use page::{ListPlace, ListRow, Page, PageRequest, Sort, SortKey};
 pub use pairs::Paired;
 pub use query::Store;

@@ -3,12 +3,19 @@
 //! Rows are short: a prompt's excerpt and no texts, so that a page of chains with long answers is read as fast
 //! as one with short answers. Pages are ordered by run (oldest first), position and sample, or by a column
 //! and then so.
+//!
+//! What matches is found once, as a set. The order of the prompts is that of an index, which is walked as far as
+//! the page goes; for another order one walk over the chains reads what they are ordered by.
 
-use rusqlite::types::Value as SqlValue;
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use std::cmp::Ordering;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
-use super::filter_sql::{self, Ask, Condition, FROM};
+use super::chain_set::ChainSet;
+use super::filter_sql::FROM;
+use super::overview::Seen;
 use super::rows::ChainState;
 use super::{Filter, Label, Store, StoreError, read};
 use crate::chain::{ChainId, Flag, StopReason};
@@ -62,16 +69,16 @@ impl SortKey {
         }
     }
 
-    /// The column, where NULL comes before everything.
-    fn column(self) -> Option<&'static str> {
+    /// What is ordered by, of `c`; NULL comes before everything.
+    fn column(self) -> &'static str {
         match self {
-            SortKey::Prompt => None,
-            SortKey::Rounds => Some("c.rounds"),
-            SortKey::Changed => Some("ifnull(c.changed, -1.0)"),
-            SortKey::Len => Some("ifnull(c.length_ratio, -1.0)"),
-            SortKey::Stop => Some("ifnull(c.stop_reason, '')"),
-            SortKey::Label => Some("ifnull(c.label, '')"),
-            SortKey::Tokens => Some("c.tokens"),
+            SortKey::Prompt => "NULL",
+            SortKey::Rounds => "c.rounds",
+            SortKey::Changed => "c.changed",
+            SortKey::Len => "c.length_ratio",
+            SortKey::Stop => "ifnull(c.stop_reason, '')",
+            SortKey::Label => "ifnull(c.label, '')",
+            SortKey::Tokens => "c.tokens",
         }
     }
 }
@@ -86,27 +93,13 @@ pub struct Sort {
 }
 
 impl Sort {
-    /// The columns that make the order total.
-    fn columns(self) -> Vec<&'static str> {
-        let first = self.key.column();
-        first
-            .into_iter()
-            .chain(["c.run", "c.position", "c.sample"])
-            .collect()
-    }
-
-    fn order_by(self, reversed: bool) -> String {
-        let direction = if self.descending != reversed {
-            " DESC"
+    fn order(self, a: &Rank, b: &Rank) -> Ordering {
+        let order = a.order(b);
+        if self.descending {
+            order.reverse()
         } else {
-            ""
-        };
-        let columns: Vec<_> = self
-            .columns()
-            .iter()
-            .map(|column| format!("{column}{direction}"))
-            .collect();
-        columns.join(", ")
+            order
+        }
     }
 }
 
@@ -123,13 +116,6 @@ pub struct PageRequest<'a> {
     pub offset: u64,
     /// The most rows of the page.
     pub limit: u32,
-}
-
-impl PageRequest<'_> {
-    fn window(&self) -> String {
-        let offset = i64::try_from(self.offset).unwrap_or(i64::MAX);
-        format!("LIMIT {} OFFSET {offset}", self.limit)
-    }
 }
 
 /// A part of a list.
@@ -203,14 +189,12 @@ impl Store {
     /// A page of a list, and how many chains the list has.
     pub fn page(&self, request: &PageRequest<'_>) -> Result<Page, StoreError> {
         self.snapshot(|conn| {
-            let (total, keys) = match request.sort.key {
-                // What a search finds is found once.
-                SortKey::Prompt if !request.filter.searches() => in_order(conn, request)?,
-                _ => sorted(conn, request)?,
-            };
+            let seen = self.overview().now(conn)?;
+            let found = seen.matching(conn, request.filter, request.run)?;
+            let keys = window(conn, &seen, &found, request)?;
             let rows = keys.into_iter().map(|key| list_row(conn, key));
             Ok(Page {
-                total,
+                total: found.count(),
                 rows: rows.collect::<rusqlite::Result<_>>()?,
             })
         })
@@ -225,142 +209,213 @@ impl Store {
         chain: &ChainId,
     ) -> Result<ListPlace, StoreError> {
         let found = self.snapshot(|conn| {
-            let columns = sort.columns();
-            let sql = format!(
-                "SELECT {} FROM {FROM} WHERE c.chain_id = ?1",
-                columns.join(", ")
-            );
-            let here: Option<Vec<SqlValue>> = conn
+            let sql = format!("{} WHERE c.chain_id = ?1", ranks(sort.key));
+            let here = conn
                 .prepare_cached(&sql)?
-                .query_row([&chain.0], |row| {
-                    (0..columns.len()).map(|column| row.get(column)).collect()
-                })
+                .query_row([&chain.0], rank)
                 .optional()?;
-            here.map(|here| place(conn, filter, run, sort, &here))
-                .transpose()
+            let Some(here) = here else { return Ok(None) };
+            let seen = self.overview().now(conn)?;
+            let found = seen.matching(conn, filter, run)?;
+            place(conn, &seen, &found, sort, &here).map(Some)
         })?;
         found.ok_or_else(|| self.unknown("chain", &chain.0, "; `amend ls` lists them"))
     }
 }
 
-/// Matches from which on a page is found sooner by looking at one chain after the other.
-const MANY: u64 = 2000;
+/// So many chains are sooner looked up one by one than met on a walk over all of them.
+const FEW: u64 = 2000;
 
-/// A page in the order of an index: what comes after it is never looked at.
-fn in_order(conn: &Connection, request: &PageRequest<'_>) -> rusqlite::Result<(u64, Vec<i64>)> {
-    let (filter, run) = (request.filter, request.run);
-    let total = count(conn, &filter_sql::condition(filter, run))?;
-    let ask = if total > MANY { Ask::Each } else { Ask::All };
-    let condition = filter_sql::asking(filter, run, ask);
-    let sql = format!(
-        "SELECT c.id FROM {FROM} WHERE {} ORDER BY {} {}",
-        condition.sql,
-        request.sort.order_by(false),
-        request.window()
-    );
-    let mut statement = conn.prepare_cached(&sql)?;
-    let keys = statement.query_map(params_from_iter(&condition.params), |row| row.get(0))?;
-    Ok((total, keys.collect::<rusqlite::Result<_>>()?))
+/// What a chain is ordered by.
+#[derive(Clone, Debug)]
+struct Rank {
+    value: RankValue,
+    /// Run, position and sample; and its key, which makes the order total.
+    place: [i64; 4],
 }
 
-/// A page in another order, for which every match is looked at: found once, counted and sorted.
-fn sorted(conn: &Connection, request: &PageRequest<'_>) -> rusqlite::Result<(u64, Vec<i64>)> {
-    let condition = filter_sql::condition(request.filter, request.run);
-    let names: Vec<_> = request
-        .sort
-        .columns()
-        .iter()
-        .enumerate()
-        .map(|(index, column)| format!("{column} AS k{index}"))
-        .collect();
-    let direction = if request.sort.descending { " DESC" } else { "" };
-    let order: Vec<_> = (0..names.len())
-        .map(|index| format!("k{index}{direction}"))
-        .collect();
-    let sql = format!(
-        "WITH sel AS MATERIALIZED (SELECT c.id AS chain, {} FROM {FROM} WHERE {})
-         SELECT (SELECT count(*) FROM sel), chain FROM sel ORDER BY {} {}",
-        names.join(", "),
-        condition.sql,
-        order.join(", "),
-        request.window()
-    );
-    let mut statement = conn.prepare_cached(&sql)?;
-    let found = statement.query_map(params_from_iter(&condition.params), |row| {
-        Ok((read::count(row, 0)?, row.get(1)?))
-    })?;
-    let found: Vec<(u64, i64)> = found.collect::<rusqlite::Result<_>>()?;
-    let total = match found.first() {
-        Some((total, _)) => *total,
-        // An empty page says nothing about the others.
-        None => count(conn, &condition)?,
+/// What a column holds, in the order of SQLite.
+#[derive(Clone, Debug)]
+enum RankValue {
+    Nothing,
+    Number(f64),
+    Text(String),
+}
+
+impl Rank {
+    fn key(&self) -> i64 {
+        self.place[3]
+    }
+
+    fn order(&self, other: &Self) -> Ordering {
+        self.value
+            .order(&other.value)
+            .then_with(|| self.place.cmp(&other.place))
+    }
+}
+
+impl RankValue {
+    fn order(&self, other: &Self) -> Ordering {
+        use RankValue::{Nothing, Number, Text};
+        match (self, other) {
+            (Number(a), Number(b)) => a.total_cmp(b),
+            (Text(a), Text(b)) => a.cmp(b),
+            (Nothing, Nothing) => Ordering::Equal,
+            (Nothing, _) | (Number(_), Text(_)) => Ordering::Less,
+            (_, Nothing) | (Text(_), Number(_)) => Ordering::Greater,
+        }
+    }
+}
+
+/// The columns that [`rank`] reads.
+fn ranks(key: SortKey) -> String {
+    let column = key.column();
+    format!("SELECT {column}, c.run, c.position, c.sample, c.id FROM {FROM}")
+}
+
+fn rank(row: &Row<'_>) -> rusqlite::Result<Rank> {
+    let value = match row.get_ref(0)? {
+        ValueRef::Integer(number) => RankValue::Number(number as f64),
+        ValueRef::Real(number) => RankValue::Number(number),
+        ValueRef::Text(_) => RankValue::Text(row.get(0)?),
+        ValueRef::Null | ValueRef::Blob(_) => RankValue::Nothing,
     };
-    Ok((total, found.into_iter().map(|(_, key)| key).collect()))
+    Ok(Rank {
+        value,
+        place: [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?],
+    })
 }
 
-fn count(conn: &Connection, condition: &Condition) -> rusqlite::Result<u64> {
-    let sql = format!("SELECT count(*) FROM {FROM} WHERE {}", condition.sql);
-    conn.prepare_cached(&sql)?
-        .query_row(params_from_iter(&condition.params), |row| {
-            read::count(row, 0)
-        })
+/// Hands out what the chains of a set are ordered by, in any order.
+fn each_rank(
+    conn: &Connection,
+    seen: &Seen<'_>,
+    set: &ChainSet,
+    key: SortKey,
+    mut each: impl FnMut(Rank),
+) -> rusqlite::Result<()> {
+    let all = ranks(key);
+    if set.count() <= FEW {
+        let mut statement = conn.prepare_cached(&format!("{all} WHERE c.id = ?1"))?;
+        for place in set.iter() {
+            if let Some(rank) = statement.query_row([seen.key(place)], rank).optional()? {
+                each(rank);
+            }
+        }
+        return Ok(());
+    }
+    let mut statement = conn.prepare_cached(&all)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let place = seen.place(row.get(4)?);
+        if place.is_some_and(|place| set.holds(place)) {
+            each(rank(row)?);
+        }
+    }
+    Ok(())
 }
 
-/// The condition with the place of a chain as further parameters: their marks, as a row value.
-fn with_place(mut condition: Condition, here: &[SqlValue]) -> (Condition, String) {
-    let from = condition.params.len();
-    condition.params.extend_from_slice(here);
-    let marks: Vec<_> = (from + 1..=condition.params.len())
-        .map(|n| format!("?{n}"))
-        .collect();
-    (condition, marks.join(", "))
+/// The chains of a page, by their keys.
+fn window(
+    conn: &Connection,
+    seen: &Seen<'_>,
+    set: &ChainSet,
+    request: &PageRequest<'_>,
+) -> rusqlite::Result<Vec<i64>> {
+    let sort = request.sort;
+    if request.limit == 0 || request.offset >= set.count() {
+        return Ok(Vec::new());
+    }
+    if sort.key == SortKey::Prompt && set.count() > FEW {
+        return by_prompt(conn, seen, set, request);
+    }
+    let mut ranks = Vec::new();
+    each_rank(conn, seen, set, sort.key, |rank| ranks.push(rank))?;
+    let order = |a: &Rank, b: &Rank| sort.order(a, b);
+    // What stands before and behind the page is set apart, and only the page is put in order.
+    let first = usize::try_from(request.offset).unwrap_or(usize::MAX);
+    if (1..ranks.len()).contains(&first) {
+        ranks.select_nth_unstable_by(first, order);
+    }
+    let mut page = ranks.split_off(first.min(ranks.len()));
+    let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
+    if (1..page.len()).contains(&limit) {
+        page.select_nth_unstable_by(limit, order);
+        page.truncate(limit);
+    }
+    page.sort_unstable_by(order);
+    Ok(page.iter().map(Rank::key).collect())
+}
+
+/// The same in the order of an index: what comes behind the page is never looked at.
+fn by_prompt(
+    conn: &Connection,
+    seen: &Seen<'_>,
+    set: &ChainSet,
+    request: &PageRequest<'_>,
+) -> rusqlite::Result<Vec<i64>> {
+    let direction = if request.sort.descending { " DESC" } else { "" };
+    let sql = format!(
+        "SELECT c.id FROM {FROM} ORDER BY c.run{direction}, c.position{direction}, c.sample{direction}"
+    );
+    let mut statement = conn.prepare_cached(&sql)?;
+    let mut rows = statement.query([])?;
+    let (mut keys, mut before) = (Vec::new(), 0);
+    while keys.len() < request.limit as usize {
+        let Some(row) = rows.next()? else { break };
+        let key = row.get(0)?;
+        if !seen.place(key).is_some_and(|place| set.holds(place)) {
+            continue;
+        }
+        if before < request.offset {
+            before += 1;
+        } else {
+            keys.push(key);
+        }
+    }
+    Ok(keys)
 }
 
 fn place(
     conn: &Connection,
-    filter: &Filter,
-    run: Option<&str>,
+    seen: &Seen<'_>,
+    set: &ChainSet,
     sort: Sort,
-    here: &[SqlValue],
+    here: &Rank,
 ) -> rusqlite::Result<ListPlace> {
-    let columns = sort.columns().join(", ");
-    let (before, after) = match sort.descending {
-        true => (">", "<"),
-        false => ("<", ">"),
-    };
-    let (all, marks) = with_place(filter_sql::condition(filter, run), here);
-    let sql = format!(
-        "SELECT count(*), ifnull(sum(({columns}) {before} ({marks})), 0),
-             ifnull(sum(({columns}) = ({marks})), 0) FROM {FROM} WHERE {}",
-        all.sql
-    );
-    let (total, index, listed) =
-        conn.prepare_cached(&sql)?
-            .query_row(params_from_iter(&all.params), |row| {
-                Ok((
-                    read::count(row, 0)?,
-                    read::count(row, 1)?,
-                    row.get::<_, i64>(2)? > 0,
-                ))
-            })?;
-    let ask = if total > MANY { Ask::Each } else { Ask::All };
-    let (condition, marks) = with_place(filter_sql::asking(filter, run, ask), here);
-    let neighbour = |op: &str, order: String| -> rusqlite::Result<Option<String>> {
-        let sql = format!(
-            "SELECT c.chain_id FROM {FROM} WHERE {} AND ({columns}) {op} ({marks})
-             ORDER BY {order} LIMIT 1",
-            condition.sql
-        );
-        conn.prepare_cached(&sql)?
-            .query_row(params_from_iter(&condition.params), |row| row.get(0))
-            .optional()
+    let (mut index, mut listed) = (0, false);
+    let (mut previous, mut next): (Option<Rank>, Option<Rank>) = (None, None);
+    each_rank(conn, seen, set, sort.key, |rank| {
+        match sort.order(&rank, here) {
+            Ordering::Equal => listed = true,
+            Ordering::Less => {
+                index += 1;
+                let nearer = |other: &Rank| sort.order(other, &rank).is_lt();
+                if previous.as_ref().is_none_or(nearer) {
+                    previous = Some(rank);
+                }
+            }
+            Ordering::Greater => {
+                let nearer = |other: &Rank| sort.order(&rank, other).is_lt();
+                if next.as_ref().is_none_or(nearer) {
+                    next = Some(rank);
+                }
+            }
+        }
+    })?;
+    let name = |rank: Option<Rank>| {
+        rank.map(|rank| {
+            conn.prepare_cached("SELECT chain_id FROM chains WHERE id = ?1")?
+                .query_row([rank.key()], |row| row.get::<_, String>(0))
+        })
+        .transpose()
     };
     Ok(ListPlace {
         index,
-        total,
+        total: set.count(),
         listed,
-        previous: neighbour(before, sort.order_by(true))?,
-        next: neighbour(after, sort.order_by(false))?,
+        previous: name(previous)?,
+        next: name(next)?,
     })
 }
 

@@ -2,13 +2,14 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::detail::{self, Depth};
 use super::filter_sql::{self, BY_RUN, FROM};
 use super::rows::{ChainDetail, ChainRow, PrincipleStats, RunDetail, RunRow, RunStats};
-use super::{Filter, StoreError, open, read, stats};
+use super::{Filter, Overview, StoreError, open, read, stats};
 use crate::chain::ChainId;
 
 /// The most candidates that an error lists.
@@ -18,16 +19,27 @@ const CANDIDATES: usize = 6;
 pub struct Store {
     conn: Connection,
     path: PathBuf,
+    overview: Arc<Overview>,
 }
 
 impl Store {
     /// Opens an existing store for reading. Never makes a file; a store of an older schema is brought
     /// up to date.
     pub fn open_read(path: &Path) -> Result<Self, StoreError> {
+        Self::open_sharing(path, Arc::default())
+    }
+
+    /// The same, with what lists need of every chain shared with other connections to the same file.
+    pub fn open_sharing(path: &Path, overview: Arc<Overview>) -> Result<Self, StoreError> {
         Ok(Self {
             conn: open::for_reading(path)?,
             path: path.to_owned(),
+            overview,
         })
+    }
+
+    pub(super) fn overview(&self) -> &Overview {
+        &self.overview
     }
 
     /// All runs, oldest first.

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::chain::{ChainPage, Context};
 use super::error::ApiError;
+use super::figures::Figures;
 use super::live::{self, Pulse};
 use super::pool::Pool;
 use super::server::{Options, Reproduce, Settings};
@@ -38,6 +39,7 @@ pub struct App {
     pub settings: Box<Settings>,
     /// The last comparison of two runs.
     pub latest: compare::Latest,
+    figures: Figures,
     reproduce: Box<Reproduce>,
 }
 
@@ -50,6 +52,7 @@ impl App {
             who: options.who,
             settings: options.settings,
             latest: compare::Latest::default(),
+            figures: Figures::default(),
             reproduce: options.reproduce,
         }
     }
@@ -137,12 +140,26 @@ struct ListParams {
     sort: String,
     offset: u64,
     limit: Option<u32>,
+    /// Whether it is an answer what is wrong with the filter, and no failure.
+    lenient: bool,
+}
+
+impl ListParams {
+    fn filter(&self) -> Result<Filter, ApiError> {
+        Filter::parse(&self.q).map_err(|error| {
+            let error = ApiError::from(error);
+            match self.lenient {
+                true => error.answered(),
+                false => error,
+            }
+        })
+    }
 }
 
 /// A page of chains, and how many there are.
 async fn list(State(app): Shared, params: Params<ListParams>) -> Answer<Value> {
     let Query(params) = params?;
-    let filter = Filter::parse(&params.q)?;
+    let filter = params.filter()?;
     let sort = sort(&params.sort)?;
     let limit = params.limit.unwrap_or(ROWS).min(MAX_ROWS);
     app.pool
@@ -180,7 +197,7 @@ fn sort(text: &str) -> Result<Sort, ApiError> {
 /// Figures of the chains that match.
 async fn charts(State(app): Shared, params: Params<ListParams>) -> Answer<Facets> {
     let Query(params) = params?;
-    let filter = Filter::parse(&params.q)?;
+    let filter = params.filter()?;
     app.pool
         .read(move |store| Ok(Json(store.facets(&filter, None)?)))
         .await
@@ -189,7 +206,7 @@ async fn charts(State(app): Shared, params: Params<ListParams>) -> Answer<Facets
 /// A chain, and where it stands among those that match.
 async fn chain(State(app): Shared, id: Names<String>, params: Params<ListParams>) -> Answer<Value> {
     let (UrlPath(id), Query(params)) = (id?, params?);
-    let filter = Filter::parse(&params.q)?;
+    let filter = params.filter()?;
     let sort = sort(&params.sort)?;
     let shared = Arc::clone(&app);
     app.pool
@@ -233,14 +250,15 @@ async fn calls(State(app): Shared, names: Names<(String, String)>) -> Answer<Val
 /// The constitution of a run, and what its principles did there.
 async fn run(State(app): Shared, id: Names<String>) -> Answer<Value> {
     let UrlPath(id) = id?;
+    let shared = Arc::clone(&app);
     app.pool
         .read(move |store| {
             let run = store.run(&store.resolve_run(&id)?)?;
-            let coverage = store.coverage(&Filter::all(), Some(&run.row.run_id))?;
+            let figures = shared.figures.of(store, &run.row.run_id)?;
             Ok(Json(json!({
                 "run": run.row,
                 "constitution": run.constitution,
-                "figures": coverage.principles,
+                "figures": figures,
             })))
         })
         .await

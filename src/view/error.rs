@@ -40,6 +40,14 @@ impl ApiError {
         )
     }
 
+    /// The same as an answer, for pages that expect it: browsers note every request that fails.
+    pub fn answered(self) -> Self {
+        Self {
+            status: StatusCode::OK,
+            ..self
+        }
+    }
+
     /// As text, for whoever opened a page.
     pub fn into_text(self) -> Response {
         (self.status, format!("amend: {}\n", self.message)).into_response()

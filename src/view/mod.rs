@@ -15,6 +15,9 @@
 //! POST /api/labels                      the same about all that match a filter
 //! ```
 //!
+//! What is wrong comes as `{"error": {"message", "column"}}`; with `lenient=true` a filter that is wrong is no failed
+//! request, since browsers note each of those.
+//!
 //! **Who may ask** is decided in one place ([`guard`]): whoever has the token of this process, from a page
 //! of this server. Nothing but labels is ever written.
 
@@ -23,6 +26,7 @@ mod assets;
 mod chain;
 mod compare;
 mod error;
+mod figures;
 mod guard;
 mod labels;
 mod live;

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use tokio::sync::Semaphore;
 
 use super::error::ApiError;
-use crate::store::{Store, StoreError};
+use crate::store::{Overview, Store, StoreError};
 
 /// Reads at the same time: a slow search should not hold up the chain that is opened meanwhile.
 const READERS: usize = 4;
@@ -16,6 +16,7 @@ const READERS: usize = 4;
 #[derive(Clone)]
 pub struct Pool {
     path: PathBuf,
+    overview: Arc<Overview>,
     idle: Arc<Mutex<Vec<Store>>>,
     places: Arc<Semaphore>,
 }
@@ -23,8 +24,11 @@ pub struct Pool {
 impl Pool {
     /// A pool with one store, which shows that it can be opened.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let overview = Arc::default();
+        let first = Store::open_sharing(path, Arc::clone(&overview))?;
         Ok(Self {
-            idle: Arc::new(Mutex::new(vec![Store::open_read(path)?])),
+            idle: Arc::new(Mutex::new(vec![first])),
+            overview,
             path: path.to_owned(),
             places: Arc::new(Semaphore::new(READERS)),
         })
@@ -65,7 +69,8 @@ impl Pool {
             let _place = place;
             let idle = || pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
             let kept = idle().pop();
-            let store = kept.map_or_else(|| Store::open_read(&pool.path), Ok)?;
+            let open = || Store::open_sharing(&pool.path, Arc::clone(&pool.overview));
+            let store = kept.map_or_else(open, Ok)?;
             let value = read(&store);
             idle().push(store);
             value

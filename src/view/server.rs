@@ -16,7 +16,7 @@ use super::api::{self, App};
 use super::guard::{Guard, guard};
 use super::live::{self, Pulse};
 use super::pool::Pool;
-use crate::store::{ChainRow, RunDetail, StoreError};
+use crate::store::{ChainRow, Filter, RunDetail, StoreError};
 
 /// How long requests that are being answered may take when the server ends.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -110,6 +110,12 @@ impl Server {
             let listener = tokio::net::TcpListener::from_std(self.listener)?;
             let (tell, told) = watch::channel(Pulse::default());
             tokio::spawn(live::watch(self.app.pool.clone(), tell));
+            // Read before the first page asks for it. Where that fails, the page is told why.
+            let pool = self.app.pool.clone();
+            tokio::spawn(async move {
+                pool.read(|store| Ok(store.facets(&Filter::all(), None)?))
+                    .await
+            });
             let router = router(self.app, self.guard, told);
             let serve = tokio::spawn(async move { axum::serve(listener, router).await });
             let ends = serve.abort_handle();

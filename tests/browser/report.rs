@@ -82,6 +82,23 @@ fn hostile_texts_in_a_report_are_text() {
 }
 
 #[test]
+fn a_report_of_no_chain_says_so() {
+    let place = stores::questions();
+    let url = report(&place, &["--where", "prompt:none"]);
+    let browser = Browser::start();
+    browser
+        .goto(&url)
+        .sees(".summary", "0 chains")
+        .sees(".none", "There are no chains here.");
+    // There is no constitution to go to.
+    browser.press("gc").press("?").shows("dialog");
+    browser.press("\u{e00c}").hides("dialog");
+    browser.sees(".summary", "0 chains");
+    browser.is_accessible("a report of no chain");
+    browser.is_clean();
+}
+
+#[test]
 fn a_report_is_accessible_and_fits_its_window() {
     let place = stores::questions();
     let url = report(&place, &[]);

@@ -86,6 +86,26 @@ pub fn two_runs() -> Place {
     place
 }
 
+/// 120 chains, of which every other one is about rain: more than the list shows at once.
+pub fn many() -> Place {
+    let prompts: Vec<_> = (0..120)
+        .map(|n| match n % 2 {
+            0 => (format!("rain-{n}"), format!("What is rain number {n}?")),
+            _ => (
+                format!("sky-{n}"),
+                format!("What colour is sky number {n}?"),
+            ),
+        })
+        .collect();
+    let prompts: Vec<_> = prompts
+        .iter()
+        .map(|(id, prompt)| (id.as_str(), prompt.as_str()))
+        .collect();
+    let place = place(RULES, &prompts);
+    place.scripted(RUN).success();
+    place
+}
+
 /// A run of four chains, of which the later ones wait for the file `go`.
 pub fn waiting() -> Place {
     let rule = "  - {verdict: false, contains: [late], reply: \"Late, is it not?\", until: go}\n";
@@ -103,7 +123,7 @@ pub fn waiting() -> Place {
 
 /// What a text may hold that a page must not obey.
 pub const HOSTILE: &str = "<img src=x onerror=\"document.title='owned'\"></script><script>document.title='owned'</script>\
-    <!-- <style>*{display:none}</style> \u{202e}reversed \u{2028}line &amp; \u{0}nul ${1} {{2}} javascript:alert(1)";
+    <!-- <style>*{display:none}</style> \u{202e}reversed\u{e0041} \u{2028}line &amp; \u{0}nul ${1} {{2}} javascript:alert(1)";
 
 /// Three chains: one of hostile texts, one with an answer of a megabyte, and one that is plain.
 pub fn hostile() -> Place {
@@ -138,6 +158,7 @@ pub fn sees_hostile(browser: &Browser) {
     );
     browser.sees("main", "&amp;");
     browser.sees("main", "U+202E");
+    browser.sees("main", "U+E0041");
     browser.wait(
         "nothing of it became an element or a script",
         "document.title !== 'owned' && !document.querySelector('main img, main script, main style')",

@@ -177,12 +177,191 @@ fn a_filter_completes_and_says_where_it_is_wrong() {
         .sees(".kept", "stop:rounds-done")
         .click_text(".kept button", "stop:rounds-done")
         .sees(".summary", "match");
-    // The console has what the server refused, and nothing else.
-    let console = browser.console();
-    assert!(
-        console.iter().all(|line| line.contains("400")),
-        "{console:?}"
+    browser.is_clean();
+}
+
+#[test]
+fn a_mistake_is_marked_where_it_stands() {
+    let (_place, viewer, browser) = open();
+    // Spaces before the filter count as the reader sees them; characters beyond the first plane are one each.
+    let write = |text: &str| {
+        let body = "const e = document.querySelector('#filter'); e.value = arguments[0];
+            e.dispatchEvent(new Event('input'))";
+        browser.script(body, &[json!(text)]);
+    };
+    for (filter, column, marked) in [
+        ("  stop:cleen", "Column 8", "c"),
+        ("🗼é prob>x", "Column 4", "p"),
+        ("(a or b", "Column 1", "("),
+        ("a and", "Column 6", "␣"),
+    ] {
+        browser.goto("about:blank").goto(&viewer.page("/"));
+        browser.shows(".row");
+        write(filter);
+        browser.sees("#filter-problem", column);
+        assert_eq!(browser.texts("#filter-problem u"), [marked], "{filter}");
+    }
+    // However long what is wrong: nothing grows wider than the window.
+    browser.resize(400, 800);
+    write(&format!("{}:x", "key".repeat(500)));
+    browser.sees("#filter-problem", "unknown key `keykeykey");
+    assert!(!browser.overflows());
+    browser.is_clean();
+}
+
+#[test]
+fn what_is_typed_into_a_field_is_no_command() {
+    let (place, viewer, browser) = open();
+    let keys = "jknpcsSvwl?gl]dmbareatyxu";
+    browser.press("/").wait(
+        "the filter has the focus",
+        "document.activeElement.id === 'filter'",
     );
+    browser.press(keys).sees(".summary", "0 chains match");
+    browser.wait(
+        "everything was typed, and nothing done",
+        &format!(
+            "document.querySelector('#filter').value === {} && !document.querySelector('dialog') \
+             && document.activeElement.id === 'filter'",
+            json!(keys)
+        ),
+    );
+    browser.goto(&viewer.page("/?q=prompt%3Acapital-1"));
+    browser
+        .sees(".summary", "1 chain matches")
+        .click(".row .prompt a");
+    browser.sees(".label-now", "Not labelled");
+    let address = browser.url();
+    browser.press("t").shows("dialog textarea");
+    browser
+        .fill("dialog textarea", keys)
+        .click_text("dialog button", "Save")
+        .sees(".label-now", keys);
+    assert_eq!(browser.url(), address);
+    for label in ["accept", "reject", "edit"] {
+        assert_eq!(labelled(&place, label), 0, "{label}");
+    }
+    // Letters choose in a list of runs.
+    browser.press("gc").sees("h1", "test");
+    browser.script("document.querySelector('main select').focus()", &[]);
+    let address = browser.url();
+    browser.press("gl").press("?");
+    assert_eq!(browser.url(), address);
+    browser.hides("dialog");
+    browser.is_clean();
+}
+
+#[test]
+fn kept_filters_stay_until_they_are_forgotten() {
+    let (place, viewer, browser) = open();
+    for kept in ["stop:clean", "revised:true"] {
+        filter(&browser, kept);
+        browser.sees(".summary", "match").wait(
+            "keys are for the chains again",
+            "Boolean(document.activeElement.closest('.row'))",
+        );
+        browser.press("w").sees(".kept", kept);
+        browser.press("w").sees(".toasts", "no new filter");
+    }
+    browser.reload().sees(".kept", "revised:true");
+    // At another port, when the first viewer is long gone.
+    let other = Viewer::start(&place, &[]);
+    browser.goto(&other.url).sees(".summary", "8 chains");
+    drop(viewer);
+    for kept in ["stop:clean", "revised:true", "stop:clean"] {
+        browser.press("v").wait(
+            "the next filter is used",
+            &format!(
+                "document.querySelector('#filter').value === {}",
+                json!(kept)
+            ),
+        );
+        browser.sees(".summary", "match").wait(
+            "keys are for the chains again",
+            "Boolean(document.activeElement.closest('.row'))",
+        );
+    }
+    browser.click(".kept-filter:first-child .forget").wait(
+        "one is left",
+        "document.querySelectorAll('.kept-filter').length === 1",
+    );
+    browser.reload().sees(".kept", "revised:true");
+    assert_eq!(browser.texts(".kept-filter").len(), 1);
+    browser.is_clean();
+}
+
+#[test]
+fn next_and_previous_go_on_behind_the_end_of_a_page() {
+    let place = stores::many();
+    let viewer = Viewer::start(&place, &[]);
+    let browser = Browser::start();
+    browser.goto(&viewer.url).sees(".summary", "120 chains");
+    filter(&browser, "rain");
+    browser
+        .sees(".summary", "60 chains match")
+        .sees(".pages", "1–50 of 60")
+        .wait(
+            "the first chain has the focus",
+            "document.activeElement === document.querySelector('.row a')",
+        );
+    // The last chain of the page, and not beyond.
+    browser.press(&"j".repeat(55)).wait(
+        "the last chain of the page has the focus",
+        "document.activeElement.closest('.row')?.matches(':last-child')",
+    );
+    browser.press("\u{e007}").sees(".where", "50 of 60");
+    browser.press("j").sees(".where", "51 of 60");
+    browser.sees(".prompt-block", "rain number 100");
+    // Back to the page of the list that it is on.
+    browser.press("b").sees(".pages", "51–60 of 60");
+    assert!(browser.url().contains("q=rain") && browser.url().contains("offset=50"));
+    browser.press("j\u{e007}").sees(".where", "51 of 60");
+    browser.press("k").sees(".where", "50 of 60");
+    browser.press("b").sees(".pages", "1–50 of 60");
+    browser.press("n").sees(".pages", "51–60 of 60");
+    // The last chain of all.
+    browser.press("k\u{e007}").sees(".where", "60 of 60");
+    browser.press("j").sees(".toasts", "no further chain");
+    browser.press("k").sees(".where", "59 of 60");
+    browser.reload().sees(".where", "59 of 60");
+    // What is no place in a list is its beginning.
+    for offset in ["abc", "-3", "1e99", "0.5"] {
+        browser.goto(&viewer.page(&format!("/?q=rain&offset={offset}")));
+        browser.sees(".pages", "1–50 of 60");
+    }
+    browser.is_clean();
+}
+
+#[test]
+fn the_keyboard_finds_everything_in_the_order_of_the_page() {
+    let (_place, _viewer, browser) = open();
+    let tab = "\u{e004}";
+    browser.shows(".chart a").press(tab).wait(
+        "the way past the header comes first",
+        "document.activeElement.matches('.skip')",
+    );
+    browser.press("\u{e007}").wait(
+        "the content has the focus",
+        "document.activeElement.id === 'main'",
+    );
+    let place = "return [...document.querySelectorAll('*')].indexOf(document.activeElement)";
+    let mut before = browser.script(place, &[]).as_i64().unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < 60 && !seen.iter().any(|name: &String| name.contains("of France")) {
+        browser.press(tab);
+        let now = browser.script(place, &[]).as_i64().unwrap();
+        assert!(now > before, "after {seen:?}");
+        before = now;
+        let name = "const e = document.activeElement;
+            return e.id || e.getAttribute('aria-label') || e.textContent.trim().slice(0, 40)";
+        seen.push(browser.script(name, &[]).as_str().unwrap().to_owned());
+    }
+    assert!(seen.iter().all(|name| !name.is_empty()), "{seen:?}");
+    let at = |part: &str| seen.iter().position(|name| name.contains(part));
+    assert_eq!(at("filter"), Some(0), "{seen:?}");
+    let order = ["Charts", "Label all", "no-perhaps", "Changed", "of France"].map(at);
+    assert!(order.is_sorted() && order[0].is_some(), "{seen:?}");
+    browser.is_clean();
 }
 
 #[test]
@@ -296,6 +475,47 @@ fn a_text_that_cannot_be_saved_is_not_lost() {
     browser.press("\u{e00c}\u{e00c}").hides("dialog textarea");
 }
 
+/// The server answers, and says no.
+#[test]
+fn a_label_that_was_refused_can_be_given_again() {
+    let (place, _viewer, browser) = open();
+    browser
+        .click(".row .prompt a")
+        .sees(".label-now", "Not labelled");
+    browser.script(
+        "const ask = window.fetch;
+        window.fetch = (address, options) => options?.method === 'POST'
+            ? Promise.resolve(new Response('{\"error\": {\"message\": \"the store is locked\"}}', {status: 503}))
+            : ask(address, options);
+        window.letThrough = () => { window.fetch = ask }",
+        &[],
+    );
+    browser.press("a").sees(".toasts", "the store is locked");
+    browser.sees(".label-now", "Not labelled");
+    browser.press("e").shows("dialog textarea");
+    browser.fill("dialog textarea", "Paris, by hand.");
+    browser
+        .click_text("dialog button", "Save")
+        .sees("dialog .problem", "Not saved. the store is locked");
+    browser.wait(
+        "the text is still there",
+        "document.querySelector('dialog textarea').value === 'Paris, by hand.'",
+    );
+    assert_eq!(labelled(&place, "edit"), 0);
+    browser.script("window.letThrough()", &[]);
+    browser
+        .click_text("dialog button", "Save")
+        .hides("dialog")
+        .sees(".label-now", "edited");
+    assert_eq!(labelled(&place, "edit"), 1);
+    // Kept once, however often it was tried.
+    browser.wait(
+        "the history has one entry",
+        "document.querySelectorAll('.history > li').length === 1",
+    );
+    browser.is_clean();
+}
+
 fn labelled(place: &Place, label: &str) -> usize {
     let filter = format!("label:{label}");
     place
@@ -366,30 +586,7 @@ fn a_constitution_beside_what_it_did() {
 #[test]
 fn new_chains_appear_while_a_run_writes() {
     let place = stores::waiting();
-    let mut run = place.command(stores::RUN);
-    run.args([
-        "--backend",
-        "scripted",
-        "--script",
-        "script.yaml",
-        "--parallel",
-        "1",
-    ]);
-    let mut run = Running(
-        run.stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap(),
-    );
-    while place
-        .amend(&["ls", "status:done", "--json"])
-        .stdout
-        .lines()
-        .count()
-        == 0
-    {
-        assert!(run.0.try_wait().unwrap().is_none(), "the run ended early");
-    }
+    let mut run = Running::begin(&place);
     let viewer = Viewer::start(&place, &[]);
     let browser = Browser::start();
     browser.goto(&viewer.url).sees(".live", "under way");
@@ -409,7 +606,97 @@ fn new_chains_appear_while_a_run_writes() {
     browser.is_clean();
 }
 
+#[test]
+fn a_filter_stays_while_a_run_writes() {
+    let place = stores::waiting();
+    let mut run = Running::begin(&place);
+    let viewer = Viewer::start(&place, &[]);
+    let browser = Browser::start();
+    browser.goto(&viewer.url).sees(".live", "under way");
+    browser.script("window.sameDocument = true", &[]);
+    filter(&browser, "status:done");
+    browser
+        .sees(".summary", "1 chain matches")
+        .sees(".chart", "clean");
+    // Somebody is about to change the filter.
+    browser.press("/").wait(
+        "the filter has the focus",
+        "document.activeElement.id === 'filter'",
+    );
+    place.write("go", "");
+    browser.sees(".summary", "4 chains match").wait(
+        "the charts follow",
+        "[...document.querySelectorAll('.chart .bars a')].some(a => /^clean\\s*4$/.test(a.innerText.trim()))",
+    );
+    browser.wait(
+        "nothing was taken from the reader",
+        "document.activeElement.id === 'filter' && document.activeElement.value === 'status:done' \
+         && window.sameDocument",
+    );
+    assert!(
+        browser.url().contains("q=status%3Adone"),
+        "{}",
+        browser.url()
+    );
+    assert!(run.0.wait().unwrap().success());
+    browser.is_clean();
+}
+
+#[test]
+fn a_chain_learns_of_new_neighbours_while_a_run_writes() {
+    let place = stores::waiting();
+    let mut run = Running::begin(&place);
+    let viewer = Viewer::start(&place, &[]);
+    let browser = Browser::start();
+    browser.goto(&viewer.url).sees(".live", "under way");
+    filter(&browser, "status:done");
+    browser
+        .sees(".summary", "1 chain matches")
+        .click(".row .prompt a");
+    browser.sees(".where", "1 of 1");
+    browser.press("m").shows(".messages .message");
+    place.write("go", "");
+    browser.sees(".where", "1 of 4");
+    // What was opened stays open.
+    browser.shows(".messages .message");
+    browser.press("j").sees(".where", "2 of 4");
+    browser.press("b").sees(".summary", "4 chains match");
+    assert!(run.0.wait().unwrap().success());
+    browser.is_clean();
+}
+
 struct Running(Child);
+
+impl Running {
+    /// Begins the run of a place in which later chains wait, and waits for its first chain.
+    fn begin(place: &Place) -> Self {
+        let mut run = place.command(stores::RUN);
+        run.args([
+            "--backend",
+            "scripted",
+            "--script",
+            "script.yaml",
+            "--parallel",
+            "1",
+        ]);
+        let mut run = Self(
+            run.stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        );
+        while place
+            .amend(&["ls", "status:done", "--json"])
+            .stdout
+            .lines()
+            .count()
+            == 0
+        {
+            assert!(run.0.try_wait().unwrap().is_none(), "the run ended early");
+        }
+        run
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -432,6 +719,11 @@ fn hostile_texts_are_shown_as_text() {
     stores::sees_hostile(&browser);
     browser.press("m").shows(".messages .message");
     stores::sees_hostile(&browser);
+    browser.resize(400, 800);
+    assert!(!browser.overflows(), "the chain is wider than 400 pixels");
+    browser.goto(&viewer.page("/")).shows(".row");
+    assert!(!browser.overflows(), "the list is wider than 400 pixels");
+    browser.resize(1600, 1000);
     // An answer of a megabyte: its beginning, and the rest on demand.
     browser
         .goto(&viewer.page("/?q=prompt%3Along"))
@@ -483,6 +775,23 @@ fn every_page_is_accessible_and_fits_its_window() {
     }
     browser.press("?").shows("dialog");
     browser.is_accessible("the help");
+    browser.press("\u{e00c}").hides("dialog");
+    // Dialogs and a filter that is wrong, where there is little room.
+    browser.resize(400, 800);
+    for (hash, key, sign) in [
+        ("/", "?", "dialog"),
+        ("/", "l", "dialog"),
+        (pages[1].0.as_str(), "e", "dialog textarea"),
+        ("/?q=stop%3Acleen", "", "#filter-problem code"),
+    ] {
+        browser.goto("about:blank").goto(&viewer.page(hash));
+        if !key.is_empty() {
+            browser.shows(".row, .step").press(key);
+        }
+        browser.shows(sign);
+        browser.is_accessible(&format!("{hash}, after {key:?}"));
+        assert!(!browser.overflows(), "{hash}, after {key:?}");
+    }
     browser.is_clean();
 }
 

@@ -80,7 +80,7 @@ fn a_report_for_a_pull_request_is_markdown_in_which_texts_are_text() {
     let text = place.read("r.md");
     assert!(text.starts_with("<!-- amend report "), "{text}");
     assert!(
-        text.contains("1 chain match the filter stop:clean") && !text.contains("<details>"),
+        text.contains("1 chain matches the filter stop:clean") && !text.contains("<details>"),
         "{text}"
     );
 }

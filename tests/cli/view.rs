@@ -77,6 +77,10 @@ impl Answer {
         lines.find_map(|(n, value)| n.eq_ignore_ascii_case(name).then_some(value))
     }
 
+    fn status_is(&self, status: u16) {
+        assert_eq!(self.status, status, "{}", self.body);
+    }
+
     fn refused(&self, because: &str) {
         assert_eq!(self.status, 403, "{}", self.body);
         assert!(self.body.contains(because), "{}", self.body);
@@ -321,12 +325,98 @@ fn a_filter_that_is_wrong_is_told_with_its_column() {
             error["message"].as_str().unwrap().contains("`flag`"),
             "{error}"
         );
+        // Pages expect it, and a browser would note a request that fails.
+        let expected = viewer.get(&format!("{path}?q=stop:clean%20flagg:x&lenient=true"));
+        assert_eq!((expected.status, expected.json()), (200, answer.json()));
     }
     let good = viewer.get("/api/chains?q=violated:true").json();
     assert_eq!(
         (&good["total"], &good["rows"][0]["prompt_id"]),
         (&json!(1), &json!("capital"))
     );
+}
+
+#[test]
+fn filters_of_any_kind_are_answered() {
+    let place = place();
+    let viewer = Viewer::start(&place, &[]);
+    let encoded =
+        |text: &str| -> String { text.bytes().map(|byte| format!("%{byte:02X}")).collect() };
+    let nested = |n: usize| format!("{}capital{}", "(".repeat(n), ")".repeat(n));
+    let either = |n: usize| vec!["capital"; n].join(" or ");
+    // Filter, and how many chains match or at which column it is wrong.
+    for (filter, expected) in [
+        ("not not capital".to_owned(), Ok(1)),
+        ("\"capital\" -- * NEAR(".to_owned(), Err(21)),
+        ("text:\"capital* OR sky\"".to_owned(), Ok(0)),
+        ("text:\"^capital\" or text:\"capital*\"".to_owned(), Ok(1)),
+        ("text:\"a\\\"b'; DROP TABLE chains; --\"".to_owned(), Ok(0)),
+        ("capital\0".to_owned(), Ok(1)),
+        ("\0".to_owned(), Ok(0)),
+        ("text:\"\"".to_owned(), Ok(0)),
+        ("not text:\"\"".to_owned(), Ok(2)),
+        ("🗼".to_owned(), Ok(0)),
+        ("漢字 p>abc".to_owned(), Err(6)),
+        ("prompt:\"sk\\y\" or chain:% or run:_".to_owned(), Ok(0)),
+        ("\"capital".to_owned(), Err(1)),
+        ("(capital or sky".to_owned(), Err(1)),
+        ("capital)".to_owned(), Err(8)),
+        ("()".to_owned(), Err(2)),
+        (either(200), Ok(1)),
+        (either(201), Err(1 + 200 * "capital or ".len())),
+        (nested(32), Ok(1)),
+        (nested(33), Err(34)),
+        (nested(10_000), Err(34)),
+        ("not ".repeat(5_000), Err(1 + 4 * 33)),
+    ] {
+        for path in ["/api/chains", "/api/charts"] {
+            let answer = viewer.get(&format!("{path}?q={}", encoded(&filter)));
+            let shown: String = filter.chars().take(60).collect();
+            let json = answer.json();
+            match expected {
+                Ok(chains) => {
+                    let total = json.get("total").unwrap_or(&json["chains"]);
+                    assert_eq!(*total, json!(chains), "{shown}: {}", answer.body);
+                }
+                Err(column) => {
+                    assert_eq!(answer.status, 400, "{shown}");
+                    assert_eq!(json["error"]["column"], json!(column), "{shown}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn methods_that_pages_do_not_use_do_nothing() {
+    let place = place();
+    let viewer = Viewer::start(&place, &[]);
+    let bearer = viewer.bearer();
+    for path in ["/", "/app.js", "/api/info", "/api/chains?q=capital"] {
+        let get = viewer.get(path);
+        let head = viewer.send(&format!("HEAD {path}"), &[&bearer], "");
+        assert_eq!((head.status, head.body.as_str()), (200, ""), "{path}");
+        assert_eq!(head.header("Content-Type"), get.header("Content-Type"));
+        viewer.send(&format!("HEAD {path}"), &[], "").status_is(403);
+    }
+    let chain = format!("/api/chains/{}/labels", viewer.chain("sky"));
+    for method in ["OPTIONS", "PUT", "DELETE", "PATCH", "POST"] {
+        for path in ["/api/chains", chain.as_str(), "/api/labels", "/"] {
+            let line = format!("{method} {path}");
+            // As a page from elsewhere would ask whether it may.
+            let origin = "Origin: http://evil.example";
+            let asked = viewer.send(&line, &[&bearer, origin], "");
+            asked.refused("origin");
+            assert_eq!(asked.header("Access-Control-Allow-Origin"), None);
+            assert_eq!(asked.header("Access-Control-Allow-Methods"), None);
+            viewer.send(&line, &[], "").refused("token");
+            let taken = method == "POST" && path.ends_with("labels");
+            if !taken {
+                viewer.send(&line, &[&bearer], "").status_is(405);
+            }
+        }
+    }
+    assert_eq!(viewer.get("/api/chains?q=label:none").json()["total"], 2);
 }
 
 #[test]

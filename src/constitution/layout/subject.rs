@@ -37,7 +37,7 @@ pub(in crate::constitution) fn subjects(text: &str) -> Vec<Subject> {
         found: Vec::new(),
     };
     walk.lines(&document.header, Some(FILE), FILE);
-    walk.group(&document.root, FILE, First::OfFile);
+    walk.group(&document.root, FILE, First::File);
     walk.found.sort_by_key(|subject| subject.comment.index);
     walk.found
 }
@@ -46,11 +46,11 @@ pub(in crate::constitution) fn subjects(text: &str) -> Vec<Subject> {
 #[derive(Clone, Copy)]
 enum First {
     /// Of the file: what stands before it stands before everything.
-    OfFile,
+    File,
     /// Of a mapping in a list: it is printed beside the dash, and what stands before it before the dash.
-    OfItem,
+    Item,
     /// Of another list or mapping.
-    OfValue,
+    Value,
 }
 
 struct Walk<'a> {
@@ -65,8 +65,8 @@ impl Walk<'_> {
         for (index, item) in group.items.iter().enumerate() {
             let own = self.span(item.at);
             let (before, behind) = match first {
-                First::OfFile if index == 0 => (around, own),
-                First::OfItem if index == 0 => (around, around),
+                First::File if index == 0 => (around, own),
+                First::Item if index == 0 => (around, around),
                 _ => (own, own),
             };
             self.lines(&item.leading, Some(before), before);
@@ -82,8 +82,8 @@ impl Walk<'_> {
                 continue;
             }
             let first = match item.key.is_none() && inner.is_map {
-                true => First::OfItem,
-                false => First::OfValue,
+                true => First::Item,
+                false => First::Value,
             };
             self.group(inner, own, first);
         }

@@ -1,8 +1,11 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::store::{
-    BulkAction, Labels, ListRow, NameCount, PageRequest, PrincipleCount, RoundCount, Sort, SortKey,
+    BulkAction, Facets, Labels, ListRow, NameCount, Overview, PageRequest, PrincipleCount,
+    RoundCount, Sort, SortKey,
 };
 
 fn page(store: &Store, filter: &str, sort: Sort, offset: u64, limit: u32) -> (u64, Vec<ListRow>) {
@@ -252,6 +255,8 @@ fn any_filter() -> impl Strategy<Value = String> {
         Just("label:none"),
         Just("label:accept"),
         Just("reader"),
+        Just("\"in spring\""),
+        Just("text:..."),
         Just("run:run1"),
         Just("tokens>20"),
     ];
@@ -266,7 +271,7 @@ fn any_filter() -> impl Strategy<Value = String> {
 }
 
 #[test]
-fn both_ways_of_asking_and_every_order_agree() {
+fn sets_statements_and_every_order_agree() {
     let place = filled();
     let mut labels = Labels::open(&place.path).unwrap();
     let some = Filter::parse("principle:honest").unwrap();
@@ -277,39 +282,168 @@ fn both_ways_of_asking_and_every_order_agree() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     runner
         .run(&any_filter(), |source| {
+            // By one statement, which is what other commands ask.
+            let mut expected = matching(&store, &source);
+            expected.sort();
             let filter = Filter::parse(&source).unwrap();
-            let count = |ask| {
-                let condition = crate::store::filter_sql::asking(&filter, None, ask);
-                store
-                    .read(|conn| {
-                        let sql = format!(
-                            "SELECT count(*) FROM v_filter_chains c WHERE {}",
-                            condition.sql
-                        );
-                        let params = rusqlite::params_from_iter(&condition.params);
-                        conn.query_row(&sql, params, |row| row.get::<_, i64>(0))
-                    })
-                    .unwrap()
-            };
-            let expected = matching(&store, &source);
-            prop_assert_eq!(
-                count(crate::store::filter_sql::Ask::All),
-                expected.len() as i64
-            );
-            prop_assert_eq!(
-                count(crate::store::filter_sql::Ask::Each),
-                expected.len() as i64
-            );
+            let facets = store.facets(&filter, None).unwrap();
+            prop_assert_eq!(facets.chains, expected.len() as u64);
+            let of_run = store.facets(&filter, Some("run1")).unwrap();
+            prop_assert_eq!(&facets, &of_run);
+            prop_assert_eq!(store.facets(&filter, Some("none")).unwrap().chains, 0);
             for key in SortKey::ALL {
                 let (total, rows) = page(&store, &source, by(key), 0, 10);
                 let mut found: Vec<_> = rows.iter().map(|row| row.prompt_id.clone()).collect();
                 prop_assert_eq!(total, found.len() as u64);
-                let mut expected = expected.clone();
                 found.sort();
-                expected.sort();
-                prop_assert_eq!(found, expected);
+                prop_assert_eq!(&found, &expected);
             }
             Ok(())
         })
         .unwrap();
+}
+
+#[test]
+fn pages_follow_each_other_and_neighbours_stand_beside() {
+    let place = place();
+    let mut writer = place.writer("run1");
+    // More than are looked up one by one.
+    for position in 0..2100 {
+        let id = format!("q{position}");
+        let script = Script {
+            start: start("run1", position, prompt(&id, "What is rain?"), 0),
+            steps: vec![Step {
+                flags: match position % 3 {
+                    0 => vec![Flag::Preamble, Flag::Preamble],
+                    _ => Vec::new(),
+                },
+                ..text_step(0, 0, StepKind::Draft, &format!("Reply {}", position % 7))
+            }],
+            end: Some(ChainEnd {
+                rounds: position as u32 % 5,
+                ..end(StopReason::Clean, "Water", "Water", 1)
+            }),
+        };
+        record(&mut writer, &script);
+    }
+    let store = place.store();
+    for (filter, expected) in [("", 2100), ("rain", 2100), ("flag:preamble", 700)] {
+        let parsed = Filter::parse(filter).unwrap();
+        for key in [SortKey::Prompt, SortKey::Rounds, SortKey::Stop] {
+            for descending in [false, true] {
+                let sort = Sort { key, descending };
+                let (total, all) = page(&store, filter, sort, 0, 5000);
+                assert_eq!((total, all.len()), (expected, expected as usize));
+                let ids: Vec<_> = all.iter().map(|row| row.chain_id.as_str()).collect();
+                let order = |row: &ListRow| match key {
+                    SortKey::Rounds => (u64::from(row.rounds), row.position),
+                    _ => (0, row.position),
+                };
+                let in_order = |pair: &[ListRow]| (order(&pair[0]) < order(&pair[1])) != descending;
+                assert!(all.windows(2).all(in_order), "{filter} {sort:?}");
+                for (offset, limit) in
+                    [(0, 3), (1, 1), (350, 50), (expected - 2, 50), (expected, 9)]
+                {
+                    let (total, rows) = page(&store, filter, sort, offset, limit);
+                    let found: Vec<_> = rows.iter().map(|row| row.chain_id.as_str()).collect();
+                    let end = ids.len().min((offset + u64::from(limit)) as usize);
+                    assert_eq!(
+                        found,
+                        ids[offset as usize..end],
+                        "{filter} {sort:?} {offset}"
+                    );
+                    assert_eq!(total, expected);
+                }
+                for index in [0, 1, 349, ids.len() - 1] {
+                    let id = ChainId(ids[index].to_owned());
+                    let near = store.place(&parsed, None, sort, &id).unwrap();
+                    assert_eq!((near.index, near.listed), (index as u64, true));
+                    let beside = |at: Option<usize>| {
+                        at.and_then(|at| ids.get(at)).map(|id| (*id).to_owned())
+                    };
+                    assert_eq!(near.previous, beside(index.checked_sub(1)));
+                    assert_eq!(near.next, beside(Some(index + 1)));
+                }
+            }
+        }
+    }
+    assert_eq!(page(&store, "reply", Sort::default(), 0, 0).0, 2100);
+    // Of what is not there, nothing; of what is, each chain once.
+    assert_eq!(page(&store, "\"rain reply\"", Sort::default(), 0, 9).0, 0);
+    assert_eq!(page(&store, "\"reply 3\"", Sort::default(), 0, 9).0, 300);
+    let flagged = store
+        .facets(&Filter::parse("not 3").unwrap(), None)
+        .unwrap();
+    assert_eq!(
+        (flagged.chains, counts(&flagged.flags).as_str()),
+        (1800, "preamble 600")
+    );
+}
+
+#[test]
+fn what_is_written_meanwhile_is_counted_with_what_was_known() {
+    let place = place();
+    let mut writer = place.writer("run1");
+    let overview: Arc<Overview> = Arc::default();
+    let open = || Store::open_sharing(&place.path, Arc::clone(&overview)).unwrap();
+    let (store, beside) = (open(), open());
+    let facets = |store: &Store| store.facets(&Filter::all(), None).unwrap();
+    assert_eq!(
+        facets(&store),
+        Facets {
+            lengths: facets(&store).lengths,
+            ..Facets::default()
+        }
+    );
+    let scripts = scripts("run1");
+    for (n, script) in scripts.iter().enumerate() {
+        writer.begin_chain(&script.start).unwrap();
+        writer.commit().unwrap();
+        assert_eq!(facets(&store).chains, n as u64 + 1);
+        for step in &script.steps {
+            writer.record_step(&script.start.id, step).unwrap();
+            writer.commit().unwrap();
+            // One connection reads on, and the other finds what it has read.
+            let (first, second) = if n % 2 == 0 {
+                (&store, &beside)
+            } else {
+                (&beside, &store)
+            };
+            assert_eq!(facets(first), facets(second));
+        }
+        if let Some(end) = &script.end {
+            writer.end_chain(&script.start.id, end).unwrap();
+            writer.commit().unwrap();
+        }
+    }
+    let fresh = |place: &Place| facets(&place.store());
+    assert_eq!(facets(&store), fresh(&place));
+    assert_eq!(page(&store, "spring", Sort::default(), 0, 9).0, 1);
+    // A failed chain is begun again, and ends otherwise.
+    let letter = &scripts[3];
+    writer.begin_chain(&letter.start).unwrap();
+    writer.commit().unwrap();
+    assert_eq!(counts(&facets(&store).statuses), "done 3, running 2");
+    assert_eq!(facets(&store), fresh(&place));
+    let draft = text_step(0, 0, StepKind::Draft, "Dear reader of spring");
+    writer.record_step(&letter.start.id, &draft).unwrap();
+    let clean = end(
+        StopReason::Clean,
+        "Dear reader of spring",
+        "Dear reader of spring",
+        1,
+    );
+    writer.end_chain(&letter.start.id, &clean).unwrap();
+    writer.commit().unwrap();
+    for store in [&store, &beside] {
+        assert_eq!(counts(&facets(store).statuses), "done 4, running 1");
+        assert_eq!(facets(store), fresh(&place));
+        assert_eq!(page(store, "spring", Sort::default(), 0, 9).0, 2);
+    }
+    // Labels are never remembered.
+    let mut labels = Labels::open(&place.path).unwrap();
+    labels
+        .label_all(&Filter::all(), None, "a", &BulkAction::Reject, Some(4))
+        .unwrap();
+    assert_eq!(counts(&facets(&store).labels), "none 1, reject 4");
 }

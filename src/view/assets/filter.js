@@ -122,8 +122,8 @@ class FilterParser {
       this.fail(`\`${name}\` cannot be asked of a report; \`amend view\` and \`amend ls\` know it`, start);
     }
     if (!key) {
-      const hint = nearest(lower, this.keys.map((key) => key.names[0]));
-      this.fail(`unknown key \`${name}\`; ${hint}, or quote the words to search for them as text`, start);
+      const hint = nearest(lower, this.keys.flatMap((key) => key.names), this.keys.map((key) => key.names[0]));
+      this.fail(`unknown key \`${clip(name)}\`; ${hint}, or quote the words to search for them as text`, start);
     }
     this.at = after + sign.length;
     const valueAt = this.at;
@@ -249,12 +249,12 @@ function clip(text) {
   return chars.length > 40 ? `${chars.slice(0, 40).join("")}…` : text;
 }
 
-// A suggestion: the name that was probably meant, or all of them.
-function nearest(word, names) {
+// A suggestion: the name that was probably meant, or those that are documented.
+function nearest(word, names, documented = names) {
   const [best, distance] = names
     .map((name) => [name, editDistance(word, name)])
     .reduce((a, b) => (b[1] < a[1] ? b : a), ["", Infinity]);
-  return distance <= Math.max(1, best.length / 3) ? `did you mean \`${best}\`?` : `write one of ${names.join(", ")}`;
+  return distance <= Math.max(1, best.length / 3) ? `did you mean \`${best}\`?` : `write one of ${documented.join(", ")}`;
 }
 
 function editDistance(a, b) {

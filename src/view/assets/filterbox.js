@@ -214,7 +214,9 @@ export function filterBox({ vocabulary, apply, say }) {
     fail(error) {
       input.setAttribute("aria-invalid", String(Boolean(error)));
       if (!error) return put(problem);
-      const at = error.column ?? null;
+      // Spaces before a filter are not part of it.
+      const lead = [...input.value].length - [...input.value.trimStart()].length;
+      const at = error.column === null ? null : error.column + lead;
       const chars = [...input.value];
       const near = at === null || chars.length === 0 ? null : h("code", { "aria-hidden": "true" },
         chars.slice(Math.max(0, at - 25), at - 1).join(""),

@@ -1,7 +1,7 @@
 // A chain: its steps in a column, what it cost, what people say, and its neighbours within the filter.
 
 import { probabilityBar } from "./charts.js";
-import { count, duration, ending, percent, plural, probability, ratio } from "./format.js";
+import { count, duration, ending, percent, plural, probability, ratio, sparing } from "./format.js";
 import { button, chip, h, keepFocus, put } from "./dom.js";
 import { labelPanel } from "./labels.js";
 import { go, href, note, ROWS } from "./route.js";
@@ -344,7 +344,7 @@ export function chainPage(app) {
       else shown = "";
       if (!same || !data) await load();
     },
-    pulse: () => load().catch(() => {}),
+    pulse: sparing(reload),
     /** What arrives later is dropped. */
     close() {
       closed = true;

@@ -2,7 +2,7 @@
 
 import { count, excerpt, plural, probability, sparing } from "./format.js";
 import { chip, h, keepFocus, put } from "./dom.js";
-import { go, href } from "./route.js";
+import { go, href, offsetOf } from "./route.js";
 import { block, diffBlock, nodes } from "./text.js";
 
 const PAIRS = 20;
@@ -55,7 +55,7 @@ export function comparePage(app) {
   }
 
   function leaf(by) {
-    const offset = Number(now.params.offset ?? 0) + by * PAIRS;
+    const offset = offsetOf(now.params) + by * PAIRS;
     if (offset >= 0 && offset < total) go(address({ offset }));
   }
 
@@ -72,7 +72,8 @@ export function comparePage(app) {
       put(pages);
       return;
     }
-    const { offset = 0, differs = "" } = now.params;
+    const { differs = "" } = now.params;
+    const offset = offsetOf(now.params);
     if (!shown) put(figures, h("p", { class: "soft", role: "status" }, "Comparing …"));
     const answer = await app.source.compare({ a, b, differs: differs === "1", offset, limit: PAIRS });
     if (mine !== asked) return;

@@ -1,6 +1,6 @@
 // A constitution as it was in a run: the text of each principle beside what it did.
 
-import { count, percent, plural, probability, quoted } from "./format.js";
+import { count, percent, plural, probability, quoted, sparing } from "./format.js";
 import { chip, h, keepFocus, put, svg } from "./dom.js";
 import { go, href } from "./route.js";
 import { nodes } from "./text.js";
@@ -12,6 +12,7 @@ export function constitutionPage(app) {
   let drawn = "";
   let data = null;
   let asked = 0;
+  let closed = false;
   let choice = null;
   const chooser = h("p", { class: "way" });
   const about = h("div", { class: "doc-about" });
@@ -36,6 +37,10 @@ export function constitutionPage(app) {
     drawn = text;
     keepFocus([about, outline, column], draw);
   }
+
+  const renew = sparing(async () => {
+    if (!closed) await load();
+  });
 
   /** Drawn anew only where something else is to be chosen from: a list that is open would close. */
   function drawChoice() {
@@ -117,13 +122,14 @@ export function constitutionPage(app) {
         article.scrollIntoView({ block: "start" });
       }
     },
-    async pulse() {
+    pulse() {
       // The first run may have begun while nothing could be shown.
       wanted ??= app.info.runs.at(-1)?.run_id ?? null;
-      if (wanted !== null) await load().catch(() => {});
+      if (wanted !== null) renew();
     },
     /** What arrives later is dropped. */
     close() {
+      closed = true;
       asked += 1;
     },
     keys: {

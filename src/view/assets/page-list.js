@@ -5,7 +5,7 @@ import { count, ending, excerpt, pause, percent, plural, ratio, sparing } from "
 import { button, chip, h, keepFocus, put, spoken } from "./dom.js";
 import { filterBox } from "./filterbox.js";
 import { labelAll, labelChip } from "./labels.js";
-import { go, href, ROWS } from "./route.js";
+import { go, href, offsetOf, ROWS } from "./route.js";
 import { nodes } from "./text.js";
 
 /** So many milliseconds may pass before anybody notices. */
@@ -32,7 +32,7 @@ export function listPage(app) {
   let toTable = false;
   const summary = h("p", { class: "summary", role: "status" });
   const figures = h("div", { class: "figures" });
-  const table = h("div", { class: "chains", role: "table", "aria-label": "Chains" });
+  const table = h("div", { class: "chains", role: "table", "aria-label": "Chains", hidden: true });
   const none = h("p", { class: "none" });
   const pages = h("nav", { class: "pages", "aria-label": "Pages of the list" });
   const bulk = h("div", { class: "bulk" });
@@ -55,7 +55,8 @@ export function listPage(app) {
   /** Asks for what the address says. What arrives late, after another question, is dropped. */
   async function load() {
     const mine = ++asked;
-    const { q = "", sort = "", offset = 0 } = now.params;
+    const { q = "", sort = "" } = now.params;
+    const offset = offsetOf(now.params);
     const open = now.params.charts !== "0";
     element.setAttribute("aria-busy", "true");
     // Sorting and paging leave the charts as they are.
@@ -131,9 +132,8 @@ export function listPage(app) {
   function rows(page) {
     const focused = document.activeElement?.closest(".row")?.dataset.id;
     const before = new Set([...table.querySelectorAll(".row")].map((row) => row.dataset.id));
-    const empty = now.params.q
-      ? "No chain matches. Try a shorter filter."
-      : "There are no chains yet. They appear here as a run writes them.";
+    const without = app.info.live ? "There are no chains yet. They appear here as a run writes them." : "There are no chains here.";
+    const empty = now.params.q ? "No chain matches. Try a shorter filter." : without;
     put(none, page.rows.length === 0 && empty);
     none.hidden = page.rows.length > 0;
     table.hidden = page.rows.length === 0;
@@ -206,7 +206,7 @@ export function listPage(app) {
   }
 
   function leaf(by) {
-    const offset = Number(now.params.offset ?? 0) + by * ROWS;
+    const offset = offsetOf(now.params) + by * ROWS;
     if (offset >= 0 && offset < total) move({ offset: offset || "" });
   }
 

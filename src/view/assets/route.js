@@ -38,6 +38,12 @@ export function href(page, id, params = {}) {
   return `#${path}${text && "?"}${text}`;
 }
 
+/** The offset that a state names; 0 where what it names is none. */
+export const offsetOf = ({ offset }) => {
+  const place = Number(offset);
+  return Number.isSafeInteger(place) && place > 0 ? place : 0;
+};
+
 /** Chains of a page of the list: the offset in its address is a multiple of this. */
 export const ROWS = 50;
 

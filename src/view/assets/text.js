@@ -9,8 +9,9 @@ const SHOWN = 20_000;
 /** Of what a diff leaves as it was, this much is shown on either side of a change. */
 const AROUND = 400;
 
-// Characters that reorder, hide or control text. New lines and tabs are none of them.
-const HIDDEN = /[\0-\b\v\f\x0e-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g;
+// Characters that reorder, hide or control text. New lines and tabs are none of them. The last are tags, with which
+// a text can be written that nobody sees.
+const HIDDEN = /[\0-\b\v\f\x0e-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]|\udb40[\udc00-\udc7f]/g;
 const NAMES = {
   "\u202a": "left-to-right embedding", "\u202b": "right-to-left embedding",
   "\u202c": "end of direction", "\u202d": "left-to-right override",
@@ -26,9 +27,9 @@ export function nodes(text) {
   for (const match of text.matchAll(HIDDEN)) {
     if (match.index > at) found.push(text.slice(at, match.index));
     const code = match[0].codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
-    const name = NAMES[match[0]] ?? "control character";
+    const name = NAMES[match[0]] ?? (match[0].length > 1 ? "tag" : "control character");
     found.push(h("span", { class: "hidden-char", title: `U+${code}, ${name}` }, `U+${code}`));
-    at = match.index + 1;
+    at = match.index + match[0].length;
   }
   if (at < text.length) found.push(text.slice(at));
   return found;

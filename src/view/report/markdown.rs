@@ -35,8 +35,9 @@ pub fn markdown(store: &Store, scope: &Scope, examples: usize) -> Result<String,
         true => writeln!(page, "{}.\n", count(chains, "chain")),
         false => writeln!(
             page,
-            "{} match the filter {}\n",
+            "{} {} the filter {}\n",
             count(chains, "chain"),
+            if chains == 1 { "matches" } else { "match" },
             line(scope.filter.source())
         ),
     };

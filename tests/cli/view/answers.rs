@@ -238,6 +238,13 @@ fn pages_hear_of_chains_while_a_run_writes_them() {
         (&json!(true), &json!(1))
     );
     assert_eq!(viewer.get("/api/chains").json()["total"], 4);
+    let path = format!("/api/runs/{}", live["run_id"].as_str().unwrap());
+    let asked = || {
+        let run = viewer.get(&path).json();
+        run["figures"]["no-perhaps"]["asked"].as_u64().unwrap()
+    };
+    let before = asked();
+    assert_eq!(asked(), before);
     place.write("late", "");
     while pulse()["runs"]
         .as_array()
@@ -246,6 +253,8 @@ fn pages_hear_of_chains_while_a_run_writes_them() {
         .any(|run| run["active"] == true || run["running"] != 0)
     {}
     assert!(run.wait().unwrap().success());
+    // Figures that were kept are counted again.
+    assert!(asked() > before);
 }
 
 #[test]

@@ -361,16 +361,20 @@ impl<R: BufRead + Seek> Reader<R> {
         // A type made after this program is left to llama.cpp: then only the offset is known.
         let bytes = match types::tensor_type(kind) {
             None => 0,
-            Some(TensorType { name, block, bytes }) => {
+            Some(TensorType {
+                name: format,
+                block,
+                bytes,
+            }) => {
                 if row % block != 0 {
                     return Err(malformed(format!(
-                        "tensor {index} has rows of {row}, no multiple of the {block} of {name}"
+                        "tensor {index} has rows of {row}, no multiple of the {block} of {format}"
                     )));
                 }
                 let total = (elements / block)
                     .checked_mul(bytes)
                     .ok_or_else(|| malformed(format!("tensor {index} has an impossible size")))?;
-                let sum = totals.bytes_of.entry(name).or_default();
+                let sum = totals.bytes_of.entry(format).or_default();
                 *sum = sum.saturating_add(total);
                 totals.weights.add(&name, total);
                 total

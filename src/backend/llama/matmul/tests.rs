@@ -84,7 +84,11 @@ fn multiply(
             scope.spawn(move || {
                 let Shared(product, work) = { shared };
                 // SAFETY: every thread runs this with the same product and work buffer.
-                unsafe { product.compute(thread, threads, work, || drop(barrier.wait())) };
+                unsafe {
+                    product.compute(thread, threads, work, || {
+                        barrier.wait();
+                    })
+                };
             });
         }
     });

@@ -1,0 +1,77 @@
+//! Which chains a filter selects, as a set.
+//!
+//! A set is found the same chains as by [`filter_sql`], which makes one statement of a filter. Here every text is
+//! searched for by itself, and the chains that hold it come from the overview: many texts match a common word,
+//! and SQLite would look up the chains of each.
+
+use rusqlite::Connection;
+
+use super::chain_set::ChainSet;
+use super::filter::{Expr, Filter, Value};
+use super::filter_sql;
+use super::overview::Seen;
+
+impl Seen<'_> {
+    /// The chains that match. `run` is a whole id.
+    pub fn matching(
+        &self,
+        conn: &Connection,
+        filter: &Filter,
+        run: Option<&str>,
+    ) -> rusqlite::Result<ChainSet> {
+        match filter.expr() {
+            None if run.is_none() => Ok(self.all()),
+            Some(expr) if expr.searches() => {
+                let mut found = self.searching(conn, expr)?;
+                if run.is_some() {
+                    let of_run = filter_sql::condition(&Filter::all(), run);
+                    found.keep(&self.meeting(conn, &of_run)?);
+                }
+                Ok(found)
+            }
+            _ => self.meeting(conn, &filter_sql::condition(filter, run)),
+        }
+    }
+
+    /// The chains of which a part of a filter is true.
+    fn searching(&self, conn: &Connection, expr: &Expr) -> rusqlite::Result<ChainSet> {
+        match expr {
+            expr if !expr.searches() => self.meeting(conn, &filter_sql::of(expr)),
+            Expr::Not(inside) => {
+                let mut found = self.searching(conn, inside)?;
+                found.turn();
+                Ok(found)
+            }
+            Expr::And(parts) => self.joined(conn, parts, Expr::And, ChainSet::keep),
+            Expr::Or(parts) => self.joined(conn, parts, Expr::Or, ChainSet::add),
+            Expr::Term(term) => match &term.value {
+                Value::Text(text) => self.holding(conn, &filter_sql::phrase(text)),
+                // Nothing else can be searched for.
+                _ => Ok(self.none()),
+            },
+        }
+    }
+
+    /// What searches, part by part, and the rest as one condition: terms that stand together in it speak of the
+    /// same step.
+    fn joined(
+        &self,
+        conn: &Connection,
+        parts: &[Expr],
+        many: fn(Vec<Expr>) -> Expr,
+        join: fn(&mut ChainSet, &ChainSet),
+    ) -> rusqlite::Result<ChainSet> {
+        let (searching, rest): (Vec<&Expr>, Vec<&Expr>) =
+            parts.iter().partition(|part| part.searches());
+        let mut joined: Option<ChainSet> = None;
+        let rest = (!rest.is_empty()).then(|| many(rest.into_iter().cloned().collect()));
+        for part in searching.into_iter().chain(&rest) {
+            let found = self.searching(conn, part)?;
+            match &mut joined {
+                Some(joined) => join(joined, &found),
+                None => joined = Some(found),
+            }
+        }
+        Ok(joined.unwrap_or_else(|| self.none()))
+    }
+}
