@@ -59,10 +59,10 @@ fn of_runs(
     filter: &Filter,
     run: Option<&str>,
 ) -> anyhow::Result<(crate::backend::llama::model_ref::ModelRef, TemplateArgs)> {
-    let stats = store.run_stats(filter, run).map_err(runs::failed)?;
+    let run_ids = store.runs_with(filter, run).map_err(runs::failed)?;
     let mut found: Option<(String, crate::cli::args::ModelArgs)> = None;
-    for stats in stats.iter().filter(|stats| stats.chains > 0) {
-        let detail = store.run(&stats.run_id).map_err(runs::failed)?;
+    for run_id in &run_ids {
+        let detail = store.run(run_id).map_err(runs::failed)?;
         let digest = detail.row.model_digest.clone();
         match &found {
             Some((known, _)) if *known != digest => {
