@@ -14,6 +14,7 @@ mod figures;
 mod language;
 mod personal;
 mod refusal;
+mod room;
 mod row;
 mod secrets;
 mod settings;
@@ -22,9 +23,10 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use super::pair::{Origin, Side, Texts};
 use crate::chain::ChainId;
@@ -33,7 +35,9 @@ use crate::store::{
     ChainDetail, Depth, Filter, GateFinding, GatedChain, Label, NewGating, Store, StoreError,
 };
 
-use duplicates::Repeats;
+use collapse::Tokens;
+use duplicates::{Repeats, Sets};
+use room::Room;
 use row::{Look, Looked};
 
 pub use asked::{AskError, Asked, ask_refusals};
@@ -83,7 +87,10 @@ pub struct Gating {
     pub settings: Settings,
     /// What was counted and measured.
     pub figures: Figures,
-    decisions: HashMap<String, Decision>,
+    /// By run, position and sample, which is nearly the order in which a store keeps chains.
+    decisions: Vec<(String, Decision)>,
+    /// Places of the decisions in the order of the chains' ids.
+    by_id: Vec<u32>,
 }
 
 /// What gates cannot find out by themselves.
@@ -97,6 +104,9 @@ pub struct Helpers<'a> {
 
 /// Looks at the matching chains. `run` is a whole id.
 ///
+/// What is kept of a chain does not grow with its texts: where these are needed once more and there was no room
+/// for them, they are read again.
+///
 /// # Errors
 ///
 /// When the store cannot be read.
@@ -107,14 +117,26 @@ pub fn gate(
     settings: &Settings,
     helpers: Helpers<'_>,
 ) -> Result<Gating, StoreError> {
-    let look = Look::new(settings, helpers);
+    // What is read again must be what was looked at.
+    store.at_one_moment(|| gate_at_once(store, filter, run, settings, helpers))?
+}
+
+fn gate_at_once(
+    store: &Store,
+    filter: &Filter,
+    run: Option<&str>,
+    settings: &Settings,
+    helpers: Helpers<'_>,
+) -> Result<Gating, StoreError> {
+    let room = Room::default();
+    let look = Look::new(settings, helpers, &room);
     let (mut rows, without) = look_at_all(store, filter, run, look)?;
-    let found = compare(&mut rows, settings);
+    let found = compare(&mut rows, settings, Some(store))?;
     let mut figures = figures::count(&rows, without, settings);
     for wording in &found {
         let (row, start, length) = wording.example;
         let example = &rows[row];
-        let chain = store.chain(&ChainId(example.chain_id.clone()))?;
+        let chain = store.chain_at(&ChainId(example.chain_id.clone()), Depth::Responses)?;
         let texts = Texts::of(&chain).ok();
         let text = texts.and_then(|texts| texts.get(example.decision.chosen));
         let words = text.map_or_else(String::new, |side| {
@@ -124,13 +146,17 @@ pub fn gate(
             .wordings
             .push(Wording::new(wording, words, example.chain_id.clone()));
     }
+    let decisions: Vec<(String, Decision)> = rows
+        .into_iter()
+        .map(|row| (row.chain_id, row.decision))
+        .collect();
+    let mut by_id: Vec<u32> = (0..).take(decisions.len()).collect();
+    by_id.sort_unstable_by(|a, b| decisions[*a as usize].0.cmp(&decisions[*b as usize].0));
     Ok(Gating {
         settings: settings.clone(),
         figures,
-        decisions: rows
-            .into_iter()
-            .map(|row| (row.chain_id, row.decision))
-            .collect(),
+        decisions,
+        by_id,
     })
 }
 
@@ -144,12 +170,10 @@ fn look_at_all(
     run: Option<&str>,
     look: Look<'_>,
 ) -> Result<All, StoreError> {
-    type Batch = Vec<(ChainDetail, Vec<Compared>)>;
     let judged = Filter::parse("judged:true").unwrap_or_default();
     let any_judged = store.count(&judged, run)? > 0;
     let all: Mutex<All> = Mutex::default();
-    let (sender, batches) = crossbeam_channel::bounded::<Batch>(4);
-    let work = |batch: Batch| {
+    let work = |batch: Vec<(ChainDetail, Vec<Compared>)>| {
         let mut rows = Vec::with_capacity(batch.len());
         let mut without = Vec::new();
         for (chain, compared) in &batch {
@@ -159,45 +183,53 @@ fn look_at_all(
             }
         }
         // Nothing panics while it is held.
-        let mut all = all
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
         all.0.append(&mut rows);
         for reason in without {
             *all.1.entry(reason.to_owned()).or_default() += 1;
         }
     };
-    let read = rayon::in_place_scope(|scope| {
-        for _ in 0..rayon::current_num_threads() {
-            scope.spawn(|_| batches.iter().for_each(work));
-        }
-        let mut batch = Vec::with_capacity(TOGETHER);
-        let flow = store.for_each_whole_chain(filter, run, Depth::Texts, |chain| {
+    let read = hand_out(work, |hand| {
+        store.for_each_whole_chain(filter, run, Depth::Responses, |chain| {
             let compared = match any_judged {
                 true => compared(store, &chain),
                 false => Ok(Vec::new()),
             };
-            let compared = match compared {
-                Ok(compared) => compared,
+            match compared {
+                Ok(compared) => hand((chain, compared)),
                 Err(error) => return ControlFlow::Break(error),
-            };
-            batch.push((chain, compared));
-            if batch.len() == TOGETHER {
-                // The receivers stay until the sender is gone.
-                let _ = sender.send(std::mem::take(&mut batch));
             }
             ControlFlow::Continue(())
-        });
-        let _ = sender.send(batch);
-        drop(sender);
-        flow
+        })
     })?;
     if let ControlFlow::Break(error) = read {
         return Err(error);
     }
-    Ok(all
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner))
+    Ok(all.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Calls `work` on all threads with what `read` hands out on this one, [`TOGETHER`] at a time.
+fn hand_out<T: Send, R>(
+    work: impl Fn(Vec<T>) + Sync,
+    read: impl FnOnce(&mut dyn FnMut(T)) -> R,
+) -> R {
+    let (sender, batches) = crossbeam_channel::bounded::<Vec<T>>(4);
+    rayon::in_place_scope(|scope| {
+        for _ in 0..rayon::current_num_threads() {
+            scope.spawn(|_| batches.iter().for_each(&work));
+        }
+        let mut batch = Vec::with_capacity(TOGETHER);
+        let read = read(&mut |item| {
+            batch.push(item);
+            if batch.len() == TOGETHER {
+                // The receivers stay until the sender is gone.
+                let _ = sender.send(std::mem::take(&mut batch));
+            }
+        });
+        let _ = sender.send(batch);
+        drop(sender);
+        read
+    })
 }
 
 /// What judges said of the texts of a chain, the latest first.
@@ -217,22 +249,45 @@ fn compared(store: &Store, chain: &ChainDetail) -> Result<Vec<Compared>, StoreEr
 }
 
 /// Brings rows into their order and compares those that are left with each other. The wordings that revisions
-/// repeat, with rows by their number.
-fn compare(rows: &mut [Looked], settings: &Settings) -> Vec<collapse::Found> {
+/// repeat, with rows by their number. Without a store, nothing is read again.
+fn compare(
+    rows: &mut [Looked],
+    settings: &Settings,
+    store: Option<&Store>,
+) -> Result<Vec<collapse::Found>, StoreError> {
     rows.sort_unstable_by(|a, b| (&a.place, &a.chain_id).cmp(&(&b.place, &b.chain_id)));
-    drop_duplicates(rows, settings);
+    drop_duplicates(rows, settings, store)?;
     match settings.collapse {
-        Some(cap) => drop_collapsed(rows, cap),
-        None => Vec::new(),
+        Some(cap) => drop_collapsed(rows, cap, store),
+        None => Ok(Vec::new()),
     }
 }
 
-fn drop_duplicates(rows: &mut [Looked], settings: &Settings) {
+fn drop_duplicates(
+    rows: &mut [Looked],
+    settings: &Settings,
+    store: Option<&Store>,
+) -> Result<(), StoreError> {
     let numbers: Vec<usize> = (0..rows.len())
         .filter(|&row| rows[row].print.is_some())
         .collect();
-    let prints: Vec<_> = rows.iter().filter_map(|row| row.print.as_ref()).collect();
-    let repeats = duplicates::find(&prints, settings.duplicate, settings.near_duplicate);
+    let prints: Vec<_> = rows.iter().filter_map(|row| row.print.as_deref()).collect();
+    let mut failed = None;
+    let mut again = |number: usize| -> Option<Sets> {
+        let row = &rows[numbers[number]];
+        match store?.chain_at(&ChainId(row.chain_id.clone()), Depth::Responses) {
+            Ok(chain) => row::sets(&chain, row.decision.chosen),
+            Err(error) => {
+                failed = Some(error);
+                None
+            }
+        }
+    };
+    let (exact, near) = (settings.duplicate, settings.near_duplicate);
+    let repeats = duplicates::find(&prints, exact, near, &mut again);
+    if let Some(error) = failed {
+        return Err(error);
+    }
     for (row, repeats) in numbers.iter().zip(repeats) {
         let name = |other: usize| &rows[numbers[other]].chain_id;
         let finding = match repeats {
@@ -251,9 +306,14 @@ fn drop_duplicates(rows: &mut [Looked], settings: &Settings) {
     for row in rows {
         row.print = None;
     }
+    Ok(())
 }
 
-fn drop_collapsed(rows: &mut [Looked], cap: f64) -> Vec<collapse::Found> {
+fn drop_collapsed(
+    rows: &mut [Looked],
+    cap: f64,
+    store: Option<&Store>,
+) -> Result<Vec<collapse::Found>, StoreError> {
     let left: Vec<usize> = (0..rows.len())
         .filter(|&row| rows[row].decision.keeps_text())
         .collect();
@@ -261,7 +321,19 @@ fn drop_collapsed(rows: &mut [Looked], cap: f64) -> Vec<collapse::Found> {
         .iter()
         .map(|&row| std::mem::take(&mut rows[row].wording))
         .collect();
-    let mut outcome = collapse::find(&wordings, cap);
+    let failed = Cell::new(None);
+    let again = |numbers: &[usize], each: &(dyn Fn(usize, [Tokens; 2]) + Sync)| {
+        let wanted = numbers.iter().map(|&number| (number, &rows[left[number]]));
+        if let Some(store) = store
+            && let Err(error) = read_both(store, wanted, each)
+        {
+            failed.set(Some(error));
+        }
+    };
+    let mut outcome = collapse::find(&wordings, cap, &again);
+    if let Some(error) = failed.take() {
+        return Err(error);
+    }
     for (&row, dropped) in left.iter().zip(outcome.dropped) {
         if let Some(wording) = dropped.and_then(|number| outcome.found.get(number)) {
             let reason = format!(
@@ -275,13 +347,45 @@ fn drop_collapsed(rows: &mut [Looked], cap: f64) -> Vec<collapse::Found> {
     for wording in &mut outcome.found {
         wording.example.0 = left[wording.example.0];
     }
-    outcome.found
+    Ok(outcome.found)
+}
+
+/// Reads the chosen texts of rows and their drafts, each row with the number that it is handed over with.
+fn read_both<'a>(
+    store: &Store,
+    rows: impl Iterator<Item = (usize, &'a Looked)>,
+    each: &(dyn Fn(usize, [Tokens; 2]) + Sync),
+) -> Result<(), StoreError> {
+    let work = |batch: Vec<(usize, [String; 2])>| {
+        for (number, texts) in batch {
+            each(number, texts.map(|text| Tokens::of(&text)));
+        }
+    };
+    hand_out(work, |hand| -> Result<(), StoreError> {
+        for (number, row) in rows {
+            let step = match row.decision.chosen {
+                Origin::Revision(ordinal) => Some(ordinal),
+                Origin::Person => None,
+                // A draft that was chosen is the draft.
+                Origin::Draft => continue,
+            };
+            let chain = ChainId(row.chain_id.clone());
+            if let Some(texts) = store.text_and_draft(&chain, step)? {
+                hand((number, texts));
+            }
+        }
+        Ok(())
+    })
 }
 
 impl Gating {
     /// What was decided about a chain; `None` for one that was not looked at, or has no text.
     pub fn decision(&self, chain_id: &str) -> Option<&Decision> {
-        self.decisions.get(chain_id)
+        let at = |place: &u32| &self.decisions[*place as usize];
+        let found = self
+            .by_id
+            .binary_search_by(|place| at(place).0.as_str().cmp(chain_id));
+        found.ok().map(|index| &at(&self.by_id[index]).1)
     }
 
     /// What a chain gives to a dataset.
@@ -340,8 +444,12 @@ impl Gating {
         rounds
     }
 
-    /// What the store keeps of it.
-    pub fn record(&self, filter: &Filter, run: Option<&str>) -> (NewGating, Vec<GatedChain>) {
+    /// What the store keeps of it, chain by chain in the order in which it is written fastest.
+    pub fn record(
+        &self,
+        filter: &Filter,
+        run: Option<&str>,
+    ) -> (NewGating, impl Iterator<Item = GatedChain> + use<'_>) {
         let gating = NewGating {
             filter: filter.source().to_owned(),
             run: run.map(str::to_owned),
@@ -349,13 +457,11 @@ impl Gating {
             // Plain data always serialises.
             figures: serde_json::to_value(&self.figures).unwrap_or_default(),
         };
-        let mut chains: Vec<GatedChain> = self
-            .decisions
-            .iter()
-            .map(|(chain, decision)| gated(chain, decision))
-            .collect();
-        chains.sort_unstable_by(|a, b| a.chain_id.cmp(&b.chain_id));
-        (gating, chains)
+        let chains = self.decisions.iter();
+        (
+            gating,
+            chains.map(|(chain, decision)| gated(chain, decision)),
+        )
     }
 }
 
