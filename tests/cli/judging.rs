@@ -140,6 +140,39 @@ fn reasons_are_asked_for_and_hold_judgements_to_the_middle() {
 }
 
 #[test]
+fn the_pack_of_the_paper_judges_too() {
+    let place = place();
+    let script = SCRIPT.replacen(
+        "rules:",
+        "rules:\n  - {contains: [\"(A) Paris, better\"], choice: 0.875}\n  \
+         - {contains: [\"(B) Paris, better\"], choice: 0.25}",
+        1,
+    );
+    place.write("script.yaml", &script);
+    let judge = |mode: &[&str]| {
+        let args = [
+            &[
+                "judge",
+                "--pack",
+                "paper",
+                "--where",
+                "prompt:capital",
+                "--json",
+            ][..],
+            mode,
+        ];
+        place.scripted(&args.concat()).success().json_lines()
+    };
+    let lines = judge(&[]);
+    assert_eq!(
+        (&lines[0]["p_ab"], &lines[0]["p_ba"]),
+        (&0.75.into(), &0.875.into())
+    );
+    let lines = judge(&["--mode", "cot", "--samples", "1"]);
+    assert_eq!(lines[0]["p"], 0.5);
+}
+
+#[test]
 fn a_dry_run_counts_and_keeps_nothing() {
     let place = place();
     let before = place
