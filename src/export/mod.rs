@@ -83,12 +83,19 @@ pub fn export(
     check(options)?;
     let folder = Folder::open(out, options.force)?;
     // Rows are counted before they are written, and both must see the same chains.
-    store.at_one_moment(|| {
+    let written = store.at_one_moment(|| {
         let mut export = Export::begin(&folder, options, gating)?;
         export.assignment = export.assign(store)?;
         export.rows(store)?;
         export.finish(store)
-    })?
+    });
+    let written = written
+        .map_err(ExportError::from)
+        .and_then(|written| written);
+    if written.is_err() {
+        folder.abandon();
+    }
+    written
 }
 
 /// An export under way.

@@ -173,6 +173,27 @@ fn the_pack_of_the_paper_judges_too() {
 }
 
 #[test]
+fn a_run_that_was_not_chosen_need_not_be_judged_by() {
+    let place = place();
+    // Its only principle is decided by a program, so there is none to judge by.
+    place.write(
+        "checked.yaml",
+        "{schema: 1, name: checked, version: 1.0.0, principles: [{id: asks, title: Ask, critique: Does it ask?, \
+         revision: Ask., check: {ends_with_any: ['?']}}]}",
+    );
+    let run = ["run", "p.jsonl", "-c", "checked.yaml", "--rounds", "1"];
+    place.scripted(&run).success();
+    place
+        .scripted(&["judge"])
+        .code(2)
+        .complains(&["the constitution `checked` has 0 principles to draw from"]);
+    let runs = place.amend(&["runs", "--json"]).success().json_lines();
+    let first = runs[0]["run_id"].as_str().unwrap();
+    let filter = format!("run:{first}");
+    place.scripted(&["judge", "--where", &filter]).success();
+}
+
+#[test]
 fn a_dry_run_counts_and_keeps_nothing() {
     let place = place();
     let before = place

@@ -427,6 +427,9 @@ fn an_export_without_a_row_says_why_and_leaves_the_folder_as_it_was() {
     );
     assert_eq!(fs::read(place.out().join(ROWS_FILE)).unwrap(), before);
     assert_eq!(place.names(), WRITTEN);
+    let nothing = Place::new(&[FAILED]);
+    nothing.export(&options(Format::TrlSft)).unwrap_err();
+    assert!(!nothing.out().exists(), "a folder was made for nothing");
 }
 
 #[test]

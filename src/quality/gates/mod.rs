@@ -234,7 +234,7 @@ fn hand_out<T: Send, R>(
 
 /// What judges said of the texts of a chain, the latest first.
 fn compared(store: &Store, chain: &ChainDetail) -> Result<Vec<Compared>, StoreError> {
-    let judgements = store.judgements(&ChainId(chain.row.chain_id.clone()))?;
+    let judgements = store.preferences(&ChainId(chain.row.chain_id.clone()))?;
     let origin = |ordinal| match ordinal {
         0 => Origin::Draft,
         ordinal => Origin::Revision(ordinal),
