@@ -167,6 +167,8 @@ impl<'a> Export<'a> {
         let draws = drawing.draws;
         let depth = match draws {
             Draws::Critiques => Depth::Calls,
+            // Whether a draft for a control prompt is sound, verdicts say.
+            Draws::Answers | Draws::Pairs if !drawing.benign => Depth::Responses,
             _ => Depth::Texts,
         };
         let mut seen = HashSet::new();
