@@ -8,9 +8,11 @@
 mod asked;
 mod choice;
 mod collapse;
+mod compare;
 mod decision;
 pub(super) mod duplicates;
 mod figures;
+mod hand_out;
 mod language;
 mod personal;
 mod refusal;
@@ -23,7 +25,6 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
@@ -35,8 +36,8 @@ use crate::store::{
     ChainDetail, Depth, Filter, GateFinding, GatedChain, Label, NewGating, Store, StoreError,
 };
 
-use collapse::Tokens;
-use duplicates::{Repeats, Sets};
+use compare::compare;
+use hand_out::hand_out;
 use room::Room;
 use row::{Look, Looked};
 
@@ -46,9 +47,6 @@ pub use decision::{Action, Decision, Finding, Gated, Refused};
 pub use figures::{ContrastFigures, Figures, GateFigures, Refusals, Share, Spread, Wording};
 pub use refusal::refuses;
 pub use settings::{DraftPreferred, Gate, RefusalOf, SettingError, Settings};
-
-/// Chains that are looked at together.
-const TOGETHER: usize = 256;
 
 /// Counts the tokens of a conversation under a model's own template and tokenizer.
 pub type CountTokens<'a> = &'a (dyn Fn(&[Message]) -> Result<u32, String> + Sync);
@@ -208,30 +206,6 @@ fn look_at_all(
     Ok(all.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Calls `work` on all threads with what `read` hands out on this one, [`TOGETHER`] at a time.
-fn hand_out<T: Send, R>(
-    work: impl Fn(Vec<T>) + Sync,
-    read: impl FnOnce(&mut dyn FnMut(T)) -> R,
-) -> R {
-    let (sender, batches) = crossbeam_channel::bounded::<Vec<T>>(4);
-    rayon::in_place_scope(|scope| {
-        for _ in 0..rayon::current_num_threads() {
-            scope.spawn(|_| batches.iter().for_each(&work));
-        }
-        let mut batch = Vec::with_capacity(TOGETHER);
-        let read = read(&mut |item| {
-            batch.push(item);
-            if batch.len() == TOGETHER {
-                // The receivers stay until the sender is gone.
-                let _ = sender.send(std::mem::take(&mut batch));
-            }
-        });
-        let _ = sender.send(batch);
-        drop(sender);
-        read
-    })
-}
-
 /// What judges said of the texts of a chain, the latest first.
 fn compared(store: &Store, chain: &ChainDetail) -> Result<Vec<Compared>, StoreError> {
     let judgements = store.preferences(&ChainId(chain.row.chain_id.clone()))?;
@@ -246,136 +220,6 @@ fn compared(store: &Store, chain: &ChainDetail) -> Result<Vec<Compared>, StoreEr
         agree: row.agree,
     });
     Ok(compared.collect())
-}
-
-/// Brings rows into their order and compares those that are left with each other. The wordings that revisions
-/// repeat, with rows by their number. Without a store, nothing is read again.
-fn compare(
-    rows: &mut [Looked],
-    settings: &Settings,
-    store: Option<&Store>,
-) -> Result<Vec<collapse::Found>, StoreError> {
-    rows.sort_unstable_by(|a, b| (&a.place, &a.chain_id).cmp(&(&b.place, &b.chain_id)));
-    drop_duplicates(rows, settings, store)?;
-    match settings.collapse {
-        Some(cap) => drop_collapsed(rows, cap, store),
-        None => Ok(Vec::new()),
-    }
-}
-
-fn drop_duplicates(
-    rows: &mut [Looked],
-    settings: &Settings,
-    store: Option<&Store>,
-) -> Result<(), StoreError> {
-    let numbers: Vec<usize> = (0..rows.len())
-        .filter(|&row| rows[row].print.is_some())
-        .collect();
-    let prints: Vec<_> = rows.iter().filter_map(|row| row.print.as_deref()).collect();
-    let mut failed = None;
-    let mut again = |number: usize| -> Option<Sets> {
-        let row = &rows[numbers[number]];
-        match store?.chain_at(&ChainId(row.chain_id.clone()), Depth::Responses) {
-            Ok(chain) => row::sets(&chain, row.decision.chosen),
-            Err(error) => {
-                failed = Some(error);
-                None
-            }
-        }
-    };
-    let (exact, near) = (settings.duplicate, settings.near_duplicate);
-    let repeats = duplicates::find(&prints, exact, near, &mut again);
-    if let Some(error) = failed {
-        return Err(error);
-    }
-    for (row, repeats) in numbers.iter().zip(repeats) {
-        let name = |other: usize| &rows[numbers[other]].chain_id;
-        let finding = match repeats {
-            None => continue,
-            Some(Repeats::Exactly(other)) => Finding::drop(
-                Gate::Duplicate,
-                format!("chain {} has the same", name(other)),
-            ),
-            Some(Repeats::Nearly(other, similarity)) => {
-                let reason = format!("chain {} has nearly the same", name(other));
-                Finding::drop(Gate::NearDuplicate, reason).with(similarity)
-            }
-        };
-        rows[*row].decision.findings.push(finding);
-    }
-    for row in rows {
-        row.print = None;
-    }
-    Ok(())
-}
-
-fn drop_collapsed(
-    rows: &mut [Looked],
-    cap: f64,
-    store: Option<&Store>,
-) -> Result<Vec<collapse::Found>, StoreError> {
-    let left: Vec<usize> = (0..rows.len())
-        .filter(|&row| rows[row].decision.keeps_text())
-        .collect();
-    let wordings: Vec<collapse::Row> = left
-        .iter()
-        .map(|&row| std::mem::take(&mut rows[row].wording))
-        .collect();
-    let failed = Cell::new(None);
-    let again = |numbers: &[usize], each: &(dyn Fn(usize, [Tokens; 2]) + Sync)| {
-        let wanted = numbers.iter().map(|&number| (number, &rows[left[number]]));
-        if let Some(store) = store
-            && let Err(error) = read_both(store, wanted, each)
-        {
-            failed.set(Some(error));
-        }
-    };
-    let mut outcome = collapse::find(&wordings, cap, &again);
-    if let Some(error) = failed.take() {
-        return Err(error);
-    }
-    for (&row, dropped) in left.iter().zip(outcome.dropped) {
-        if let Some(wording) = dropped.and_then(|number| outcome.found.get(number)) {
-            let reason = format!(
-                "{} of {} chosen texts hold a wording of it",
-                wording.chosen, wording.rows
-            );
-            let finding = Finding::drop(Gate::Collapse, reason).with(wording.z);
-            rows[row].decision.findings.push(finding);
-        }
-    }
-    for wording in &mut outcome.found {
-        wording.example.0 = left[wording.example.0];
-    }
-    Ok(outcome.found)
-}
-
-/// Reads the chosen texts of rows and their drafts, each row with the number that it is handed over with.
-fn read_both<'a>(
-    store: &Store,
-    rows: impl Iterator<Item = (usize, &'a Looked)>,
-    each: &(dyn Fn(usize, [Tokens; 2]) + Sync),
-) -> Result<(), StoreError> {
-    let work = |batch: Vec<(usize, [String; 2])>| {
-        for (number, texts) in batch {
-            each(number, texts.map(|text| Tokens::of(&text)));
-        }
-    };
-    hand_out(work, |hand| -> Result<(), StoreError> {
-        for (number, row) in rows {
-            let step = match row.decision.chosen {
-                Origin::Revision(ordinal) => Some(ordinal),
-                Origin::Person => None,
-                // A draft that was chosen is the draft.
-                Origin::Draft => continue,
-            };
-            let chain = ChainId(row.chain_id.clone());
-            if let Some(texts) = store.text_and_draft(&chain, step)? {
-                hand((number, texts));
-            }
-        }
-        Ok(())
-    })
 }
 
 impl Gating {
