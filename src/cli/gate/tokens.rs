@@ -43,6 +43,11 @@ impl TokenCounter {
         })
     }
 
+    /// The tokens of a text by itself.
+    pub fn count_text(&self, text: &str) -> u32 {
+        u32::try_from(self.tokenizer.encode_continuation(text).len()).unwrap_or(u32::MAX)
+    }
+
     /// The tokens of a conversation that ends with the model's message.
     pub fn count(&self, messages: &[Message]) -> Result<u32, String> {
         let spans = self

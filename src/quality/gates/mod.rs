@@ -51,6 +51,9 @@ pub use settings::{DraftPreferred, Gate, RefusalOf, SettingError, Settings};
 /// Counts the tokens of a conversation under a model's own template and tokenizer.
 pub type CountTokens<'a> = &'a (dyn Fn(&[Message]) -> Result<u32, String> + Sync);
 
+/// Counts the tokens of a text by itself, without a template.
+pub type CountText<'a> = &'a (dyn Fn(&str) -> u32 + Sync);
+
 /// What a judge says of two texts of a chain.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Compared {
@@ -96,6 +99,9 @@ pub struct Gating {
 pub struct Helpers<'a> {
     /// Counts tokens; without it the gate of tokens stays open.
     pub tokens: Option<CountTokens<'a>>,
+    /// Counts the tokens of one text. To render a template takes longer, and where texts are short enough by
+    /// themselves there is no need to.
+    pub text_tokens: Option<CountText<'a>>,
     /// Refusals as a model sees them.
     pub refusals: Option<&'a Asked>,
 }

@@ -195,12 +195,16 @@ impl<'a> Look<'a> {
                 .cloned()
                 .chain([answer])
                 .collect();
+            let fits = |tokens: &dyn Fn(&str) -> usize| {
+                let each = |message: &Message| tokens(&message.content) + TEMPLATE_TOKENS;
+                let most: usize = messages.iter().map(each).sum();
+                self.template_tokens.saturating_add(most) <= limit as usize
+            };
             // A token has at least one byte, so a short conversation need not be cut to know that it fits.
-            let most: usize = messages
-                .iter()
-                .map(|message| message.content.len() + TEMPLATE_TOKENS)
-                .sum();
-            if self.template_tokens.saturating_add(most) <= limit as usize {
+            let by_text = self.helpers.text_tokens;
+            if fits(&str::len)
+                || by_text.is_some_and(|count| fits(&|text: &str| count(text) as usize))
+            {
                 return None;
             }
             Some(match count(&messages) {

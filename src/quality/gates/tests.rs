@@ -281,7 +281,7 @@ fn tokens_are_counted_only_where_bytes_do_not_say_enough() {
         &settings,
         Helpers {
             tokens: Some(&count),
-            refusals: None,
+            ..Helpers::default()
         },
     )
     .unwrap();
@@ -293,7 +293,23 @@ fn tokens_are_counted_only_where_bytes_do_not_say_enough() {
         .collect();
     assert_eq!(kept, [(true, true), (true, false), (false, false)]);
     // Once about the template, twice about the second, once about the third. The bytes of the first say enough.
-    assert_eq!(asked.into_inner(), 4);
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 4);
+    // Where a text's own tokens say enough, the conversation is not counted: only the template and the long text.
+    let words = |text: &str| text.split_whitespace().count() as u32;
+    let counted = Helpers {
+        tokens: Some(&count),
+        text_tokens: Some(&words),
+        refusals: None,
+    };
+    let settings = Settings {
+        tokens: Some(200),
+        ..Settings::none()
+    };
+    let place = Place::new(&[script("b", &[&long(150), &long(90)])]);
+    let gating = gate(&place.store(), &Filter::all(), None, &settings, counted).unwrap();
+    let taken = gating.take(&place.chains()[0]).pair.is_ok();
+    assert!(taken);
+    assert_eq!(asked.into_inner(), 6);
 }
 
 fn judged(p: f64, agree: bool) -> Compared {
