@@ -33,6 +33,7 @@ def store(bench: Bench) -> Outcome:
     # Searches are short, so they are measured more often.
     searched = [seconds_of_search(bench, db, rare) for _ in range(5 * bench.pairs)]
     phrase = [seconds_of_search(bench, db, PHRASE) for _ in range(5 * bench.pairs)]
+    gated = [bench.run("gate", "--db", db, "--json").seconds for _ in range(bench.pairs)]
     sft = [export(bench, db, "trl-sft") for _ in range(bench.pairs)]
     dpo = [export(bench, db, "trl-dpo") for _ in range(bench.pairs)]
     resumed = resume(bench, chains)
@@ -43,6 +44,7 @@ def store(bench: Bench) -> Outcome:
             Measure("search that finds one chain", "ms", milliseconds(searched), Target("<=", 100)),
             Measure("search that finds some 60", "ms", milliseconds(phrase), Target("<=", 100)),
             Measure("resume to the first new step", "s", resumed, Target("<=", 2)),
+            Measure("gate, all chains", "s", gated, Target("<=", 10)),
             Measure("export, trl-sft", "rows/s", sft, Target(">=", 20_000)),
             Measure("export, trl-dpo", "rows/s", dpo, Target(">=", 20_000)),
         ],

@@ -161,12 +161,18 @@ impl GateArgs {
         let count = counter
             .as_ref()
             .map(|counter| |messages: &_| counter.count(messages));
+        let count_text = counter
+            .as_ref()
+            .map(|counter| |text: &str| counter.count_text(text));
         let asked = match &self.refusal_judge {
             Some(judge) => Some(refusals::ask(store, filter, run, judge)?),
             None => None,
         };
         let helpers = Helpers {
             tokens: count.as_ref().map(|count| count as gates::CountTokens<'_>),
+            text_tokens: count_text
+                .as_ref()
+                .map(|count| count as gates::CountText<'_>),
             refusals: asked.as_ref(),
         };
         let mut gating =

@@ -1,6 +1,7 @@
 //! `amend show`: chains, step by step, in the manner of `git show`.
 
 mod columns;
+mod gated;
 mod page;
 mod raw;
 
@@ -15,6 +16,7 @@ use super::exit::usage;
 use super::pager::Pager;
 use super::text::terminal_width;
 use super::{Exit, runs};
+use crate::chain::ChainId;
 use crate::store::{ChainDetail, Depth, RunDetail, Store};
 
 /// Columns where stdout is no terminal and `COLUMNS` does not say.
@@ -102,7 +104,8 @@ fn named(args: &Args, store: &Store, out: &mut Pager) -> Result<()> {
         }
         chains => {
             for (chain, run) in chains {
-                out.write_all(text(args, chain, run, out.colour())?.as_bytes())?;
+                let text = text(args, store, chain, run, out.colour())?;
+                out.write_all(text.as_bytes())?;
             }
         }
     }
@@ -132,7 +135,7 @@ fn matching(args: &Args, chosen: &Chosen, out: &mut Pager) -> Result<()> {
             writeln!(out)?;
         }
         shown += 1;
-        let text = text(args, chain, run, out.colour())?;
+        let text = text(args, store, chain, run, out.colour())?;
         Ok(out.write_all(text.as_bytes())?)
     };
     let flow = store
@@ -153,14 +156,26 @@ fn matching(args: &Args, chosen: &Chosen, out: &mut Pager) -> Result<()> {
     }
 }
 
-fn text(args: &Args, chain: &ChainDetail, run: &RunDetail, colour: bool) -> Result<String> {
+fn text(
+    args: &Args,
+    store: &Store,
+    chain: &ChainDetail,
+    run: &RunDetail,
+    colour: bool,
+) -> Result<String> {
     if args.json {
-        return as_json(chain, run, args.step).map(|line| line + "\n");
+        return as_json(store, chain, run, args.step).map(|line| line + "\n");
     }
-    Ok(match args.raw {
-        true => raw::render(chain, args.step),
-        false => page::render(chain, run, args.step, colour),
-    })
+    if args.raw {
+        return Ok(raw::render(chain, args.step));
+    }
+    let mut page = page::render(chain, run, args.step, colour);
+    if args.step.is_none()
+        && let Some(gated) = store.gates_of(&ChainId(chain.row.chain_id.clone()))?
+    {
+        page.push_str(&gated::render(&gated));
+    }
+    Ok(page)
 }
 
 fn width() -> usize {
@@ -182,7 +197,13 @@ fn check_step(chain: &ChainDetail, step: u32) -> Result<()> {
     }
 }
 
-fn as_json(chain: &ChainDetail, run: &RunDetail, step: Option<u32>) -> Result<String> {
+fn as_json(
+    store: &Store,
+    chain: &ChainDetail,
+    run: &RunDetail,
+    step: Option<u32>,
+) -> Result<String> {
+    let id = ChainId(chain.row.chain_id.clone());
     let steps: Vec<_> = chain
         .steps
         .iter()
@@ -193,6 +214,8 @@ fn as_json(chain: &ChainDetail, run: &RunDetail, step: Option<u32>) -> Result<St
         "prompt_messages": chain.prompt_messages,
         "prompt_metadata": chain.prompt_metadata,
         "steps": steps,
+        "judgements": store.judgements(&id)?,
+        "gates": store.gates_of(&id)?,
         "run": run.row,
     }))
     .context("cannot write the chain as JSON")

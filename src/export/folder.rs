@@ -28,6 +28,8 @@ const MANIFEST_LIMIT: u64 = 64 << 20;
 /// A folder that may be written to.
 pub(super) struct Folder {
     path: PathBuf,
+    /// Whether it was made for this export.
+    made: bool,
     /// Files begun.
     begun: Cell<u32>,
     /// Files of an earlier export that were not changed since.
@@ -39,18 +41,20 @@ impl Folder {
     /// changed since. `force` leaves that check out.
     pub fn open(path: &Path, force: bool) -> Result<Self, ExportError> {
         let failed = |source| write_error(path, source);
-        match fs::metadata(path) {
+        let made = match fs::metadata(path) {
             Ok(metadata) if !metadata.is_dir() => {
                 return Err(ExportError::NotAFolder(path.to_owned()));
             }
-            Ok(_) => {}
+            Ok(_) => false,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(path).map_err(failed)?;
+                true
             }
             Err(error) => return Err(failed(error)),
-        }
+        };
         let mut folder = Self {
             path: path.to_owned(),
+            made,
             begun: Cell::new(0),
             earlier: Vec::new(),
         };
@@ -92,6 +96,14 @@ impl Folder {
             b3: blake3::Hasher::new(),
             bytes: 0,
         })
+    }
+
+    /// Takes the folder back where it was made for an export that wrote nothing.
+    pub fn abandon(&self) {
+        if self.made {
+            // Only where it is empty.
+            let _ = fs::remove_dir(&self.path);
+        }
     }
 
     /// Removes what an earlier export wrote and this one did not, such as the third part of three.

@@ -15,6 +15,7 @@ mod layouts;
 mod lesson;
 mod manifest;
 mod options;
+mod pairs;
 mod recipes;
 mod replay;
 mod shards;
@@ -43,6 +44,7 @@ use lesson::{Draws, Lesson, Misfit, apart};
 pub use manifest::{Division, FileEntry, Manifest, ReplayEntry, RunEntry, SplitEntry};
 pub use options::ExportOptions;
 use options::{PROBABILITY, check, columns_of};
+use pairs::Pairs;
 use replay::Replay;
 pub use replay::ReplayOptions;
 pub use shards::ShardLimit;
@@ -56,6 +58,9 @@ pub const ROWS_FILE: &str = "train.jsonl";
 
 /// The file that names every chain that gave no row, and why.
 pub const DROPPED_FILE: &str = "dropped.jsonl";
+
+/// The file that says of every pair how far its texts lie apart, where rows are pairs.
+pub const PAIRS_FILE: &str = pairs::FILE;
 
 /// The file that says where the rows come from.
 pub const MANIFEST_FILE: &str = manifest::FILE;
@@ -78,12 +83,19 @@ pub fn export(
     check(options)?;
     let folder = Folder::open(out, options.force)?;
     // Rows are counted before they are written, and both must see the same chains.
-    store.at_one_moment(|| {
+    let written = store.at_one_moment(|| {
         let mut export = Export::begin(&folder, options, gating)?;
         export.assignment = export.assign(store)?;
         export.rows(store)?;
         export.finish(store)
-    })?
+    });
+    let written = written
+        .map_err(ExportError::from)
+        .and_then(|written| written);
+    if written.is_err() {
+        folder.abandon();
+    }
+    written
 }
 
 /// An export under way.
@@ -100,6 +112,8 @@ struct Export<'a> {
     replay: Option<Replay>,
     dropped: Output,
     dropped_lines: u64,
+    /// `None` where rows are no pairs.
+    pairs: Option<Pairs>,
     manifest: Manifest,
     runs: Vec<RunDetail>,
     languages: card::Languages,
@@ -133,6 +147,10 @@ impl<'a> Export<'a> {
             replay: options.replay.as_ref().map(Replay::open).transpose()?,
             dropped: folder.create()?,
             dropped_lines: 0,
+            pairs: match options.format.prefers() {
+                true => Some(Pairs::begin(folder)?),
+                false => None,
+            },
             manifest: Manifest::new(options, gating),
             runs: Vec::new(),
             languages: card::Languages::default(),
@@ -149,6 +167,8 @@ impl<'a> Export<'a> {
         let draws = drawing.draws;
         let depth = match draws {
             Draws::Critiques => Depth::Calls,
+            // Whether a draft for a control prompt is sound, verdicts say.
+            Draws::Answers | Draws::Pairs if !drawing.benign => Depth::Responses,
             _ => Depth::Texts,
         };
         let mut seen = HashSet::new();
@@ -249,6 +269,7 @@ impl<'a> Export<'a> {
         }
         let side = self.assignment.side(prompt_key_of(chain, &self.splits));
         self.write(side, &row)?;
+        self.pair(side, &lesson, Some(&chain.row))?;
         self.replay_up_to(|replay, rows| replay.wanted(rows))
     }
 
@@ -275,6 +296,22 @@ impl<'a> Export<'a> {
         self.shards[side].row(self.folder, row)
     }
 
+    /// Says of the pair that was written last how far its texts lie apart.
+    fn pair(
+        &mut self,
+        side: usize,
+        lesson: &Lesson,
+        chain: Option<&ChainRow>,
+    ) -> Result<(), ExportError> {
+        let Some(pairs) = &mut self.pairs else {
+            return Ok(());
+        };
+        let split = self.splits.names().nth(side).unwrap_or_default();
+        let gating = self.drawing.gating;
+        let decision = chain.and_then(|chain| gating.decision(&chain.chain_id));
+        pairs.add((split, self.shards[side].rows()), lesson, chain, decision)
+    }
+
     /// Mixes general data into the first split until there is as much of it as wanted. Other splits stay
     /// free of it, and what they ask is left out.
     fn replay_up_to(&mut self, wanted: impl Fn(&Replay, u64) -> u64) -> Result<(), ExportError> {
@@ -292,6 +329,7 @@ impl<'a> Export<'a> {
             match self.row(&lesson) {
                 Ok(row) if !elsewhere => {
                     self.write(0, &row)?;
+                    self.pair(0, &lesson, None)?;
                     replay.taken();
                 }
                 _ => replay.passed_over(),
@@ -323,6 +361,9 @@ impl<'a> Export<'a> {
             files.extend(closed);
         }
         files.push(self.dropped.close(self.dropped_lines)?.named(DROPPED_FILE));
+        if let Some(pairs) = self.pairs {
+            files.push(pairs.close()?);
+        }
         let entries =
             |files: &[folder::Closed]| files.iter().map(|file| file.entry().clone()).collect();
         self.manifest.files = entries(&files);

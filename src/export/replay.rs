@@ -95,13 +95,17 @@ impl Replay {
                 }
             }
         }
-        match (&self.first_fault, self.taken) {
-            (Some(fault), 0) => Err(ExportError::Replay {
-                path: self.options.path.clone(),
-                reason: format!("no row can be used; the first: {fault}"),
-            }),
-            _ => Ok(None),
-        }
+        let reason = match &self.first_fault {
+            Some(fault) if self.taken == 0 => format!("no row can be used; the first: {fault}"),
+            None if self.taken + self.skipped == 0 => {
+                "holds no row; give --replay a file with rows".to_owned()
+            }
+            _ => return Ok(None),
+        };
+        Err(ExportError::Replay {
+            path: self.options.path.clone(),
+            reason,
+        })
     }
 
     /// The row that came last was written.

@@ -33,6 +33,9 @@ pub(super) fn run(conn: &Connection, row: RunRow) -> rusqlite::Result<RunDetail>
 /// How much of a chain is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
+    /// Its responses: the draft and adopted revisions with their flags. Other steps are left out, and with them
+    /// what [`ChainRow`] says of verdicts and flags.
+    Responses,
     /// Its texts, verdicts and flags; [`StepDetail::calls`] stays empty.
     Texts,
     /// Everything, the model calls of its steps included.
@@ -41,7 +44,10 @@ pub enum Depth {
 
 /// A chain by its key.
 pub(super) fn chain(conn: &Connection, key: i64, depth: Depth) -> rusqlite::Result<ChainDetail> {
-    let steps = steps(conn, key, depth)?;
+    let steps = match depth {
+        Depth::Responses => responses(conn, key)?,
+        Depth::Texts | Depth::Calls => steps(conn, key, depth)?,
+    };
     let mut violated: Vec<String> = Vec::new();
     let mut flags: Vec<Flag> = Vec::new();
     for step in &steps {
@@ -112,7 +118,33 @@ pub(super) fn chain(conn: &Connection, key: i64, depth: Depth) -> rusqlite::Resu
     })
 }
 
+/// The steps whose outputs became the chain's response.
+fn responses(conn: &Connection, chain: i64) -> rusqlite::Result<Vec<StepDetail>> {
+    let flags = flags(conn, chain)?;
+    let mut statement = conn.prepare_cached(
+        "SELECT s.id, s.ordinal, s.round, s.kind, s.principle, t.body
+         FROM steps s JOIN texts t ON t.id = s.output
+         WHERE s.chain = ?1 AND s.adopted AND s.kind IN ('draft', 'revision') ORDER BY s.ordinal",
+    )?;
+    let rows = statement.query_map([chain], |row| {
+        Ok(StepDetail {
+            ordinal: row.get(1)?,
+            round: row.get(2)?,
+            kind: read::name(row, 3)?,
+            principle_id: row.get(4)?,
+            output: row.get(5)?,
+            adopted: true,
+            verdict: None,
+            agreed: None,
+            flags: of_step(&flags, row.get(0)?),
+            calls: Vec::new(),
+        })
+    })?;
+    rows.collect()
+}
+
 fn steps(conn: &Connection, chain: i64, depth: Depth) -> rusqlite::Result<Vec<StepDetail>> {
+    let flags = flags(conn, chain)?;
     let mut statement = conn.prepare_cached(
         "SELECT s.id, s.ordinal, s.round, s.kind, s.principle, t.body, s.adopted,
              v.violated, v.probability, v.severity, v.quote, v.quote_verified, w.body, v.source, v.agreed
@@ -131,9 +163,9 @@ fn steps(conn: &Connection, chain: i64, depth: Depth) -> rusqlite::Result<Vec<St
             adopted: row.get(6)?,
             verdict: verdict(row)?,
             agreed: row.get(14)?,
-            flags: flags(conn, key)?,
+            flags: of_step(&flags, key),
             calls: match depth {
-                Depth::Texts => Vec::new(),
+                Depth::Responses | Depth::Texts => Vec::new(),
                 Depth::Calls => calls(conn, key)?,
             },
         })
@@ -141,11 +173,18 @@ fn steps(conn: &Connection, chain: i64, depth: Depth) -> rusqlite::Result<Vec<St
     rows.collect()
 }
 
-fn flags(conn: &Connection, step: i64) -> rusqlite::Result<Vec<Flag>> {
-    let mut statement =
-        conn.prepare_cached("SELECT flag FROM step_flags WHERE step = ?1 ORDER BY ordinal")?;
-    let rows = statement.query_map([step], |row| read::name(row, 0))?;
+/// The flags of all steps of a chain, with the keys of their steps: most chains have none, and one look says so.
+fn flags(conn: &Connection, chain: i64) -> rusqlite::Result<Vec<(i64, Flag)>> {
+    let mut statement = conn.prepare_cached(
+        "SELECT step, flag FROM step_flags WHERE chain = ?1 ORDER BY step, ordinal",
+    )?;
+    let rows = statement.query_map([chain], |row| Ok((row.get(0)?, read::name(row, 1)?)))?;
     rows.collect()
+}
+
+fn of_step(flags: &[(i64, Flag)], step: i64) -> Vec<Flag> {
+    let own = flags.iter().filter(|(of, _)| *of == step);
+    own.map(|(_, flag)| *flag).collect()
 }
 
 fn verdict(row: &Row<'_>) -> rusqlite::Result<Option<Verdict>> {

@@ -102,6 +102,19 @@ pub struct JudgementRow {
     pub model_digest: String,
 }
 
+/// What a judgement says, in short.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PreferenceRow {
+    /// The step that wrote the first text, by its ordinal; 0 is the draft.
+    pub first: u32,
+    /// The step that wrote the second text.
+    pub second: u32,
+    /// P(the second is better), the mean of both orders.
+    pub p: f64,
+    /// Whether both orders prefer the same text.
+    pub agree: bool,
+}
+
 impl JudgementRow {
     /// The latest judgement of one pair of texts, named by the ordinals of their steps, among those of a
     /// chain in the order in which [`Store::judgements`] gives them. Turned round where the pair is stored the
@@ -305,6 +318,27 @@ impl Store {
             let sql = format!("SELECT {COLUMNS} FROM {FROM} WHERE c.chain_id = ?1 ORDER BY j.id");
             let mut statement = conn.prepare_cached(&sql)?;
             statement.query_map([&chain.0], judgement_row)?.collect()
+        })
+    }
+
+    /// Of the judgements of a chain, oldest first, as much as gates ask for.
+    pub fn preferences(&self, chain: &ChainId) -> Result<Vec<PreferenceRow>, StoreError> {
+        self.read(|conn| {
+            let mut statement = conn.prepare_cached(
+                "SELECT f.ordinal, s.ordinal, j.p, j.agree
+                 FROM chains c JOIN judgements j ON j.chain = c.id
+                 JOIN steps f ON f.id = j.first JOIN steps s ON s.id = j.second
+                 WHERE c.chain_id = ?1 ORDER BY j.id",
+            )?;
+            let rows = statement.query_map([&chain.0], |row| {
+                Ok(PreferenceRow {
+                    first: row.get(0)?,
+                    second: row.get(1)?,
+                    p: row.get(2)?,
+                    agree: row.get(3)?,
+                })
+            })?;
+            rows.collect()
         })
     }
 

@@ -49,7 +49,7 @@ pub use filter::{Filter, FilterError};
 pub use filter_key::FilterKey;
 pub use filter_sql::Explanation;
 pub use gates::{GATES, GateFinding, GatedChain, NewGating};
-pub use judgements::{JudgementRow, NewJudge, Response, Responses};
+pub use judgements::{JudgementRow, NewJudge, PreferenceRow, Response, Responses};
 pub use labels::{
     Agreement, BulkAction, CurrentLabel, Label, LabelAction, LabelEntry, LabelKind, Labels,
 };

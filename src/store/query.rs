@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use super::detail::{self, Depth};
 use super::filter_sql::{self, BY_RUN, FROM};
@@ -133,15 +133,50 @@ impl Store {
 
     /// A whole chain.
     pub fn chain(&self, id: &ChainId) -> Result<ChainDetail, StoreError> {
+        self.chain_at(id, Depth::Calls)
+    }
+
+    /// As much of a chain as is asked for.
+    pub fn chain_at(&self, id: &ChainId, depth: Depth) -> Result<ChainDetail, StoreError> {
         self.snapshot(|conn| {
             let key = conn
                 .prepare_cached("SELECT id FROM chains WHERE chain_id = ?1")?
                 .query_row([&id.0], |row| row.get(0))
                 .optional()?;
-            key.map(|key| detail::chain(conn, key, Depth::Calls))
-                .transpose()
+            key.map(|key| detail::chain(conn, key, depth)).transpose()
         })?
         .ok_or_else(|| self.unknown("chain", &id.0, "; `amend ls` lists them"))
+    }
+
+    /// What a step of a chain says, by its ordinal, or with `None` what a person wrote, and then the draft; `None`
+    /// where there is no such text.
+    pub fn text_and_draft(
+        &self,
+        chain: &ChainId,
+        ordinal: Option<u32>,
+    ) -> Result<Option<[String; 2]>, StoreError> {
+        let both =
+            |row: &Row<'_>| -> rusqlite::Result<[String; 2]> { Ok([row.get(0)?, row.get(1)?]) };
+        self.read(|conn| {
+            let found = match ordinal {
+                Some(ordinal) => conn
+                    .prepare_cached(
+                        "SELECT t.body, ifnull(d.body, '') FROM chains c
+                         JOIN steps s ON s.chain = c.id AND s.ordinal = ?2
+                         JOIN texts t ON t.id = s.output LEFT JOIN texts d ON d.id = c.draft
+                         WHERE c.chain_id = ?1",
+                    )?
+                    .query_row(params![chain.0, ordinal], both),
+                None => conn
+                    .prepare_cached(
+                        "SELECT t.body, ifnull(d.body, '') FROM chains c
+                         JOIN texts t ON t.id = c.chosen LEFT JOIN texts d ON d.id = c.draft
+                         WHERE c.chain_id = ?1",
+                    )?
+                    .query_row([&chain.0], both),
+            };
+            found.optional()
+        })
     }
 
     /// Hands out the matching chains by run id and position, one at a time, until `each` breaks. `run`
@@ -156,8 +191,8 @@ impl Store {
         self.for_each_key(filter, run, |conn, key| Ok(each(chain_row(conn, key)?)))
     }
 
-    /// The same with whole chains. Where no format or page needs the model calls, `Depth::Texts` is
-    /// several times faster.
+    /// The same with whole chains, or with as much of them as is asked for. Where no format or page needs the
+    /// model calls, `Depth::Texts` is several times faster.
     pub fn for_each_whole_chain<B>(
         &self,
         filter: &Filter,
@@ -208,6 +243,23 @@ impl Store {
                 .query_row(params_from_iter(&condition.params), |row| {
                     read::count(row, 0)
                 })
+        })
+    }
+
+    /// The runs that have a matching chain, by their whole ids, oldest first. Unlike
+    /// [`run_stats`](Self::run_stats) it adds nothing up.
+    pub fn runs_with(&self, filter: &Filter, run: Option<&str>) -> Result<Vec<String>, StoreError> {
+        let condition = filter_sql::condition(filter, run);
+        self.read(|conn| {
+            let sql = format!(
+                "SELECT r.run_id FROM v_filter_runs r
+                 WHERE EXISTS (SELECT 1 FROM {FROM} WHERE c.run = r.run AND ({})) ORDER BY r.run",
+                condition.sql
+            );
+            let mut statement = conn.prepare(&sql)?;
+            let rows =
+                statement.query_map(params_from_iter(&condition.params), |row| row.get(0))?;
+            rows.collect()
         })
     }
 

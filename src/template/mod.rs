@@ -76,6 +76,15 @@ const BUILTIN: [(&str, &[(&str, &str)]); 2] = [
                 "recheck.yaml",
                 include_str!("../../prompts/paper/recheck.yaml"),
             ),
+            ("judge.yaml", include_str!("../../prompts/paper/judge.yaml")),
+            (
+                "reason.yaml",
+                include_str!("../../prompts/paper/reason.yaml"),
+            ),
+            (
+                "conclude.yaml",
+                include_str!("../../prompts/paper/conclude.yaml"),
+            ),
         ],
     ),
 ];

@@ -223,6 +223,8 @@ async fn chain(State(app): Shared, id: Names<String>, params: Params<ListParams>
                 "page": ChainPage::new(chain, context),
                 "near": store.place(&filter, None, sort, &id)?,
                 "labels": labels::of(store, &id)?,
+                "gates": store.gates_of(&id)?,
+                "judgements": store.judgements(&id)?,
             })))
         })
         .await

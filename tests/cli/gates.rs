@@ -87,6 +87,25 @@ fn what_the_gates_leave_out_is_told_kept_and_found_again() {
         ["control:capital", "control:bread"]
     );
     assert_eq!(ids("gate!=control kept:false"), ["again", "owner"]);
+    let shown = place
+        .amend(&["show", "--where", "prompt:capital kept:true", "--json"])
+        .success()
+        .json_lines();
+    let gates = &shown[0]["gates"];
+    assert_eq!(
+        (&gates["pair"], &gates["rejected"]),
+        (&true.into(), &"draft".into())
+    );
+    let figures = ["edit_distance", "length_ratio"].map(|name| gates[name].is_number());
+    assert_eq!(figures, [true, true]);
+    let page = place
+        .amend(&["show", "--where", "gate:personal-data"])
+        .success()
+        .stdout;
+    assert!(
+        page.contains("personal-data: an e-mail address in the response"),
+        "{page}"
+    );
     place
         .amend(&["ls", "gate:colapse"])
         .code(2)

@@ -140,6 +140,60 @@ fn reasons_are_asked_for_and_hold_judgements_to_the_middle() {
 }
 
 #[test]
+fn the_pack_of_the_paper_judges_too() {
+    let place = place();
+    let script = SCRIPT.replacen(
+        "rules:",
+        "rules:\n  - {contains: [\"(A) Paris, better\"], choice: 0.875}\n  \
+         - {contains: [\"(B) Paris, better\"], choice: 0.25}",
+        1,
+    );
+    place.write("script.yaml", &script);
+    let judge = |mode: &[&str]| {
+        let args = [
+            &[
+                "judge",
+                "--pack",
+                "paper",
+                "--where",
+                "prompt:capital",
+                "--json",
+            ][..],
+            mode,
+        ];
+        place.scripted(&args.concat()).success().json_lines()
+    };
+    let lines = judge(&[]);
+    assert_eq!(
+        (&lines[0]["p_ab"], &lines[0]["p_ba"]),
+        (&0.75.into(), &0.875.into())
+    );
+    let lines = judge(&["--mode", "cot", "--samples", "1"]);
+    assert_eq!(lines[0]["p"], 0.5);
+}
+
+#[test]
+fn a_run_that_was_not_chosen_need_not_be_judged_by() {
+    let place = place();
+    // Its only principle is decided by a program, so there is none to judge by.
+    place.write(
+        "checked.yaml",
+        "{schema: 1, name: checked, version: 1.0.0, principles: [{id: asks, title: Ask, critique: Does it ask?, \
+         revision: Ask., check: {ends_with_any: ['?']}}]}",
+    );
+    let run = ["run", "p.jsonl", "-c", "checked.yaml", "--rounds", "1"];
+    place.scripted(&run).success();
+    place
+        .scripted(&["judge"])
+        .code(2)
+        .complains(&["the constitution `checked` has 0 principles to draw from"]);
+    let runs = place.amend(&["runs", "--json"]).success().json_lines();
+    let first = runs[0]["run_id"].as_str().unwrap();
+    let filter = format!("run:{first}");
+    place.scripted(&["judge", "--where", &filter]).success();
+}
+
+#[test]
 fn a_dry_run_counts_and_keeps_nothing() {
     let place = place();
     let before = place

@@ -58,7 +58,8 @@ fn exports(place: &Place, db: &str) -> Vec<(String, Vec<u8>)> {
         // A dataset without rows is an outcome too, as long as it is the same one.
         let _ = place.amend(&["export", "--db", db, "--format", format, "--out", &out]);
         let mut names: Vec<_> = fs::read_dir(place.path(&out))
-            .unwrap()
+            .into_iter()
+            .flatten()
             .map(|e| e.unwrap().file_name())
             .collect();
         names.sort();

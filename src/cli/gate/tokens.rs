@@ -43,6 +43,11 @@ impl TokenCounter {
         })
     }
 
+    /// The tokens of a text by itself.
+    pub fn count_text(&self, text: &str) -> u32 {
+        u32::try_from(self.tokenizer.encode_continuation(text).len()).unwrap_or(u32::MAX)
+    }
+
     /// The tokens of a conversation that ends with the model's message.
     pub fn count(&self, messages: &[Message]) -> Result<u32, String> {
         let spans = self
@@ -59,10 +64,10 @@ fn of_runs(
     filter: &Filter,
     run: Option<&str>,
 ) -> anyhow::Result<(crate::backend::llama::model_ref::ModelRef, TemplateArgs)> {
-    let stats = store.run_stats(filter, run).map_err(runs::failed)?;
+    let run_ids = store.runs_with(filter, run).map_err(runs::failed)?;
     let mut found: Option<(String, crate::cli::args::ModelArgs)> = None;
-    for stats in stats.iter().filter(|stats| stats.chains > 0) {
-        let detail = store.run(&stats.run_id).map_err(runs::failed)?;
+    for run_id in &run_ids {
+        let detail = store.run(run_id).map_err(runs::failed)?;
         let digest = detail.row.model_digest.clone();
         match &found {
             Some((known, _)) if *known != digest => {

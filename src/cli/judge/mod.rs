@@ -74,7 +74,7 @@ pub struct Args {
     /// Judge by this constitution: a YAML file, or a name [default: that of the chain's run; for --eval hhh]
     #[arg(short, long, value_name = "FILE")]
     constitution: Option<String>,
-    /// The prompt pack: `default`, or a folder with a judge.yaml in it
+    /// The prompt pack: `default`, `paper`, or a folder with a judge.yaml in it
     #[arg(long, default_value = "default", value_name = "PACK")]
     pack: String,
     /// Judge these labelled comparisons, and say how good the judge is: a .jsonl file

@@ -19,7 +19,7 @@ use crate::digest::Digest;
 use crate::judgement::Judgement;
 use crate::quality::judge::pairs::{Contest, contests};
 use crate::quality::judge::{Answer, Ask, Judge, Options, answer_all};
-use crate::store::{NewJudge, RunLock, Store, Writer};
+use crate::store::{Filter, NewJudge, RunLock, Store, Writer};
 
 /// Pairs that cannot be judged are named one by one up to here, and counted beyond.
 const NAMED: u64 = 20;
@@ -75,16 +75,17 @@ fn work(args: &Args) -> anyhow::Result<Work> {
     let chains = store
         .chains_to_judge(&filter, run.as_deref())
         .map_err(runs::failed)?;
-    for row in store.runs().map_err(runs::failed)? {
-        let wanted = run.as_ref().is_none_or(|run| *run == row.run_id);
-        if chains.is_empty() || !wanted || row.done == 0 {
-            continue;
-        }
+    // A run without a chain to judge may have a constitution that nobody can judge by.
+    let revised = Filter::parse("revised:true status:done").unwrap_or_default();
+    let run_ids = store
+        .runs_with(&filter.and(revised), run.as_deref())
+        .map_err(runs::failed)?;
+    for run_id in run_ids {
         let constitution = match &named {
             Some(constitution) => constitution.clone(),
-            None => store.run(&row.run_id).map_err(runs::failed)?.constitution,
+            None => store.run(&run_id).map_err(runs::failed)?.constitution,
         };
-        judges.insert(row.run_id, args.judge(constitution, &pack)?);
+        judges.insert(run_id, args.judge(constitution, &pack)?);
     }
     Ok(Work {
         store,

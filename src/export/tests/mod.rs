@@ -320,6 +320,31 @@ fn dpo_rows_prefer_the_final_text_to_the_draft() {
     );
     let expected = [("equal-texts", 1), ("flagged-think-unclosed", 1)];
     assert_eq!(manifest.dropped, counts(&expected));
+    let chain = ChainId::new("run-a", &PromptId("p1".to_owned()), 0);
+    assert_eq!(
+        place.lines(PAIRS_FILE),
+        [json!({
+            "split": "train", "row": 1, "chain_id": chain.0, "run_id": "run-a", "prompt_id": "p1", "sample": 0,
+            "chosen": "revision:4", "rejected": "draft", "why": "later",
+            "edit_distance": 1.0, "length_ratio": 1.25, "margin": null,
+        })]
+    );
+}
+
+#[test]
+fn rounds_are_pairs_too_and_answers_are_none() {
+    let place = Place::new(&[CLEAN, REVISED]);
+    place.export(&options(Format::HfCai)).unwrap();
+    let pairs = place.lines(PAIRS_FILE);
+    let ratios: Vec<_> = pairs.iter().map(|line| &line["length_ratio"]).collect();
+    assert_eq!(ratios, [&json!(1.75), &json!(0.625)]);
+    assert!(
+        pairs
+            .iter()
+            .all(|line| line["prompt_id"] == "p1" && line["chosen"].is_null())
+    );
+    place.export(&options(Format::TrlSft)).unwrap();
+    assert_eq!(place.names(), WRITTEN);
 }
 
 #[test]
@@ -402,6 +427,9 @@ fn an_export_without_a_row_says_why_and_leaves_the_folder_as_it_was() {
     );
     assert_eq!(fs::read(place.out().join(ROWS_FILE)).unwrap(), before);
     assert_eq!(place.names(), WRITTEN);
+    let nothing = Place::new(&[FAILED]);
+    nothing.export(&options(Format::TrlSft)).unwrap_err();
+    assert!(!nothing.out().exists(), "a folder was made for nothing");
 }
 
 #[test]

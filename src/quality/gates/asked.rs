@@ -45,7 +45,7 @@ pub fn ask_refusals(
 ) -> Result<Asked, AskError> {
     let mut chains = Vec::new();
     let mut questions = Vec::new();
-    let flow = store.for_each_whole_chain(filter, run, Depth::Texts, |chain| {
+    let flow = store.for_each_whole_chain(filter, run, Depth::Responses, |chain| {
         if is_benign(&chain)
             && let Ok(texts) = Texts::of(&chain)
         {

@@ -13,11 +13,12 @@ mod passages;
 mod tokens;
 
 use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
 use passages::passages;
-use tokens::{Key, wordings};
+use tokens::{ByKey, Key, wordings};
 
 pub use tokens::WordingKind;
 pub(super) use tokens::{Tokens, words_at};
@@ -38,10 +39,66 @@ const MARGIN: f64 = 0.4;
 /// A row, as far as its wording goes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Row {
-    /// The chosen text and the draft; `None` where they are the same.
-    pub texts: Option<[Tokens; 2]>,
+    /// What is counted.
+    pub texts: Both,
     /// Rows with a higher number go first.
     pub priority: u64,
+}
+
+/// The chosen text and the draft of a row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) enum Both {
+    /// They are the same.
+    #[default]
+    Same,
+    /// They were kept.
+    Kept([Tokens; 2]),
+    /// There was no room for them.
+    NotKept,
+}
+
+/// Reads chosen texts and drafts again, of the rows with these numbers, and hands them over one row at a time,
+/// to several threads at once.
+pub(super) type Again<'a> = &'a dyn Fn(&[usize], &(dyn Fn(usize, [Tokens; 2]) + Sync));
+
+/// Those of the rows whose texts were not kept.
+fn not_kept(rows: &[Row], numbers: &[usize]) -> Vec<usize> {
+    let gone = |number: &usize| rows[*number].texts == Both::NotKept;
+    numbers.iter().copied().filter(gone).collect()
+}
+
+/// Texts of some rows: those that were kept, and those that were read again.
+struct Texts<'a> {
+    rows: &'a [Row],
+    read: HashMap<usize, [Tokens; 2]>,
+}
+
+impl<'a> Texts<'a> {
+    fn of(rows: &'a [Row], numbers: &[usize], again: Again<'_>) -> Self {
+        let read: Mutex<HashMap<usize, [Tokens; 2]>> = Mutex::default();
+        let missing = not_kept(rows, numbers);
+        if !missing.is_empty() {
+            again(&missing, &|number: usize, texts: [Tokens; 2]| {
+                let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+                read.insert(number, texts);
+            });
+        }
+        let read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Self { rows, read }
+    }
+
+    fn get(&self, number: usize) -> Option<&[Tokens; 2]> {
+        match &self.rows[number].texts {
+            Both::Same => None,
+            Both::Kept(texts) => Some(texts),
+            Both::NotKept => self.read.get(&number),
+        }
+    }
+
+    fn chosen(&self, number: usize) -> &[u32] {
+        self.get(number)
+            .map_or(&[][..], |[chosen, _]| &chosen.0[..])
+    }
 }
 
 /// A wording that revisions repeat.
@@ -72,7 +129,7 @@ pub(super) struct Outcome {
 }
 
 /// Looks for wordings that more than the share `cap` of the chosen texts hold, and for the rows to leave out.
-pub(super) fn find(rows: &[Row], cap: f64) -> Outcome {
+pub(super) fn find(rows: &[Row], cap: f64, again: Again<'_>) -> Outcome {
     let mut outcome = Outcome {
         dropped: vec![None; rows.len()],
         found: Vec::new(),
@@ -82,8 +139,8 @@ pub(super) fn find(rows: &[Row], cap: f64) -> Outcome {
         let left: Vec<usize> = (0..rows.len())
             .filter(|&row| outcome.dropped[row].is_none())
             .collect();
-        index.learn(rows, &left, cap);
-        let found = index.significant(rows, &left, cap);
+        index.learn(rows, &left, cap, again);
+        let found = index.significant(rows, &left, cap, again);
         let mut gone = 0;
         for wording in found {
             let beyond = index.beyond(rows, &left, &wording, cap);
@@ -112,7 +169,7 @@ pub(super) fn find(rows: &[Row], cap: f64) -> Outcome {
 /// The wordings that may count, and which rows hold them.
 #[derive(Debug, Default)]
 struct Index {
-    known: HashMap<Key, u32>,
+    known: ByKey<u32>,
     kinds: Vec<(WordingKind, Key)>,
     /// For each row, what its chosen text and its draft hold.
     held: Vec<[Box<[u32]>; 2]>,
@@ -120,7 +177,7 @@ struct Index {
 
 impl Index {
     /// Takes up the wordings that a sample of the rows holds often enough.
-    fn learn(&mut self, rows: &[Row], left: &[usize], cap: f64) {
+    fn learn(&mut self, rows: &[Row], left: &[usize], cap: f64, again: Again<'_>) {
         let mut sample: Vec<usize> = left.to_vec();
         if sample.len() > LOOKED_IN {
             sample.select_nth_unstable_by_key(LOOKED_IN, |&row| (rows[row].priority, row));
@@ -132,16 +189,18 @@ impl Index {
             true => least,
             false => least.max(f64::from(FEWEST)),
         };
+        let texts = Texts::of(rows, &sample, again);
         let counted = sample
             .par_chunks(256)
             .map(|rows_of| {
-                let mut counts: HashMap<Key, (u32, WordingKind)> = HashMap::new();
-                for (key, kind) in rows_of.iter().flat_map(|&row| distinct(&rows[row])) {
+                let mut counts: ByKey<(u32, WordingKind)> = ByKey::default();
+                let chosen = rows_of.iter().filter_map(|&row| texts.get(row));
+                for (key, kind) in chosen.flat_map(|[chosen, _]| distinct(chosen)) {
                     counts.entry(key).or_insert((0, kind)).0 += 1;
                 }
                 counts
             })
-            .reduce(HashMap::new, |mut all, part| {
+            .reduce(ByKey::default, |mut all, part| {
                 for (key, (count, kind)) in part {
                     all.entry(key).or_insert((0, kind)).0 += count;
                 }
@@ -160,13 +219,32 @@ impl Index {
             self.known.insert(key, self.kinds.len() as u32);
             self.kinds.push((kind, key));
         }
-        self.held = rows.par_iter().map(|row| self.held_by(row)).collect();
+        self.held = self.held_by_all(rows, left, again);
     }
 
-    fn held_by(&self, row: &Row) -> [Box<[u32]>; 2] {
-        let Some(texts) = &row.texts else {
-            return Default::default();
+    fn held_by_all(&self, rows: &[Row], left: &[usize], again: Again<'_>) -> Vec<[Box<[u32]>; 2]> {
+        let kept = |row: &Row| match &row.texts {
+            Both::Kept(texts) => self.held_by(texts),
+            Both::Same | Both::NotKept => Default::default(),
         };
+        let mut all: Vec<_> = rows.par_iter().map(kept).collect();
+        let missing = not_kept(rows, left);
+        if !missing.is_empty() {
+            let read = Mutex::new(Vec::with_capacity(missing.len()));
+            again(&missing, &|number: usize, texts: [Tokens; 2]| {
+                let held = self.held_by(&texts);
+                let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+                read.push((number, held));
+            });
+            let read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
+            for (number, held) in read {
+                all[number] = held;
+            }
+        }
+        all
+    }
+
+    fn held_by(&self, texts: &[Tokens; 2]) -> [Box<[u32]>; 2] {
         texts.each_ref().map(|text| {
             let mut held = Vec::new();
             wordings(text, |_, key, _, _| held.extend(self.known.get(&key)));
@@ -178,7 +256,7 @@ impl Index {
 
     /// The wordings that count among the rows that are left, most significant first; those that another one
     /// explains are left out.
-    fn significant(&self, rows: &[Row], left: &[usize], cap: f64) -> Vec<Found> {
+    fn significant(&self, rows: &[Row], left: &[usize], cap: f64, again: Again<'_>) -> Vec<Found> {
         let mut counts = vec![[0_u32; 2]; self.kinds.len()];
         for &row in left {
             for (side, held) in self.held[row].iter().enumerate() {
@@ -202,9 +280,18 @@ impl Index {
             b.1.total_cmp(&a.1)
                 .then(self.kinds[a.0].cmp(&self.kinds[b.0]))
         });
+        let examples: Vec<usize> = found
+            .iter()
+            .map(|&(number, _)| self.example(rows, left, number))
+            .collect();
+        let mut wanted = examples.clone();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let texts = Texts::of(rows, &wanted, again);
         let found: Vec<Found> = found
             .into_iter()
-            .filter_map(|(number, z)| {
+            .zip(examples)
+            .filter_map(|((number, z), example)| {
                 Some(Found {
                     kind: self.kinds[number].0,
                     chosen: counts[number][0],
@@ -212,36 +299,40 @@ impl Index {
                     rows: left.len() as u32,
                     z,
                     dropped: 0,
-                    example: self.example(rows, left, number)?,
+                    example: self.place(texts.get(example)?, example, number)?,
                     key: self.kinds[number].1,
                 })
             })
             .collect();
-        passages(rows, found)
+        passages(&texts, found)
     }
 
-    /// Where a wording stands: in the row of lowest priority among those that hold it.
-    fn example(
+    /// A row whose chosen text holds a wording: the one of lowest priority.
+    fn example(&self, rows: &[Row], left: &[usize], number: usize) -> usize {
+        let holders = left
+            .iter()
+            .copied()
+            .filter(|&row| self.holds(row, number as u32));
+        // What counts is held by some row.
+        holders
+            .min_by_key(|&row| (rows[row].priority, row))
+            .unwrap_or_default()
+    }
+
+    /// Where a wording stands in the texts of a row.
+    fn place(
         &self,
-        rows: &[Row],
-        left: &[usize],
+        [chosen, _]: &[Tokens; 2],
+        row: usize,
         number: usize,
     ) -> Option<(usize, usize, usize)> {
         let (kind, key) = self.kinds[number];
-        let row = left
-            .iter()
-            .copied()
-            .filter(|&row| self.holds(row, number as u32))
-            .min_by_key(|&row| (rows[row].priority, row))?;
         let mut place = None;
-        wordings(
-            &rows[row].texts.as_ref()?[0],
-            |found, other, start, length| {
-                if (found, other) == (kind, key) && place.is_none() {
-                    place = Some((row, start, length));
-                }
-            },
-        );
+        wordings(chosen, |found, other, start, length| {
+            if (found, other) == (kind, key) && place.is_none() {
+                place = Some((row, start, length));
+            }
+        });
         place
     }
 
@@ -270,12 +361,10 @@ impl Index {
     }
 }
 
-/// The wordings of a row's chosen text, each once.
-fn distinct(row: &Row) -> Vec<(Key, WordingKind)> {
+/// The wordings of a text, each once.
+fn distinct(text: &Tokens) -> Vec<(Key, WordingKind)> {
     let mut all = Vec::new();
-    if let Some([chosen, _]) = &row.texts {
-        wordings(chosen, |kind, key, _, _| all.push((key, kind)));
-    }
+    wordings(text, |kind, key, _, _| all.push((key, kind)));
     all.sort_unstable();
     all.dedup();
     all

@@ -5,11 +5,13 @@
 //! similar enough. Candidates come from MinHash and banding (Broder 1997; Leskovec, Rajaraman and Ullman,
 //! *Mining of Massive Datasets*, 3.4) and are then compared.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::words::{hash, join, runs, words};
+use super::room::Room;
+use super::words::{hash_lower, join, runs};
 
 /// Words of a run.
 const RUN: usize = 3;
@@ -21,38 +23,85 @@ const BANDS: usize = 20;
 /// Hashes of a band, of the prompt and of the response each. Rows whose prompts and responses are both similar
 /// to 0.85 agree in some band with a probability of 0.998; where both are similar to 0.3, of 0.001.
 const ROWS: usize = 4;
+/// MinHash values of a text.
+const HASHES: usize = BANDS * ROWS;
+/// Numbers that hold four bits of each of them.
+const MARKS: usize = HASHES / 16;
+/// By how much the share of MinHash values that agree may fall short of the similarity: more than six standard
+/// deviations, so that no pair that is similar enough is passed over.
+const SHORT: f64 = 0.25;
 /// The most rows of one band that a row is compared with.
 pub(in crate::quality) const MOST_COMPARED: usize = 256;
+/// Bytes of runs that were read again and may be met once more.
+const MOST_READ: usize = 16 << 20;
 
 /// What is kept of a row to find it again.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::quality) struct Print {
     /// Hash of the whole row, case and white space aside.
     exact: u64,
+    bands: [u32; BANDS],
+    /// Four bits of every MinHash value, those of the prompt first.
+    marks: [[u64; MARKS]; 2],
+    /// Its runs; `None` where they found no room, or near duplicates are not looked for.
+    sets: Option<Arc<Sets>>,
+}
+
+/// The runs of a prompt and of a response, in order of their hashes.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::quality) struct Sets {
     prompt: Box<[u32]>,
     response: Box<[u32]>,
-    bands: Box<[u32]>,
+}
+
+impl Sets {
+    /// The runs of a prompt and of a response.
+    pub fn of(prompt: &str, response: &str) -> Self {
+        Self {
+            prompt: sample(run_set(prompt)),
+            response: sample(run_set(response)),
+        }
+    }
+
+    /// The smaller of the similarities of prompts and of responses.
+    fn similarity(&self, other: &Self) -> f64 {
+        jaccard(&self.prompt, &other.prompt).min(jaccard(&self.response, &other.response))
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + (self.prompt.len() + self.response.len()) * size_of::<u32>()
+    }
 }
 
 impl Print {
-    /// The print of a prompt and a response. `bands` are made only where near duplicates are looked for.
+    /// The print of a prompt and a response. Bands and runs are made only where near duplicates are looked for.
     pub fn new(prompt: &str, response: &str, near: bool) -> Self {
         let exact = join(join(1, squeezed(prompt)), squeezed(response));
-        if !near {
-            return Self {
-                exact,
-                prompt: Box::default(),
-                response: Box::default(),
-                bands: Box::default(),
-            };
-        }
-        let (prompt, response) = (run_set(prompt), run_set(response));
-        let bands = bands(&prompt, &response);
-        Self {
+        let mut print = Self {
             exact,
-            prompt: sample(prompt),
-            response: sample(response),
-            bands,
+            bands: [0; BANDS],
+            marks: [[0; MARKS]; 2],
+            sets: None,
+        };
+        if near {
+            let (prompt, response) = (run_set(prompt), run_set(response));
+            let least = [smallest(&prompt), smallest(&response)];
+            print.bands = bands(&least);
+            print.marks = least.each_ref().map(marks);
+            print.sets = Some(Arc::new(Sets {
+                prompt: sample(prompt),
+                response: sample(response),
+            }));
+        }
+        print
+    }
+
+    /// Lets go of the runs where there is no room for them.
+    pub(in crate::quality::gates) fn fit(&mut self, room: &Room) {
+        if let Some(sets) = &self.sets
+            && !room.take(sets.bytes())
+        {
+            self.sets = None;
         }
     }
 
@@ -61,21 +110,33 @@ impl Print {
         self.bands.iter().copied().enumerate()
     }
 
-    /// The smaller of the similarities of prompts and of responses.
+    /// The smaller of the similarities of prompts and of responses, both of which have kept their runs.
     pub fn similarity(&self, other: &Self) -> f64 {
-        jaccard(&self.prompt, &other.prompt).min(jaccard(&self.response, &other.response))
+        match (&self.sets, &other.sets) {
+            (Some(one), Some(other)) => one.similarity(other),
+            _ => 0.0,
+        }
+    }
+
+    /// Whether the rows may be that similar, by the MinHash values on which they agree. Most that share a band
+    /// by chance are told apart so, without a look at their runs.
+    fn may_be(&self, other: &Self, least: f64) -> bool {
+        let fewest = (least - SHORT) * HASHES as f64;
+        let mut both = self.marks.iter().zip(&other.marks);
+        both.all(|(one, other)| f64::from(agreeing(one, other)) >= fewest)
     }
 }
 
 /// Hash of a text in lower case with single spaces.
 fn squeezed(text: &str) -> u64 {
     text.split_whitespace()
-        .fold(0, |all, word| join(all, hash(&word.to_lowercase())))
+        .fold(0, |all, word| join(all, hash_lower(word)))
 }
 
 /// The distinct runs of a text in order of their hashes. A text without words is a set of itself.
 fn run_set(text: &str) -> Vec<u32> {
-    let mut set: Vec<u32> = runs(&words(text), RUN)
+    let mut set: Vec<u32> = runs(text, RUN)
+        .into_iter()
         .map(|run| (run >> 32) as u32)
         .collect();
     if set.is_empty() {
@@ -120,21 +181,38 @@ fn jaccard(a: &[u32], b: &[u32]) -> f64 {
 }
 
 /// One number for each band: equal where all its hashes are.
-fn bands(prompt: &[u32], response: &[u32]) -> Box<[u32]> {
-    let (prompt, response) = (smallest(prompt), smallest(response));
-    (0..BANDS)
-        .map(|band| {
-            let rows = band * ROWS..(band + 1) * ROWS;
-            let both = prompt[rows.clone()].iter().chain(&response[rows]);
-            let all = both.fold(band as u64, |all, &value| join(all, u64::from(value)));
-            (all >> 32) as u32
-        })
-        .collect()
+fn bands([prompt, response]: &[[u32; HASHES]; 2]) -> [u32; BANDS] {
+    std::array::from_fn(|band| {
+        let rows = band * ROWS..(band + 1) * ROWS;
+        let both = prompt[rows.clone()].iter().chain(&response[rows]);
+        let all = both.fold(band as u64, |all, &value| join(all, u64::from(value)));
+        (all >> 32) as u32
+    })
+}
+
+/// The last four bits of each value.
+fn marks(least: &[u32; HASHES]) -> [u64; MARKS] {
+    let mut marks = [0; MARKS];
+    for (place, value) in least.iter().enumerate() {
+        marks[place / 16] |= u64::from(value & 0xf) << (4 * (place % 16));
+    }
+    marks
+}
+
+/// How many of the values agree in their last four bits.
+fn agreeing(one: &[u64; MARKS], other: &[u64; MARKS]) -> u32 {
+    let equal = |(one, other): (&u64, &u64)| {
+        let differs = one ^ other;
+        let differs = differs | (differs >> 1);
+        let differs = differs | (differs >> 2);
+        16 - (differs & 0x1111_1111_1111_1111).count_ones()
+    };
+    one.iter().zip(other).map(equal).sum()
 }
 
 /// For each of the hash functions the smallest hash of a set.
-fn smallest(set: &[u32]) -> [u32; BANDS * ROWS] {
-    let mut least = [u32::MAX; BANDS * ROWS];
+fn smallest(set: &[u32]) -> [u32; HASHES] {
+    let mut least = [u32::MAX; HASHES];
     let functions = functions();
     for &value in set {
         for (least, (factor, summand)) in least.iter_mut().zip(&functions) {
@@ -146,8 +224,8 @@ fn smallest(set: &[u32]) -> [u32; BANDS * ROWS] {
     least
 }
 
-const fn functions() -> [(u32, u32); BANDS * ROWS] {
-    let mut all = [(0, 0); BANDS * ROWS];
+const fn functions() -> [(u32, u32); HASHES] {
+    let mut all = [(0, 0); HASHES];
     let mut index = 0;
     while index < all.len() {
         let seed = constant_mix(index as u64 + 1);
@@ -173,23 +251,68 @@ pub(super) enum Repeats {
     Nearly(usize, f64),
 }
 
+/// Reads the runs of a row again, by its number.
+pub(super) type Again<'a> = &'a mut dyn FnMut(usize) -> Option<Sets>;
+
 /// For each row, in order, the kept one that it repeats; rows without one are kept. `near` is the similarity
 /// that counts as the same.
-pub(super) fn find(prints: &[&Print], exact: bool, near: Option<f64>) -> Vec<Option<Repeats>> {
+pub(super) fn find(
+    prints: &[&Print],
+    exact: bool,
+    near: Option<f64>,
+    again: Again<'_>,
+) -> Vec<Option<Repeats>> {
     let shared = match near {
         Some(_) => shared_bands(prints),
         None => vec![0; prints.len()],
     };
     let mut kept = Kept::default();
-    let rows = prints.iter().zip(shared).enumerate();
-    rows.map(|(row, (print, shared))| {
-        let repeats = kept.repeats(prints, print, shared, exact, near);
+    let mut sets = AllSets {
+        prints,
+        again,
+        read: HashMap::new(),
+        order: VecDeque::new(),
+        bytes: 0,
+    };
+    let mut found = Vec::with_capacity(prints.len());
+    for (row, shared) in shared.into_iter().enumerate() {
+        let repeats = kept.repeats(&mut sets, row, shared, exact, near);
         if repeats.is_none() {
-            kept.keep(row, print, shared);
+            kept.keep(row, prints[row], shared);
         }
-        repeats
-    })
-    .collect()
+        found.push(repeats);
+    }
+    found
+}
+
+/// The runs of all rows: those that were kept, and those that were read again lately.
+struct AllSets<'p, 'a> {
+    prints: &'p [&'p Print],
+    again: Again<'a>,
+    read: HashMap<usize, Arc<Sets>>,
+    /// Rows in the order in which they were read.
+    order: VecDeque<usize>,
+    bytes: usize,
+}
+
+impl AllSets<'_, '_> {
+    fn get(&mut self, row: usize) -> Option<Arc<Sets>> {
+        let there = self.prints[row].sets.as_ref();
+        if let Some(sets) = there.or_else(|| self.read.get(&row)) {
+            return Some(Arc::clone(sets));
+        }
+        let sets = Arc::new((self.again)(row)?);
+        self.bytes += sets.bytes();
+        self.order.push_back(row);
+        self.read.insert(row, Arc::clone(&sets));
+        while self.bytes > MOST_READ
+            && let Some(oldest) = self.order.pop_front()
+        {
+            let gone = self.read.remove(&oldest);
+            self.bytes -= gone.map_or(0, |sets| sets.bytes());
+        }
+        Some(sets)
+    }
 }
 
 /// Pairs of rows that are nearly the same, enough of them that all such rows hang together: fewer than there are rows.
@@ -276,12 +399,13 @@ impl Kept {
 
     fn repeats(
         &self,
-        prints: &[&Print],
-        print: &Print,
+        sets: &mut AllSets<'_, '_>,
+        row: usize,
         shared: u32,
         exact: bool,
         near: Option<f64>,
     ) -> Option<Repeats> {
+        let print = sets.prints[row];
         if exact && let Some(&row) = self.exact.get(&print.exact) {
             return Some(Repeats::Exactly(row));
         }
@@ -290,12 +414,14 @@ impl Kept {
             .filter_map(|band| self.bands.get(&(band, print.bands[band])))
             .flatten()
             .copied()
+            .filter(|&other| print.may_be(sets.prints[other], least))
             .collect();
         candidates.sort_unstable();
         candidates.dedup();
-        candidates.into_iter().find_map(|row| {
-            let similarity = print.similarity(prints[row]);
-            (similarity >= least).then_some(Repeats::Nearly(row, similarity))
+        candidates.into_iter().find_map(|other| {
+            let own = sets.get(row)?;
+            let similarity = own.similarity(&*sets.get(other)?);
+            (similarity >= least).then_some(Repeats::Nearly(other, similarity))
         })
     }
 }
@@ -305,108 +431,4 @@ fn bits(set: u32) -> impl Iterator<Item = usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use proptest::prelude::*;
-
-    use super::super::words::mix;
-    use super::*;
-
-    fn exact_jaccard(a: &str, b: &str) -> f64 {
-        let set = |text: &str| -> BTreeSet<Vec<String>> {
-            let words = words(text);
-            words
-                .windows(RUN.min(words.len()).max(1))
-                .map(<[String]>::to_vec)
-                .collect()
-        };
-        let (a, b) = (set(a), set(b));
-        match a.union(&b).count() {
-            0 => 1.0,
-            either => a.intersection(&b).count() as f64 / either as f64,
-        }
-    }
-
-    fn text(words: &[u16]) -> String {
-        words.iter().map(|word| format!("w{word} ")).collect()
-    }
-
-    /// Words of one text, and the same with some of them changed.
-    fn two_texts() -> impl Strategy<Value = (String, String)> {
-        let words = prop::collection::vec(0u16..400, 3..300);
-        (words, 0u16..40, any::<u64>()).prop_map(|(words, changes, seed)| {
-            let mut other = words.clone();
-            for change in 0..u64::from(changes) {
-                let at = mix(seed ^ change) as usize % other.len();
-                other[at] = 1000 + change as u16;
-            }
-            (text(&words), text(&other))
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn similarity_is_jaccards((a, b) in two_texts()) {
-            let prints = [Print::new("the same prompt", &a, true), Print::new("the same prompt", &b, true)];
-            let similarity = prints[0].similarity(&prints[1]);
-            prop_assert!((similarity - exact_jaccard(&a, &b)).abs() < 1e-9);
-            prop_assert_eq!(similarity, prints[1].similarity(&prints[0]));
-        }
-
-        #[test]
-        fn similar_rows_are_found_and_others_are_not((a, b) in two_texts(), prompt in "[a-z]{2,6}( [a-z]{2,6}){3,12}") {
-            let prints = [Print::new(&prompt, &a, true), Print::new(&prompt, &b, true)];
-            let found = find(&[&prints[0], &prints[1]], true, Some(0.85));
-            prop_assert_eq!(found[0], None);
-            let found = found[1].is_some();
-            let similarity = exact_jaccard(&a, &b);
-            // Between the threshold and 0.9 a pair may be missed, once in a thousand.
-            prop_assert!(found || similarity < 0.9, "missed at {}", similarity);
-            prop_assert!(!found || similarity >= 0.85, "found at {}", similarity);
-        }
-    }
-
-    #[test]
-    fn long_texts_are_compared_by_a_sample() {
-        let words: Vec<u16> = (0..6000).map(|n| (mix(n) % 30_000) as u16).collect();
-        for changed in [20, 200, 1000] {
-            let mut other = words.clone();
-            for change in 0..changed {
-                other[change * 6000 / changed] = 40_000 + change as u16;
-            }
-            let (a, b) = (text(&words), text(&other));
-            let estimate = Print::new("p", &a, true).similarity(&Print::new("p", &b, true));
-            let exact = exact_jaccard(&a, &b);
-            assert!((estimate - exact).abs() < 0.06, "{estimate} for {exact}");
-        }
-    }
-
-    #[test]
-    fn a_row_is_prompt_and_response() {
-        let answer = "The train to the coast leaves every morning from the second platform.";
-        let rows = [
-            ("When does the train leave?", answer),
-            (
-                "When does  the Train leave?",
-                "the train to the coast leaves every morning from the second platform.",
-            ),
-            ("What is a glacier?", answer),
-            (
-                "When does the train leave?",
-                "I do not know when it leaves, but the office opens at nine.",
-            ),
-        ];
-        let prints: Vec<_> = rows.iter().map(|(p, r)| Print::new(p, r, true)).collect();
-        let prints: Vec<_> = prints.iter().collect();
-        let found = find(&prints, true, Some(0.85));
-        assert_eq!(found, [None, Some(Repeats::Exactly(0)), None, None]);
-    }
-
-    #[test]
-    fn texts_without_words_are_compared_whole() {
-        let prints = ["🎉", "…", "…"].map(|response| Print::new("say", response, true));
-        assert!(prints[0].similarity(&prints[1]) < 0.5);
-        assert!((prints[1].similarity(&prints[2]) - 1.0).abs() < 1e-12);
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use regex::Regex;
-use whatlang::{Info, detect};
+use whatlang::{Info, Lang, detect};
 
 /// The fewest letters of a text from which its language is told.
 const FEWEST_LETTERS: usize = 24;
@@ -22,14 +22,28 @@ pub(super) struct Differs {
     pub confidence: f64,
 }
 
-/// Whether a response is in another language than its prompt. `None` where either cannot be told, and where the
-/// prompt asks for a translation or names the language.
-pub(super) fn differs(prompt: &str, response: &str) -> Option<Differs> {
+/// Whether a response is in another language than its prompt, and that is at least so sure. `None` where either
+/// cannot be told, and where the prompt asks for a translation or names the language.
+pub(super) fn differs(prompt: &str, response: &str, least: f64) -> Option<Differs> {
     // Telling a language takes longer than all other gates together, and most texts need no telling.
-    if plainly_english(prompt) && plainly_english(response) {
-        return None;
-    }
-    let (asked, given) = (language(prompt)?, language(response)?);
+    let told = |text| language(text).filter(|info| info.confidence() >= least);
+    let (asked, given) = match (plainly_english(prompt), plainly_english(response)) {
+        (true, true) => return None,
+        (true, false) => {
+            let given = told(response)?;
+            if given.lang() == Lang::Eng {
+                return None;
+            }
+            (told(prompt)?, given)
+        }
+        (false, english) => {
+            let asked = told(prompt)?;
+            if english && asked.lang() == Lang::Eng {
+                return None;
+            }
+            (asked, told(response)?)
+        }
+    };
     if asked.lang() == given.lang() || wanted(prompt, &given) {
         return None;
     }
@@ -40,12 +54,23 @@ pub(super) fn differs(prompt: &str, response: &str) -> Option<Differs> {
     })
 }
 
-/// English words that are no words of other languages in these letters.
-const ENGLISH: [&str; 24] = [
-    "about", "and", "are", "because", "does", "from", "have", "how", "should", "that", "the",
-    "their", "there", "they", "this", "what", "when", "which", "who", "why", "with", "would",
-    "you", "your",
-];
+/// Whether a word, in small letters, is an English one and no common word of another language in these letters.
+#[rustfmt::skip]
+fn is_english(word: &[u8]) -> bool {
+    matches!(
+        word,
+        b"about" | b"after" | b"and" | b"another" | b"are" | b"because" | b"been" | b"before" | b"being"
+            | b"between" | b"both" | b"could" | b"describe" | b"does" | b"each" | b"every" | b"explain" | b"few"
+            | b"from" | b"have" | b"here" | b"how" | b"if" | b"it" | b"its" | b"know" | b"make" | b"many" | b"much"
+            | b"must" | b"never" | b"only" | b"other" | b"our" | b"people" | b"please" | b"she" | b"should" | b"than"
+            | b"that" | b"the" | b"their" | b"them" | b"there" | b"these" | b"they" | b"things" | b"think" | b"this"
+            | b"those" | b"through" | b"two" | b"very" | b"well" | b"were" | b"what" | b"when" | b"where" | b"which"
+            | b"while" | b"who" | b"why" | b"with" | b"without" | b"would" | b"write" | b"you" | b"your"
+    )
+}
+
+/// Letters of the longest of them.
+const LONGEST: usize = 8;
 
 /// Whether one word of eight, and at least two, are English ones.
 fn plainly_english(text: &str) -> bool {
@@ -53,7 +78,12 @@ fn plainly_english(text: &str) -> bool {
     let each = beginning(text).split(|c: char| !c.is_alphabetic());
     for word in each.filter(|word| !word.is_empty()) {
         words += 1;
-        english += usize::from(ENGLISH.iter().any(|known| word.eq_ignore_ascii_case(known)));
+        let mut letters = [0; LONGEST];
+        if let Some(letters) = letters.get_mut(..word.len()) {
+            letters.copy_from_slice(word.as_bytes());
+            letters.make_ascii_lowercase();
+            english += usize::from(is_english(letters));
+        }
     }
     english >= 2 && english * 8 >= words
 }
@@ -100,7 +130,8 @@ mod tests {
 
     #[test]
     fn another_language_is_noticed() {
-        let differs = differs(ENGLISH, GERMAN).unwrap();
+        assert_eq!(super::differs(ENGLISH, GERMAN, 1.1), None);
+        let differs = differs(ENGLISH, GERMAN, 0.9).unwrap();
         assert_eq!((differs.prompt, differs.response), ("eng", "deu"));
         assert!(differs.confidence > 0.9, "{}", differs.confidence);
     }
@@ -118,7 +149,7 @@ mod tests {
             assert!(!plainly_english(text), "{text}");
         }
         assert_eq!(
-            differs(ENGLISH, "Why, this is what you and they would have."),
+            differs(ENGLISH, "Why, this is what you and they would have.", 0.0),
             None
         );
     }
@@ -128,17 +159,37 @@ mod tests {
         assert_eq!(
             differs(
                 ENGLISH,
-                "It leaves at seven in the morning from platform two."
+                "It leaves at seven in the morning from platform two.",
+                0.0
             ),
             None
         );
-        assert_eq!(differs("When?", GERMAN), None);
-        assert_eq!(differs(ENGLISH, "Um sieben."), None);
+        assert_eq!(differs("When?", GERMAN, 0.0), None);
+        assert_eq!(differs(ENGLISH, "Um sieben.", 0.0), None);
         for prompt in [
             "Please translate this for me: the next train leaves at seven in the morning.",
             "Answer in German, please: when does the next train to the coast leave?",
         ] {
-            assert_eq!(differs(prompt, GERMAN), None, "{prompt}");
+            assert_eq!(differs(prompt, GERMAN, 0.0), None, "{prompt}");
         }
+    }
+
+    #[test]
+    fn an_english_text_is_not_told_where_the_other_one_is_english_too() {
+        // The first is told, since it has too few of the words that are known.
+        let prompt =
+            "Summarise photosynthesis for schoolchildren aged ten, using simple vocabulary.";
+        let answer = "Plants take in light, and with it they make sugar from water and air.";
+        assert!(!plainly_english(prompt) && plainly_english(answer));
+        assert_eq!(differs(prompt, answer, 0.9), None);
+        let turned = differs(GERMAN, ENGLISH, 0.9).unwrap();
+        assert_eq!((turned.prompt, turned.response), ("deu", "eng"));
+    }
+
+    #[test]
+    fn every_known_word_is_short_enough_to_be_looked_up() {
+        assert!(plainly_english(
+            "Describe things through another, without letters"
+        ));
     }
 }

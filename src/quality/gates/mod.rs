@@ -8,12 +8,15 @@
 mod asked;
 mod choice;
 mod collapse;
+mod compare;
 mod decision;
 pub(super) mod duplicates;
 mod figures;
+mod hand_out;
 mod language;
 mod personal;
 mod refusal;
+mod room;
 mod row;
 mod secrets;
 mod settings;
@@ -22,9 +25,9 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use super::pair::{Origin, Side, Texts};
 use crate::chain::ChainId;
@@ -33,7 +36,9 @@ use crate::store::{
     ChainDetail, Depth, Filter, GateFinding, GatedChain, Label, NewGating, Store, StoreError,
 };
 
-use duplicates::Repeats;
+use compare::compare;
+use hand_out::hand_out;
+use room::Room;
 use row::{Look, Looked};
 
 pub use asked::{AskError, Asked, ask_refusals};
@@ -43,11 +48,11 @@ pub use figures::{ContrastFigures, Figures, GateFigures, Refusals, Share, Spread
 pub use refusal::refuses;
 pub use settings::{DraftPreferred, Gate, RefusalOf, SettingError, Settings};
 
-/// Chains that are looked at together.
-const TOGETHER: usize = 256;
-
 /// Counts the tokens of a conversation under a model's own template and tokenizer.
 pub type CountTokens<'a> = &'a (dyn Fn(&[Message]) -> Result<u32, String> + Sync);
+
+/// Counts the tokens of a text by itself, without a template.
+pub type CountText<'a> = &'a (dyn Fn(&str) -> u32 + Sync);
 
 /// What a judge says of two texts of a chain.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,7 +88,10 @@ pub struct Gating {
     pub settings: Settings,
     /// What was counted and measured.
     pub figures: Figures,
-    decisions: HashMap<String, Decision>,
+    /// By run, position and sample, which is nearly the order in which a store keeps chains.
+    decisions: Vec<(String, Decision)>,
+    /// Places of the decisions in the order of the chains' ids.
+    by_id: Vec<u32>,
 }
 
 /// What gates cannot find out by themselves.
@@ -91,11 +99,17 @@ pub struct Gating {
 pub struct Helpers<'a> {
     /// Counts tokens; without it the gate of tokens stays open.
     pub tokens: Option<CountTokens<'a>>,
+    /// Counts the tokens of one text. To render a template takes longer, and where texts are short enough by
+    /// themselves there is no need to.
+    pub text_tokens: Option<CountText<'a>>,
     /// Refusals as a model sees them.
     pub refusals: Option<&'a Asked>,
 }
 
 /// Looks at the matching chains. `run` is a whole id.
+///
+/// What is kept of a chain does not grow with its texts: where these are needed once more and there was no room
+/// for them, they are read again.
 ///
 /// # Errors
 ///
@@ -107,14 +121,26 @@ pub fn gate(
     settings: &Settings,
     helpers: Helpers<'_>,
 ) -> Result<Gating, StoreError> {
-    let look = Look::new(settings, helpers);
+    // What is read again must be what was looked at.
+    store.at_one_moment(|| gate_at_once(store, filter, run, settings, helpers))?
+}
+
+fn gate_at_once(
+    store: &Store,
+    filter: &Filter,
+    run: Option<&str>,
+    settings: &Settings,
+    helpers: Helpers<'_>,
+) -> Result<Gating, StoreError> {
+    let room = Room::default();
+    let look = Look::new(settings, helpers, &room);
     let (mut rows, without) = look_at_all(store, filter, run, look)?;
-    let found = compare(&mut rows, settings);
+    let found = compare(&mut rows, settings, Some(store))?;
     let mut figures = figures::count(&rows, without, settings);
     for wording in &found {
         let (row, start, length) = wording.example;
         let example = &rows[row];
-        let chain = store.chain(&ChainId(example.chain_id.clone()))?;
+        let chain = store.chain_at(&ChainId(example.chain_id.clone()), Depth::Responses)?;
         let texts = Texts::of(&chain).ok();
         let text = texts.and_then(|texts| texts.get(example.decision.chosen));
         let words = text.map_or_else(String::new, |side| {
@@ -124,13 +150,17 @@ pub fn gate(
             .wordings
             .push(Wording::new(wording, words, example.chain_id.clone()));
     }
+    let decisions: Vec<(String, Decision)> = rows
+        .into_iter()
+        .map(|row| (row.chain_id, row.decision))
+        .collect();
+    let mut by_id: Vec<u32> = (0..).take(decisions.len()).collect();
+    by_id.sort_unstable_by(|a, b| decisions[*a as usize].0.cmp(&decisions[*b as usize].0));
     Ok(Gating {
         settings: settings.clone(),
         figures,
-        decisions: rows
-            .into_iter()
-            .map(|row| (row.chain_id, row.decision))
-            .collect(),
+        decisions,
+        by_id,
     })
 }
 
@@ -144,12 +174,10 @@ fn look_at_all(
     run: Option<&str>,
     look: Look<'_>,
 ) -> Result<All, StoreError> {
-    type Batch = Vec<(ChainDetail, Vec<Compared>)>;
     let judged = Filter::parse("judged:true").unwrap_or_default();
     let any_judged = store.count(&judged, run)? > 0;
     let all: Mutex<All> = Mutex::default();
-    let (sender, batches) = crossbeam_channel::bounded::<Batch>(4);
-    let work = |batch: Batch| {
+    let work = |batch: Vec<(ChainDetail, Vec<Compared>)>| {
         let mut rows = Vec::with_capacity(batch.len());
         let mut without = Vec::new();
         for (chain, compared) in &batch {
@@ -159,50 +187,34 @@ fn look_at_all(
             }
         }
         // Nothing panics while it is held.
-        let mut all = all
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
         all.0.append(&mut rows);
         for reason in without {
             *all.1.entry(reason.to_owned()).or_default() += 1;
         }
     };
-    let read = rayon::in_place_scope(|scope| {
-        for _ in 0..rayon::current_num_threads() {
-            scope.spawn(|_| batches.iter().for_each(work));
-        }
-        let mut batch = Vec::with_capacity(TOGETHER);
-        let flow = store.for_each_whole_chain(filter, run, Depth::Texts, |chain| {
+    let read = hand_out(work, |hand| {
+        store.for_each_whole_chain(filter, run, Depth::Responses, |chain| {
             let compared = match any_judged {
                 true => compared(store, &chain),
                 false => Ok(Vec::new()),
             };
-            let compared = match compared {
-                Ok(compared) => compared,
+            match compared {
+                Ok(compared) => hand((chain, compared)),
                 Err(error) => return ControlFlow::Break(error),
-            };
-            batch.push((chain, compared));
-            if batch.len() == TOGETHER {
-                // The receivers stay until the sender is gone.
-                let _ = sender.send(std::mem::take(&mut batch));
             }
             ControlFlow::Continue(())
-        });
-        let _ = sender.send(batch);
-        drop(sender);
-        flow
+        })
     })?;
     if let ControlFlow::Break(error) = read {
         return Err(error);
     }
-    Ok(all
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner))
+    Ok(all.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// What judges said of the texts of a chain, the latest first.
 fn compared(store: &Store, chain: &ChainDetail) -> Result<Vec<Compared>, StoreError> {
-    let judgements = store.judgements(&ChainId(chain.row.chain_id.clone()))?;
+    let judgements = store.preferences(&ChainId(chain.row.chain_id.clone()))?;
     let origin = |ordinal| match ordinal {
         0 => Origin::Draft,
         ordinal => Origin::Revision(ordinal),
@@ -216,72 +228,14 @@ fn compared(store: &Store, chain: &ChainDetail) -> Result<Vec<Compared>, StoreEr
     Ok(compared.collect())
 }
 
-/// Brings rows into their order and compares those that are left with each other. The wordings that revisions
-/// repeat, with rows by their number.
-fn compare(rows: &mut [Looked], settings: &Settings) -> Vec<collapse::Found> {
-    rows.sort_unstable_by(|a, b| (&a.place, &a.chain_id).cmp(&(&b.place, &b.chain_id)));
-    drop_duplicates(rows, settings);
-    match settings.collapse {
-        Some(cap) => drop_collapsed(rows, cap),
-        None => Vec::new(),
-    }
-}
-
-fn drop_duplicates(rows: &mut [Looked], settings: &Settings) {
-    let numbers: Vec<usize> = (0..rows.len())
-        .filter(|&row| rows[row].print.is_some())
-        .collect();
-    let prints: Vec<_> = rows.iter().filter_map(|row| row.print.as_ref()).collect();
-    let repeats = duplicates::find(&prints, settings.duplicate, settings.near_duplicate);
-    for (row, repeats) in numbers.iter().zip(repeats) {
-        let name = |other: usize| &rows[numbers[other]].chain_id;
-        let finding = match repeats {
-            None => continue,
-            Some(Repeats::Exactly(other)) => Finding::drop(
-                Gate::Duplicate,
-                format!("chain {} has the same", name(other)),
-            ),
-            Some(Repeats::Nearly(other, similarity)) => {
-                let reason = format!("chain {} has nearly the same", name(other));
-                Finding::drop(Gate::NearDuplicate, reason).with(similarity)
-            }
-        };
-        rows[*row].decision.findings.push(finding);
-    }
-    for row in rows {
-        row.print = None;
-    }
-}
-
-fn drop_collapsed(rows: &mut [Looked], cap: f64) -> Vec<collapse::Found> {
-    let left: Vec<usize> = (0..rows.len())
-        .filter(|&row| rows[row].decision.keeps_text())
-        .collect();
-    let wordings: Vec<collapse::Row> = left
-        .iter()
-        .map(|&row| std::mem::take(&mut rows[row].wording))
-        .collect();
-    let mut outcome = collapse::find(&wordings, cap);
-    for (&row, dropped) in left.iter().zip(outcome.dropped) {
-        if let Some(wording) = dropped.and_then(|number| outcome.found.get(number)) {
-            let reason = format!(
-                "{} of {} chosen texts hold a wording of it",
-                wording.chosen, wording.rows
-            );
-            let finding = Finding::drop(Gate::Collapse, reason).with(wording.z);
-            rows[row].decision.findings.push(finding);
-        }
-    }
-    for wording in &mut outcome.found {
-        wording.example.0 = left[wording.example.0];
-    }
-    outcome.found
-}
-
 impl Gating {
     /// What was decided about a chain; `None` for one that was not looked at, or has no text.
     pub fn decision(&self, chain_id: &str) -> Option<&Decision> {
-        self.decisions.get(chain_id)
+        let at = |place: &u32| &self.decisions[*place as usize];
+        let found = self
+            .by_id
+            .binary_search_by(|place| at(place).0.as_str().cmp(chain_id));
+        found.ok().map(|index| &at(&self.by_id[index]).1)
     }
 
     /// What a chain gives to a dataset.
@@ -340,8 +294,12 @@ impl Gating {
         rounds
     }
 
-    /// What the store keeps of it.
-    pub fn record(&self, filter: &Filter, run: Option<&str>) -> (NewGating, Vec<GatedChain>) {
+    /// What the store keeps of it, chain by chain in the order in which it is written fastest.
+    pub fn record(
+        &self,
+        filter: &Filter,
+        run: Option<&str>,
+    ) -> (NewGating, impl Iterator<Item = GatedChain> + use<'_>) {
         let gating = NewGating {
             filter: filter.source().to_owned(),
             run: run.map(str::to_owned),
@@ -349,13 +307,11 @@ impl Gating {
             // Plain data always serialises.
             figures: serde_json::to_value(&self.figures).unwrap_or_default(),
         };
-        let mut chains: Vec<GatedChain> = self
-            .decisions
-            .iter()
-            .map(|(chain, decision)| gated(chain, decision))
-            .collect();
-        chains.sort_unstable_by(|a, b| a.chain_id.cmp(&b.chain_id));
-        (gating, chains)
+        let chains = self.decisions.iter();
+        (
+            gating,
+            chains.map(|(chain, decision)| gated(chain, decision)),
+        )
     }
 }
 

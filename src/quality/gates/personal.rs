@@ -6,23 +6,68 @@ use regex::Regex;
 
 /// What was found; never the data itself.
 pub(super) fn find(text: &str) -> Option<&'static str> {
-    // Every kind but an e-mail address has a digit.
-    let digits = text.bytes().any(|byte| byte.is_ascii_digit());
     if text.contains('@') && emails(text) {
-        Some("an e-mail address")
-    } else if !digits {
-        None
-    } else if cards(text) {
+        return Some("an e-mail address");
+    }
+    let Digits { in_a_row, account } = Digits::of(text);
+    let number = in_a_row >= FEWEST_DIGITS;
+    if number && cards(text) {
         Some("a payment card number")
-    } else if accounts(text) {
+    } else if account && accounts(text) {
         Some("a bank account number (IBAN)")
-    } else if social_security(text) {
+    } else if number && social_security(text) {
         Some("a social security number")
-    } else if telephones(text) {
+    } else if number && telephones(text) {
         Some("a telephone number")
     } else {
         None
     }
+}
+
+/// The fewest digits that any number has which is looked for, bank accounts aside.
+const FEWEST_DIGITS: usize = 7;
+
+/// What a text holds of digits, so that no pattern is tried where it cannot match.
+#[derive(Debug, Default, PartialEq)]
+struct Digits {
+    /// The most digits with at most two marks between one and the next, as in `(212) 736-5000`.
+    in_a_row: usize,
+    /// Whether a word begins with a country's letters and a digit, as bank accounts do.
+    account: bool,
+}
+
+impl Digits {
+    fn of(text: &str) -> Self {
+        let bytes = text.as_bytes();
+        let mut found = Self::default();
+        let (mut row, mut between) = (0, 0);
+        for (at, byte) in bytes.iter().enumerate() {
+            match byte {
+                b'0'..=b'9' => {
+                    (row, between) = (row + 1, 0);
+                    found.in_a_row = found.in_a_row.max(row);
+                    found.account |= row == 1 && after_country(&bytes[..at]);
+                }
+                b' ' | b'-' | b'.' | b'/' | b'(' | b')' if between < 2 => between += 1,
+                // May be a part of a digit of another script.
+                0x80.. => between = 0,
+                _ => row = 0,
+            }
+        }
+        found
+    }
+}
+
+/// Whether these are the letters of a country at the beginning of a word.
+fn after_country(before: &[u8]) -> bool {
+    let Some((word, code)) = before.split_last_chunk::<2>() else {
+        return false;
+    };
+    let begins = word
+        .last()
+        .is_none_or(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_');
+    let known = |(country, _): &(&str, usize)| code.eq_ignore_ascii_case(country.as_bytes());
+    begins && IBAN_LENGTHS.iter().any(known)
 }
 
 // The patterns are constants that the tests compile, so `expect` cannot fail.
@@ -367,6 +412,26 @@ mod tests {
             "",
         ] {
             assert_eq!(find(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn digits_are_counted_across_marks_between_them() {
+        for (text, in_a_row, account) in [
+            ("", 0, false),
+            ("Call 212 736", 6, false),
+            ("+1 (212) 555-0187", 11, false),
+            ("1. one 2. two", 1, false),
+            ("12 - - 34", 2, false),
+            ("12 é 34", 4, false),
+            ("de89 3704", 6, true),
+            ("an 89, be8", 2, true),
+            ("made89", 2, false),
+            ("_DE89", 2, false),
+            ("DE 89", 2, false),
+        ] {
+            let expected = Digits { in_a_row, account };
+            assert_eq!(Digits::of(text), expected, "{text}");
         }
     }
 

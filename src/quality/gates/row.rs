@@ -1,9 +1,10 @@
 //! Gates that look at one row by itself.
 
 use super::choice;
-use super::collapse::{self, Tokens};
+use super::collapse::{self, Both, Tokens};
 use super::decision::{Decision, Finding, Refused};
-use super::duplicates::Print;
+use super::duplicates::{Print, Sets};
+use super::room::Room;
 use super::settings::{Gate, RefusalOf, Settings};
 use super::words::{hash, mix};
 use super::{Compared, Helpers, asked, language, personal, refusal, secrets};
@@ -22,7 +23,7 @@ pub(super) struct Looked {
     pub place: (String, u64, u32),
     pub decision: Decision,
     /// For near and exact duplicates; `None` for a row that is left out already.
-    pub print: Option<Print>,
+    pub print: Option<Box<Print>>,
     /// For collapse.
     pub wording: collapse::Row,
     /// Whether draft and final text refuse, where the prompt says that it is benign.
@@ -36,16 +37,18 @@ pub(super) struct Looked {
 pub(super) struct Look<'a> {
     pub settings: &'a Settings,
     helpers: Helpers<'a>,
+    room: &'a Room,
     /// Tokens of a conversation that says next to nothing.
     pub template_tokens: usize,
 }
 
 impl<'a> Look<'a> {
-    pub fn new(settings: &'a Settings, helpers: Helpers<'a>) -> Self {
+    pub fn new(settings: &'a Settings, helpers: Helpers<'a>, room: &'a Room) -> Self {
         let shortest = [Message::user("x"), Message::assistant("x")];
         Self {
             settings,
             helpers,
+            room,
             template_tokens: match helpers.tokens.map(|count| count(&shortest)) {
                 Some(Ok(tokens)) => tokens as usize,
                 // A template that refuses even this has to be asked each time.
@@ -115,7 +118,9 @@ impl<'a> Look<'a> {
         let duplicates = self.settings.duplicate || self.settings.near_duplicate.is_some();
         let print = (duplicates && decision.keeps_text()).then(|| {
             let near = self.settings.near_duplicate.is_some();
-            Print::new(&conversation(&chain.prompt_messages), chosen.text, near)
+            let mut print = Print::new(&conversation(&chain.prompt_messages), chosen.text, near);
+            print.fit(self.room);
+            Box::new(print)
         });
         // What equals its draft has the same wording on both sides.
         let counted = self.settings.collapse.is_some()
@@ -127,7 +132,10 @@ impl<'a> Look<'a> {
             decision,
             print,
             wording: collapse::Row {
-                texts: counted.then(|| [chosen.text, texts.draft.text].map(Tokens::of)),
+                texts: match counted {
+                    true => self.both(chosen.text, texts.draft.text),
+                    false => Both::Same,
+                },
                 priority: mix(hash(&row.chain_id)),
             },
             asked: self
@@ -138,6 +146,18 @@ impl<'a> Look<'a> {
             refuses: Kind::of(chain)
                 .benign
                 .then(|| [texts.draft.text, texts.last().text].map(refusal::refuses)),
+        }
+    }
+
+    /// A chosen text and its draft as words, where there is room for them.
+    fn both(self, chosen: &str, draft: &str) -> Both {
+        if self.room.is_full() {
+            return Both::NotKept;
+        }
+        let texts = [chosen, draft].map(Tokens::of);
+        match self.room.take(texts.iter().map(Tokens::bytes).sum()) {
+            true => Both::Kept(texts),
+            false => Both::NotKept,
         }
     }
 
@@ -175,12 +195,16 @@ impl<'a> Look<'a> {
                 .cloned()
                 .chain([answer])
                 .collect();
+            let fits = |tokens: &dyn Fn(&str) -> usize| {
+                let each = |message: &Message| tokens(&message.content) + TEMPLATE_TOKENS;
+                let most: usize = messages.iter().map(each).sum();
+                self.template_tokens.saturating_add(most) <= limit as usize
+            };
             // A token has at least one byte, so a short conversation need not be cut to know that it fits.
-            let most: usize = messages
-                .iter()
-                .map(|message| message.content.len() + TEMPLATE_TOKENS)
-                .sum();
-            if self.template_tokens.saturating_add(most) <= limit as usize {
+            let by_text = self.helpers.text_tokens;
+            if fits(&str::len)
+                || by_text.is_some_and(|count| fits(&|text: &str| count(text) as usize))
+            {
                 return None;
             }
             Some(match count(&messages) {
@@ -270,8 +294,7 @@ fn of_text(chain: &ChainDetail, side: &Side<'_>, settings: &Settings) -> Vec<Fin
         }
     }
     if let Some(least) = settings.language
-        && let Some(differs) = language::differs(&chain.row.prompt, side.text)
-        && differs.confidence >= least
+        && let Some(differs) = language::differs(&chain.row.prompt, side.text, least)
     {
         let reason = format!(
             "the prompt is in {}, the response in {}",
@@ -316,6 +339,13 @@ fn flagged(side: &Side<'_>, settings: &Settings) -> Option<Finding> {
     let spoils = settings.flags.as_ref()?;
     let flag = side.flags.iter().find(|flag| spoils.contains(flag))?;
     Some(Finding::drop(Gate::Flags, flag.as_str()))
+}
+
+/// The runs of words of a chain whose print has not kept them.
+pub(super) fn sets(chain: &ChainDetail, chosen: Origin) -> Option<Sets> {
+    let texts = Texts::of(chain).ok()?;
+    let text = texts.get(chosen)?.text;
+    Some(Sets::of(&conversation(&chain.prompt_messages), text))
 }
 
 /// The conversation as one text, roles included.

@@ -6,9 +6,12 @@ use regex::{Regex, RegexSet};
 
 /// What was found; never the secret itself.
 pub(super) fn find(text: &str) -> Option<&'static str> {
-    let known = SHAPES.matches(text).into_iter().next();
-    if let Some((what, _)) = known.and_then(|index| FORMS.get(index)) {
-        return Some(what);
+    // Few texts hold a mark, and to look for all forms at once takes long.
+    if MARKED.is_match(text) {
+        let known = SHAPES.matches(text).into_iter().next();
+        if let Some((what, _)) = known.and_then(|index| FORMS.get(index)) {
+            return Some(what);
+        }
     }
     let password = text.contains("://")
         && ADDRESS.captures_iter(text).any(|found| {
@@ -64,7 +67,44 @@ const FORMS: [(&str, &str); 18] = [
     ("an age secret key", r"\bAGE-SECRET-KEY-1[A-Z0-9]{58}\b"),
 ];
 
+/// What every form holds one of.
+const MARKS: [&str; 28] = [
+    "-----BEGIN",
+    "AKIA",
+    "ASIA",
+    "ABIA",
+    "ACCA",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
+    "glpat-",
+    "xox",
+    "hooks.slack.com",
+    "sk-",
+    "hf_",
+    "AIza",
+    "GOCSPX-",
+    "sk_live_",
+    "sk_test_",
+    "rk_live_",
+    "rk_test_",
+    "npm_",
+    "pypi-AgE",
+    "SG.",
+    ":AA",
+    "eyJ",
+    "AGE-SECRET-KEY-1",
+];
+
 // The patterns are constants that the tests compile, so `expect` cannot fail.
+static MARKED: LazyLock<Regex> = LazyLock::new(|| {
+    let marks = MARKS.map(regex::escape).join("|");
+    Regex::new(&marks).expect("a constant pattern")
+});
+
 static SHAPES: LazyLock<RegexSet> =
     LazyLock::new(|| RegexSet::new(FORMS.map(|(_, form)| form)).expect("constant patterns"));
 
@@ -126,6 +166,53 @@ mod tests {
                     "dozjgNryP4J3jVmNHl0w5N",
                 ],
                 "web token",
+            ),
+            (&["glpat", "-0123456789abcdefghij"], "GitLab"),
+            (
+                &[
+                    "github",
+                    "_pat_",
+                    "0123456789abcdefghij0123456789abcdefghij",
+                ],
+                "GitHub",
+            ),
+            (
+                &[
+                    "hooks.slack",
+                    ".com/services/T0A1B2C3/B0A1B2C3/",
+                    "0123456789abcdefghij",
+                ],
+                "Slack address",
+            ),
+            (&["GOCSPX", "-0123456789abcdefghijABCDEFGH"], "OAuth"),
+            (&["npm", "_0123456789abcdefghijABCDEFGHIJ012345"], "npm"),
+            (
+                &[
+                    "pypi-",
+                    "AgEIcHlwaS5vcmcC",
+                    "0123456789abcdefghij0123456789abcdefghij",
+                ],
+                "PyPI",
+            ),
+            (
+                &[
+                    "SG.",
+                    "0123456789abcdefghijAB",
+                    ".0123456789abcdefghijABCDEFGHIJ0123456789abc",
+                ],
+                "SendGrid",
+            ),
+            (
+                &["123456789:", "AA", "0123456789abcdefghijABCDEFGHIJ012"],
+                "Telegram",
+            ),
+            (
+                &[
+                    "AGE-SECRET",
+                    "-KEY-1",
+                    "QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7LQPZRY9X8GF2TVDW0S3JN54KHCE",
+                ],
+                "age",
             ),
             (
                 &["-----BEGIN ", "OPENSSH PRIVATE KEY", "-----"],

@@ -281,7 +281,7 @@ fn tokens_are_counted_only_where_bytes_do_not_say_enough() {
         &settings,
         Helpers {
             tokens: Some(&count),
-            refusals: None,
+            ..Helpers::default()
         },
     )
     .unwrap();
@@ -293,7 +293,23 @@ fn tokens_are_counted_only_where_bytes_do_not_say_enough() {
         .collect();
     assert_eq!(kept, [(true, true), (true, false), (false, false)]);
     // Once about the template, twice about the second, once about the third. The bytes of the first say enough.
-    assert_eq!(asked.into_inner(), 4);
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 4);
+    // Where a text's own tokens say enough, the conversation is not counted: only the template and the long text.
+    let words = |text: &str| text.split_whitespace().count() as u32;
+    let counted = Helpers {
+        tokens: Some(&count),
+        text_tokens: Some(&words),
+        refusals: None,
+    };
+    let settings = Settings {
+        tokens: Some(200),
+        ..Settings::none()
+    };
+    let place = Place::new(&[script("b", &[&long(150), &long(90)])]);
+    let gating = gate(&place.store(), &Filter::all(), None, &settings, counted).unwrap();
+    let taken = gating.take(&place.chains()[0]).pair.is_ok();
+    assert!(taken);
+    assert_eq!(asked.into_inner(), 6);
 }
 
 fn judged(p: f64, agree: bool) -> Compared {
@@ -315,7 +331,8 @@ fn the_judge_decides_as_the_policy_says() {
     let look = |setting: &str, compared: &[Compared]| {
         let mut settings = Settings::default();
         settings.set(setting).unwrap();
-        let row = Look::new(&settings, Helpers::default())
+        let room = Room::default();
+        let row = Look::new(&settings, Helpers::default(), &room)
             .at(chain, compared)
             .unwrap();
         let decision = row.decision;
@@ -494,6 +511,7 @@ fn decisions_are_kept_and_replaced() {
     let place = Place::new(&[own(0), own(0), own(1)]);
     let gating = place.gate(&Settings::default());
     let (record, chains) = gating.record(&Filter::all(), None);
+    let chains: Vec<GatedChain> = chains.collect();
     let mut writer = Writer::open(&place.path()).unwrap();
     writer.record_gating(&record, chains.clone()).unwrap();
     let of = |number: usize| {
@@ -530,22 +548,28 @@ proptest! {
     fn order_changes_nothing_and_what_was_kept_is_kept_again(chains in some_chains(), turn in 0usize..60) {
         let place = Place::new(&chains);
         let settings = Settings { collapse: Some(0.1), near_duplicate: Some(0.6), ..Settings::default() };
+        let (room, none) = (Room::default(), Room::of(0));
         let look = |chains: &[ChainDetail]| -> Vec<Looked> {
-            let look = Look::new(&settings, Helpers::default());
+            let look = Look::new(&settings, Helpers::default(), &room);
             chains.iter().filter_map(|chain| look.at(chain, &[])).collect()
         };
         let mut details = place.chains();
         let mut rows = look(&details);
-        compare(&mut rows, &settings);
+        compare(&mut rows, &settings, None).unwrap();
         let turn = turn % details.len();
         details.rotate_left(turn);
         details.reverse();
         let mut turned = look(&details);
-        compare(&mut turned, &settings);
+        compare(&mut turned, &settings, None).unwrap();
         let told = |rows: &[Looked]| -> Vec<_> {
             rows.iter().map(|row| (row.chain_id.clone(), row.decision.clone())).collect()
         };
         prop_assert_eq!(told(&rows), told(&turned));
+        // What found no room is read again and comes to the same.
+        let look_again = Look::new(&settings, Helpers::default(), &none);
+        let mut small: Vec<Looked> = details.iter().filter_map(|chain| look_again.at(chain, &[])).collect();
+        compare(&mut small, &settings, Some(&place.store())).unwrap();
+        prop_assert_eq!(told(&rows), told(&small));
         // The whole way through the store comes to the same.
         let gating = place.gate(&settings);
         for row in &rows {
@@ -556,7 +580,7 @@ proptest! {
             .filter(|chain| gating.take(chain).text.is_ok())
             .collect();
         let mut again = look(&kept);
-        compare(&mut again, &settings);
+        compare(&mut again, &settings, None).unwrap();
         for row in &again {
             prop_assert_eq!(gating.decision(&row.chain_id), Some(&row.decision));
         }

@@ -106,6 +106,13 @@ fn a_judgement_is_kept_once_and_the_latest_about_a_pair_counts() {
     assert_eq!(other_way.swapped(), all[1]);
     assert_eq!(JudgementRow::of_pair(&all, 0, 1), None);
     assert!(store.judgements(&chain("kettle", 0)).unwrap().is_empty());
+    let short: Vec<_> = store
+        .preferences(&chain("bridge", 1))
+        .unwrap()
+        .iter()
+        .map(|row| (row.first, row.second, row.p, row.agree))
+        .collect();
+    assert_eq!(short, [(0, 2, 0.75, true), (0, 2, 0.1875, true)]);
 }
 
 #[test]

@@ -192,6 +192,55 @@ fn whole_chains_differ_by_their_calls_alone() {
 }
 
 #[test]
+fn responses_are_the_adopted_steps_with_their_flags() {
+    let place = filled();
+    let store = place.store();
+    let mut seen = 0;
+    let _ = store
+        .for_each_whole_chain(&Filter::all(), None, Depth::Responses, |chain| {
+            let id = ChainId(chain.row.chain_id.clone());
+            let whole = store.chain(&id).unwrap();
+            let mut expected = whole.steps;
+            expected.retain(|step| {
+                step.adopted && matches!(step.kind, StepKind::Draft | StepKind::Revision)
+            });
+            for step in &mut expected {
+                step.calls.clear();
+            }
+            assert_eq!(chain.steps, expected);
+            assert_eq!(chain.prompt_messages, whole.prompt_messages);
+            assert_eq!(chain.row.draft, whole.row.draft);
+            assert_eq!(chain.row.last, whole.row.last);
+            for step in expected.iter().skip(1) {
+                let both = store.text_and_draft(&id, Some(step.ordinal)).unwrap();
+                let draft = whole.row.draft.clone().unwrap_or_default();
+                assert_eq!(both, Some([step.output.clone(), draft]));
+            }
+            assert_eq!(store.text_and_draft(&id, Some(99)).unwrap(), None);
+            assert_eq!(store.text_and_draft(&id, None).unwrap(), None);
+            seen += 1;
+            ControlFlow::<()>::Continue(())
+        })
+        .unwrap();
+    assert_eq!(seen, 5);
+}
+
+#[test]
+fn runs_with_matching_chains_are_named() {
+    let place = filled();
+    let store = place.store();
+    let stats = store.run_stats(&Filter::all(), None).unwrap();
+    let expected: Vec<String> = stats.into_iter().map(|stats| stats.run_id).collect();
+    assert_eq!(store.runs_with(&Filter::all(), None).unwrap(), expected);
+    assert_eq!(
+        store.runs_with(&Filter::all(), Some("run1")).unwrap(),
+        ["run1"]
+    );
+    let none = Filter::parse("len:>900").unwrap();
+    assert_eq!(store.runs_with(&none, None).unwrap(), Vec::<String>::new());
+}
+
+#[test]
 fn figures_per_principle() {
     let place = filled();
     let store = place.store();

@@ -35,7 +35,7 @@ export function chainPage(app) {
     const answer = await app.source.chain(id, { q, sort });
     if (mine !== asked) return;
     loaded = id;
-    const text = JSON.stringify([answer.page, answer.labels]);
+    const text = JSON.stringify([answer.page, answer.labels, answer.gates, answer.judgements]);
     if (text === shown) {
       // While a run writes, most of what is new is how many chains there are. Drawn anew, a text would lose
       // what is selected in it and what was opened of it.
@@ -251,6 +251,7 @@ export function chainPage(app) {
         row("Tokens", `${count(chain.prompt_tokens)} read, ${count(chain.cached_tokens)} of them cached; ${count(chain.tokens)} written`),
         row("Time", duration(time)),
         run.seed !== null && row("Run's seed", run.seed)),
+      decided(data.gates, data.judgements ?? [], row),
       Object.keys(page.metadata).length > 0 && h("details", { class: "more-about" }, h("summary", {}, "Other fields of the prompt"),
         h("pre", { tabindex: "0" }, nodes(JSON.stringify(page.metadata, null, 2)))),
       page.command && h("div", { class: "reproduce" },
@@ -370,6 +371,23 @@ export function chainPage(app) {
       x: () => judged("disagree"),
     },
   };
+}
+
+/** What judges said of pairs of a chain's texts, and what gates decided about it for datasets. */
+function decided(gates, judgements, row) {
+  if (!gates && judgements.length === 0) return null;
+  const kept = !gates?.kept ? "left out" : gates.pair ? "text and pair kept" : gates.rejected ? "text kept, pair left out" : "text kept";
+  return h("div", { class: "decided" },
+    h("h3", {}, "For datasets"),
+    h("dl", {},
+      judgements.map((one) => row("Judge", `P ${probability(one.p)} that step ${one.second} is better than step ${one.first}`,
+        !one.agree && ", the orders disagree")),
+      gates && row("Gates", kept),
+      gates && row("Texts", `${gates.chosen}${gates.rejected ? ` over ${gates.rejected} (${gates.why})` : ""}`),
+      gates?.rejected && row("Contrast", `${percent(gates.edit_distance)} of words differ`,
+        gates.length_ratio !== null && `, length ${ratio(gates.length_ratio)}`, gates.margin !== null && `, margin ${gates.margin.toFixed(2)}`),
+      (gates?.findings ?? []).map((found) => row(
+        h("a", { href: href("list", null, { q: `gate:${found.gate}` }) }, found.gate), nodes(found.reason), found.pair_only && " (pair only)"))));
 }
 
 /** What colour a step speaks in. */

@@ -5,7 +5,8 @@
 //   info()                          {version, db, read_only, who, live, runs, keys, principles}
 //   list({q, sort, offset, limit})  {total, offset, rows}
 //   charts({q})                     figures of what matches: the store's facets
-//   chain(id, {q, sort})            {page, near: {index, total, listed, previous, next}, labels}
+//   chain(id, {q, sort})            {page, near: {index, total, listed, previous, next}, labels,
+//                                    gates, judgements}
 //   calls(id, step)                 {calls}, or null where they were left out
 //   constitution(run)               {run, constitution, figures}, and chains where they are not all of the run
 //   compare({a, b, differs, offset, limit})

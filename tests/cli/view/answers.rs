@@ -45,6 +45,16 @@ fn a_chain_comes_with_places_as_scripts_count_them() {
         answer["near"],
         json!({"index": 0, "total": 1, "listed": true, "previous": null, "next": null})
     );
+    assert_eq!(
+        (&answer["gates"], &answer["judgements"]),
+        (&Value::Null, &json!([]))
+    );
+    place.amend(&["gate"]).success();
+    let gates = viewer.get(&format!("/api/chains/{id}")).json()["gates"].clone();
+    assert!(
+        gates["edit_distance"].is_number() && gates["findings"].is_array(),
+        "{gates}"
+    );
     let calls = viewer.get(&format!("/api/chains/{id}/steps/1")).json();
     let messages = calls["calls"][0]["messages"].as_array().unwrap();
     assert!(

@@ -5,24 +5,19 @@ use std::ops::Range;
 
 use super::super::words::join;
 use super::tokens::{Key, PHRASE};
-use super::{Found, Row};
+use super::{Found, Texts};
 
 /// The most wordings that are told.
 const MOST: usize = 100;
 
 /// Tells a passage that repeats once: its wordings are joined where they overlap, and those that a passage
 /// explains are left out. The most significant go first.
-pub(super) fn passages(rows: &[Row], found: Vec<Found>) -> Vec<Found> {
+pub(super) fn passages(texts: &Texts<'_>, found: Vec<Found>) -> Vec<Found> {
     let counts: HashMap<Key, u32> = found
         .iter()
         .map(|found| (found.key, found.chosen))
         .collect();
-    let tokens = |row: usize| {
-        rows[row]
-            .texts
-            .as_ref()
-            .map_or(&[][..], |texts| &texts[0].0[..])
-    };
+    let tokens = |row: usize| texts.chosen(row);
     let words: Vec<&[u32]> = found
         .iter()
         .map(|found| {

@@ -1,5 +1,8 @@
 //! Texts as numbers, and the wordings that they hold.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
 use super::super::words::{join, mix};
 
 /// Words of a phrase.
@@ -36,6 +39,11 @@ impl Tokens {
         }
         Self(tokens.into())
     }
+
+    /// What they take.
+    pub fn bytes(&self) -> usize {
+        self.0.len() * size_of::<u32>()
+    }
 }
 
 /// The words and emojis of a text, with what they are written as.
@@ -63,11 +71,18 @@ pub(super) fn spell(text: &str) -> impl Iterator<Item = (u32, &str)> {
 }
 
 fn word_number(word: &str) -> u32 {
-    let lower = word.chars().flat_map(char::to_lowercase);
-    let hash = lower.fold(0xcbf2_9ce4_8422_2325_u64, |hash, c| {
-        let c = if c == '’' { '\'' } else { c };
-        (hash ^ u64::from(c)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let next = |hash: u64, c: char| (hash ^ u64::from(c)).wrapping_mul(0x0100_0000_01b3);
+    let begin = 0xcbf2_9ce4_8422_2325;
+    let hash = match word.is_ascii() {
+        true => word.bytes().fold(begin, |hash, byte| {
+            next(hash, char::from(byte.to_ascii_lowercase()))
+        }),
+        false => word
+            .chars()
+            .flat_map(char::to_lowercase)
+            .map(|c| if c == '’' { '\'' } else { c })
+            .fold(begin, next),
+    };
     (mix(hash) >> 33) as u32
 }
 
@@ -78,6 +93,29 @@ fn is_emoji(c: char) -> bool {
 
 /// A wording as a number.
 pub(super) type Key = u64;
+
+/// A map by wording.
+pub(super) type ByKey<T> = HashMap<Key, T, BuildHasherDefault<AsItIs>>;
+
+/// The hash of a key: a key is one already.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = join(self.0, u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key;
+    }
+}
 
 /// Calls `each` with every wording of a text, some of them more than once.
 pub(super) fn wordings(tokens: &Tokens, mut each: impl FnMut(WordingKind, Key, usize, usize)) {

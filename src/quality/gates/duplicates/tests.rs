@@ -1,0 +1,154 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::super::words::{mix, words};
+use super::*;
+
+/// As gates look for them, with the runs that were kept.
+fn found(prints: &[Print]) -> Vec<Option<Repeats>> {
+    let prints: Vec<&Print> = prints.iter().collect();
+    find(&prints, true, Some(0.85), &mut |_| None)
+}
+
+fn exact_jaccard(a: &str, b: &str) -> f64 {
+    let set = |text: &str| -> BTreeSet<Vec<String>> {
+        let words = words(text);
+        words
+            .windows(RUN.min(words.len()).max(1))
+            .map(<[String]>::to_vec)
+            .collect()
+    };
+    let (a, b) = (set(a), set(b));
+    match a.union(&b).count() {
+        0 => 1.0,
+        either => a.intersection(&b).count() as f64 / either as f64,
+    }
+}
+
+fn text(words: &[u16]) -> String {
+    words.iter().map(|word| format!("w{word} ")).collect()
+}
+
+/// Words of one text, and the same with some of them changed.
+fn two_texts() -> impl Strategy<Value = (String, String)> {
+    let words = prop::collection::vec(0u16..400, 3..300);
+    (words, 0u16..40, any::<u64>()).prop_map(|(words, changes, seed)| {
+        let mut other = words.clone();
+        for change in 0..u64::from(changes) {
+            let at = mix(seed ^ change) as usize % other.len();
+            other[at] = 1000 + change as u16;
+        }
+        (text(&words), text(&other))
+    })
+}
+
+proptest! {
+    #[test]
+    fn similarity_is_jaccards((a, b) in two_texts()) {
+        let prints = [Print::new("the same prompt", &a, true), Print::new("the same prompt", &b, true)];
+        let similarity = prints[0].similarity(&prints[1]);
+        prop_assert!((similarity - exact_jaccard(&a, &b)).abs() < 1e-9);
+        prop_assert_eq!(similarity, prints[1].similarity(&prints[0]));
+    }
+
+    #[test]
+    fn similar_rows_are_found_and_others_are_not((a, b) in two_texts(), prompt in "[a-z]{2,6}( [a-z]{2,6}){3,12}") {
+        let prints = [Print::new(&prompt, &a, true), Print::new(&prompt, &b, true)];
+        let found = found(&prints);
+        prop_assert_eq!(found[0], None);
+        let found = found[1].is_some();
+        let similarity = exact_jaccard(&a, &b);
+        // Between the threshold and 0.9 a pair may be missed, once in a thousand.
+        prop_assert!(found || similarity < 0.9, "missed at {}", similarity);
+        prop_assert!(!found || similarity >= 0.85, "found at {}", similarity);
+    }
+}
+
+#[test]
+fn long_texts_are_compared_by_a_sample() {
+    let words: Vec<u16> = (0..6000).map(|n| (mix(n) % 30_000) as u16).collect();
+    for changed in [20, 200, 1000] {
+        let mut other = words.clone();
+        for change in 0..changed {
+            other[change * 6000 / changed] = 40_000 + change as u16;
+        }
+        let (a, b) = (text(&words), text(&other));
+        let estimate = Print::new("p", &a, true).similarity(&Print::new("p", &b, true));
+        let exact = exact_jaccard(&a, &b);
+        assert!((estimate - exact).abs() < 0.06, "{estimate} for {exact}");
+    }
+}
+
+#[test]
+fn a_row_is_prompt_and_response() {
+    let answer = "The train to the coast leaves every morning from the second platform.";
+    let rows = [
+        ("When does the train leave?", answer),
+        (
+            "When does  the Train leave?",
+            "the train to the coast leaves every morning from the second platform.",
+        ),
+        ("What is a glacier?", answer),
+        (
+            "When does the train leave?",
+            "I do not know when it leaves, but the office opens at nine.",
+        ),
+    ];
+    let prints: Vec<_> = rows.iter().map(|(p, r)| Print::new(p, r, true)).collect();
+    assert_eq!(
+        found(&prints),
+        [None, Some(Repeats::Exactly(0)), None, None]
+    );
+}
+
+#[test]
+fn runs_that_were_not_kept_are_read_again() {
+    let words: Vec<u16> = (0..60).collect();
+    let texts: Vec<String> = (0..30)
+        .map(|number| {
+            let mut words = words.clone();
+            // Three at a time differ in one word.
+            words[10] = 1000 + number;
+            words.rotate_left(usize::from(number / 3) * 2);
+            text(&words)
+        })
+        .collect();
+    let mut prints: Vec<_> = texts
+        .iter()
+        .map(|text| Print::new("the same prompt", text, true))
+        .collect();
+    let expected = found(&prints);
+    assert!(expected.iter().any(Option::is_some));
+    let room = Room::of(0);
+    prints.iter_mut().for_each(|print| print.fit(&room));
+    assert_eq!(prints[0].sets, None);
+    let prints: Vec<&Print> = prints.iter().collect();
+    let mut read = 0;
+    let again = find(&prints, true, Some(0.85), &mut |row| {
+        read += 1;
+        Some(Sets::of("the same prompt", &texts[row]))
+    });
+    assert_eq!(again, expected);
+    assert!(read <= texts.len(), "{read}");
+}
+
+#[test]
+fn values_that_agree_are_counted() {
+    let mut least: [u32; HASHES] = std::array::from_fn(|place| mix(place as u64) as u32);
+    let before = marks(&least);
+    assert_eq!(agreeing(&before, &before), HASHES as u32);
+    for place in [0, 15, 16, 79] {
+        least[place] ^= 1 << (place % 4);
+    }
+    assert_eq!(agreeing(&before, &marks(&least)), HASHES as u32 - 4);
+    let others = least.map(|value| !value);
+    assert_eq!(agreeing(&marks(&least), &marks(&others)), 0);
+}
+
+#[test]
+fn texts_without_words_are_compared_whole() {
+    let prints = ["🎉", "…", "…"].map(|response| Print::new("say", response, true));
+    assert!(prints[0].similarity(&prints[1]) < 0.5);
+    assert!((prints[1].similarity(&prints[2]) - 1.0).abs() < 1e-12);
+}
