@@ -9,6 +9,8 @@ fn main() {
             .cpp(true)
             .std("c++17")
             .warnings(true)
+            // llama-cpp-sys-2 names the C++ library.
+            .cpp_link_stdlib(None)
             .file(SOURCE)
             .compile("amend_matmul");
     }

@@ -95,6 +95,30 @@ def guessing(bench: Bench) -> Outcome:
     )
 
 
+@workload("products", "drafts with this program's products of quantised weights against llama.cpp's, 1 and 16 in flight")
+def products(bench: Bench) -> Outcome:
+    def run(whose: str, parallel: int) -> float:
+        db = bench.folder / "products.db"
+        options = ["--rounds", 0, "--max-tokens", bench.size(96, 16), "--parallel", parallel, "--ctx-size", 512]
+        done = bench.run(
+            *("run", PROMPTS, "-c", "hhh", "--temp", 0, "--limit", max(4, parallel), "--threads", THREADS),
+            *(*options, "--matmul", whose, "--db", db, "--json"),
+        )
+        db.unlink()
+        summary = json.loads(done.stdout.splitlines()[-1])
+        return summary["completion_tokens"] / summary["seconds"]
+
+    measures = []
+    for parallel in (1, 16):
+        pairs = alternate(bench.pairs, lambda: run("auto", parallel), lambda: run("ggml", parallel))
+        measures += [
+            Measure(f"own over llama.cpp's, {parallel} in flight", "×", ratios(pairs)),
+            Measure(f"own, {parallel} in flight", "tok/s", [a for a, _ in pairs]),
+            Measure(f"llama.cpp's, {parallel} in flight", "tok/s", [b for _, b in pairs]),
+        ]
+    return Outcome(measures, {"run": "amend run datasets/bench.jsonl -c hhh --rounds 0 --max-tokens 96"})
+
+
 @workload("memory-model", "peak memory of a run with the default model, over model file and KV cache")
 def memory_model(bench: Bench) -> Outcome:
     beyond, peaks = [], []

@@ -298,7 +298,7 @@ impl Browser {
                     .to_owned()
             })
             // The page that Chromium begins with is made of its own files.
-            .filter(|url| !url.starts_with("chrome://"))
+            .filter(|url| !url.starts_with("chrome://") && !url.starts_with("chrome-untrusted://"))
             .collect()
     }
 

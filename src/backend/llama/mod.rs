@@ -10,7 +10,7 @@ pub mod gguf;
 mod load;
 pub mod lookup;
 #[cfg(target_arch = "x86_64")]
-pub mod matmul;
+mod matmul;
 pub mod model_ref;
 mod options;
 pub mod placement;

@@ -20,6 +20,7 @@ use crate::likelihood::{Gap, Passage, TokenScore, gap, score};
 use super::device::runtime;
 use super::load::{chat_template, gpu_layers, load_adapters, load_model};
 use super::options::{AdapterOptions, LlamaOptions};
+use super::settings::products;
 use super::tokenizer::Tokenizer;
 use super::worker::Adapter;
 
@@ -64,6 +65,7 @@ impl Scorer {
             deterministic: false,
             ..options.clone()
         };
+        products(options.own_products);
         let mut model = load_model(&options.path, gpu_layers(&beside)?, false)?;
         let mut loaded = Vec::new();
         for side in sides {

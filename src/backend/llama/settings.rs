@@ -64,12 +64,16 @@ fn plain(values: CacheType) -> bool {
     matches!(values, CacheType::F32 | CacheType::F16 | CacheType::BF16)
 }
 
-/// Chooses whose products of quantised weights are used in this process from now on, and names them.
+/// Whose products of quantised weights this process uses: the program's own where they are wanted and the processor runs
+/// them. The first call decides; it comes before anything is computed.
 pub(super) fn products(own: bool) -> String {
     #[cfg(target_arch = "x86_64")]
-    let kernel = super::matmul::install(own).map(|kernel| format!("{kernel:?}"));
+    let kernel = super::matmul::choose(own).map(|kernel| format!("{kernel:?}"));
     #[cfg(not(target_arch = "x86_64"))]
-    let kernel: Option<String> = None.filter(|_: &String| own);
+    let kernel: Option<String> = {
+        let _ = own;
+        None
+    };
     kernel.unwrap_or_else(|| "ggml".to_owned())
 }
 

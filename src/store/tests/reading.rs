@@ -236,7 +236,7 @@ fn runs_with_matching_chains_are_named() {
         store.runs_with(&Filter::all(), Some("run1")).unwrap(),
         ["run1"]
     );
-    let none = Filter::parse("len:>900").unwrap();
+    let none = Filter::parse("len>900").unwrap();
     assert_eq!(store.runs_with(&none, None).unwrap(), Vec::<String>::new());
 }
 

@@ -6,11 +6,9 @@
 // not install them.
 
 #include <cstddef>
-#include <cstdint>
 #include <vector>
 
 struct ggml_tensor;
-struct ggml_threadpool;
 struct ggml_compute_params;
 struct ggml_backend_buffer;
 struct ggml_backend_device;
@@ -58,7 +56,7 @@ extern "C" {
 // In mod.rs.
 bool amend_matmul_accepts(const struct ggml_tensor * op);
 size_t amend_matmul_work_size(int n_threads, const struct ggml_tensor * op);
-void amend_matmul_compute(struct ggml_compute_params * params, struct ggml_tensor * op);
+bool amend_matmul_compute(struct ggml_compute_params * params, struct ggml_tensor * op);
 void amend_matmul_install(ggml_backend_dev_t cpu);
 }
 
@@ -70,8 +68,7 @@ class Product final : public ggml::cpu::tensor_traits {
     }
 
     bool compute_forward(struct ggml_compute_params * params, struct ggml_tensor * op) override {
-        amend_matmul_compute(params, op);
-        return true;
+        return amend_matmul_compute(params, op);
     }
 };
 
@@ -92,7 +89,7 @@ void amend_matmul_install(ggml_backend_dev_t cpu) {
     static ggml_backend_buffer_type type = {
         /* .iface = */ {
             /* .get_name = */ [](ggml_backend_buffer_type_t) { return "amend"; },
-            // ggml makes a buffer of no bytes by itself, and never asks for one that has some.
+            // Never asked for: nothing is supported in such a buffer, and ggml makes one of no bytes by itself.
             /* .alloc_buffer = */ [](ggml_backend_buffer_type_t, size_t) -> ggml_backend_buffer_t { return nullptr; },
             /* .alloc_buffer_n = */ nullptr,
             /* .get_alignment = */ [](ggml_backend_buffer_type_t) -> size_t { return 64; },

@@ -23,9 +23,7 @@ impl Kernel {
         let avx2 = is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("f16c")
             && is_x86_feature_detected!("fma");
-        let avx512 = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vnni");
+        let avx512 = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni");
         match (avx2, avx512) {
             (true, true) => Some(Self::Avx512Vnni),
             (true, false) => Some(Self::Avx2),
@@ -33,9 +31,9 @@ impl Kernel {
         }
     }
 
-    /// Whether it is exact with `format`: AVX2 adds two products in 16 bits, which bytes would overflow.
+    /// Whether it is exact with `format`: AVX2 adds products in 16 bits, where those of bytes would saturate.
     pub fn reads(self, format: Format) -> bool {
-        self == Self::Avx512Vnni || format.largest() <= 63
+        self == Self::Avx512Vnni || format.largest() <= 31
     }
 
     /// How many columns are computed together.
@@ -55,8 +53,6 @@ pub struct Activation {
     pub scale: f32,
     /// The sum of the 32 numbers that the quants stand for.
     pub sum: f32,
-    /// The sums of the first and the second 16.
-    pub half_sums: [f32; 2],
 }
 
 /// Columns of activations: `quants` holds 32 bytes a block and `blocks` one entry, column after column.
@@ -70,13 +66,14 @@ pub struct Columns<'a> {
     pub depth: usize,
 }
 
-/// Quantises 32 numbers to signed bytes of one scale, the largest at ±127.
+/// Rounds 32 numbers to signed bytes of one scale, the largest at ±127. What is no number becomes some byte, as in
+/// ggml's products.
 ///
 /// # Safety
 ///
 /// The processor has AVX2.
 #[target_feature(enable = "avx2")]
-pub unsafe fn quantise(numbers: &[f32; BLOCK], quants: &mut [i8; BLOCK]) -> Activation {
+pub unsafe fn quantise(numbers: &[f32; BLOCK]) -> ([i8; BLOCK], Activation) {
     // SAFETY: each vector is 8 of the 32 numbers; the bytes are written whole.
     unsafe {
         let eights: [__m256; 4] =
@@ -101,22 +98,17 @@ pub unsafe fn quantise(numbers: &[f32; BLOCK], quants: &mut [i8; BLOCK]) -> Acti
         let packed = _mm256_packs_epi16(low, high);
         let ordered =
             _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+        let mut quants = [0; BLOCK];
         _mm256_storeu_si256(quants.as_mut_ptr().cast(), ordered);
-        let ones = _mm256_set1_epi16(1);
-        let half_sums = [low, high].map(|half| {
-            let eight = _mm256_madd_epi16(half, ones);
-            let four = _mm_add_epi32(
-                _mm256_castsi256_si128(eight),
-                _mm256_extracti128_si256::<1>(eight),
-            );
-            let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b01_00_11_10>(four));
-            _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0b10_11_00_01>(two)))
-        });
-        Activation {
-            scale,
-            sum: scale * (half_sums[0] + half_sums[1]) as f32,
-            half_sums: half_sums.map(|sum| scale * sum as f32),
-        }
+        let pairs = _mm256_madd_epi16(_mm256_add_epi16(low, high), _mm256_set1_epi16(1));
+        let four = _mm_add_epi32(
+            _mm256_castsi256_si128(pairs),
+            _mm256_extracti128_si256::<1>(pairs),
+        );
+        let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b01_00_11_10>(four));
+        let sum = _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0b10_11_00_01>(two)));
+        let sum = scale * sum as f32;
+        (quants, Activation { scale, sum })
     }
 }
 
@@ -174,17 +166,11 @@ pub unsafe fn multiply(
         // SAFETY: columns `first..first + wide` exist; the rest is the caller's promise.
         unsafe {
             match kernel {
-                Kernel::Avx512Vnni if format.halves() => {
-                    avx512::<true>(wide, panel, columns, first, output)
+                Kernel::Avx512Vnni => avx512(wide, panel, columns, first, output),
+                Kernel::Avx2 if format.largest() > 15 => {
+                    avx2::<4>(wide, panel, columns, first, output)
                 }
-                Kernel::Avx512Vnni => avx512::<false>(wide, panel, columns, first, output),
-                Kernel::Avx2 => match format {
-                    Format::Q6K => avx2::<true, 2>(wide, panel, columns, first, output),
-                    _ if format.largest() > 15 => {
-                        avx2::<false, 4>(wide, panel, columns, first, output)
-                    }
-                    _ => avx2::<false, 8>(wide, panel, columns, first, output),
-                },
+                Kernel::Avx2 => avx2::<8>(wide, panel, columns, first, output),
             }
         }
         first += wide;
@@ -195,7 +181,7 @@ pub unsafe fn multiply(
 ///
 /// As for [`multiply`], for columns `first..first + wide`, where `wide` is 1, 2, 4, 8 or 16.
 #[inline]
-unsafe fn avx512<const HALVES: bool>(
+unsafe fn avx512(
     wide: usize,
     panel: &[PanelBlock],
     columns: Columns<'_>,
@@ -205,17 +191,20 @@ unsafe fn avx512<const HALVES: bool>(
     // SAFETY: the caller's promise.
     unsafe {
         match wide {
-            16 => avx512_columns::<HALVES, 16>(panel, columns, first, output),
-            8 => avx512_columns::<HALVES, 8>(panel, columns, first, output),
-            4 => avx512_columns::<HALVES, 4>(panel, columns, first, output),
-            2 => avx512_columns::<HALVES, 2>(panel, columns, first, output),
-            _ => avx512_columns::<HALVES, 1>(panel, columns, first, output),
+            16 => avx512_columns::<16>(panel, columns, first, output),
+            8 => avx512_columns::<8>(panel, columns, first, output),
+            4 => avx512_columns::<4>(panel, columns, first, output),
+            2 => avx512_columns::<2>(panel, columns, first, output),
+            _ => avx512_columns::<1>(panel, columns, first, output),
         }
     }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn avx512_columns<const HALVES: bool, const N: usize>(
+/// # Safety
+///
+/// As for [`avx512`], with `N` for `wide`.
+#[target_feature(enable = "avx512f,avx512vnni")]
+unsafe fn avx512_columns<const N: usize>(
     panel: &[PanelBlock],
     columns: Columns<'_>,
     first: usize,
@@ -231,33 +220,22 @@ unsafe fn avx512_columns<const HALVES: bool, const N: usize>(
         for (index, block) in panel.iter().enumerate() {
             let weights: [__m512i; 8] =
                 std::array::from_fn(|i| _mm512_load_si512(block.quants[i].as_ptr().cast()));
-            let scales = [0, 1].map(|half: usize| _mm512_load_ps(block.scales[half].as_ptr()));
-            let mins = [0, 1].map(|half: usize| _mm512_load_ps(block.mins[half].as_ptr()));
+            let scales = _mm512_load_ps(block.scales.as_ptr());
+            let mins = _mm512_load_ps(block.mins.as_ptr());
             for (column, total) in totals.iter_mut().enumerate() {
                 let words = quants.add((column * depth + index) * BLOCK).cast::<i32>();
-                let word = |i: usize| _mm512_set1_epi32(words.add(i).read_unaligned());
                 let activation = &*blocks.add(column * depth + index);
-                let sum_of = |range: std::ops::Range<usize>| {
-                    range.fold(_mm512_setzero_si512(), |sum, i| {
-                        _mm512_dpbusd_epi32(sum, weights[i], word(i))
-                    })
-                };
-                let scale = _mm512_set1_ps(activation.scale);
-                if HALVES {
-                    for half in 0..2 {
-                        let sum = _mm512_cvtepi32_ps(sum_of(4 * half..4 * half + 4));
-                        *total = _mm512_fmadd_ps(_mm512_mul_ps(sum, scales[half]), scale, *total);
-                        *total = _mm512_fmadd_ps(
-                            mins[half],
-                            _mm512_set1_ps(activation.half_sums[half]),
-                            *total,
-                        );
-                    }
-                } else {
-                    let sum = _mm512_cvtepi32_ps(sum_of(0..8));
-                    *total = _mm512_fmadd_ps(_mm512_mul_ps(sum, scales[0]), scale, *total);
-                    *total = _mm512_fmadd_ps(mins[0], _mm512_set1_ps(activation.sum), *total);
+                let mut sum = _mm512_setzero_si512();
+                for (i, weights) in weights.into_iter().enumerate() {
+                    sum = _mm512_dpbusd_epi32(
+                        sum,
+                        weights,
+                        _mm512_set1_epi32(words.add(i).read_unaligned()),
+                    );
                 }
+                let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scales);
+                *total = _mm512_fmadd_ps(scaled, _mm512_set1_ps(activation.scale), *total);
+                *total = _mm512_fmadd_ps(mins, _mm512_set1_ps(activation.sum), *total);
             }
         }
         for (column, total) in totals.into_iter().enumerate() {
@@ -272,7 +250,7 @@ unsafe fn avx512_columns<const HALVES: bool, const N: usize>(
 ///
 /// As for [`multiply`], for columns `first..first + wide`, where `wide` is 1, 2 or 4.
 #[inline]
-unsafe fn avx2<const HALVES: bool, const RUN: usize>(
+unsafe fn avx2<const RUN: usize>(
     wide: usize,
     panel: &[PanelBlock],
     columns: Columns<'_>,
@@ -282,16 +260,20 @@ unsafe fn avx2<const HALVES: bool, const RUN: usize>(
     // SAFETY: the caller's promise.
     unsafe {
         match wide {
-            4 => avx2_columns::<HALVES, RUN, 4>(panel, columns, first, output),
-            2 => avx2_columns::<HALVES, RUN, 2>(panel, columns, first, output),
-            _ => avx2_columns::<HALVES, RUN, 1>(panel, columns, first, output),
+            4 => avx2_columns::<RUN, 4>(panel, columns, first, output),
+            2 => avx2_columns::<RUN, 2>(panel, columns, first, output),
+            _ => avx2_columns::<RUN, 1>(panel, columns, first, output),
         }
     }
 }
 
-/// `RUN` words' products fit 16 bits when added up: 8 of four bits, 4 of five, 2 of six.
+/// `RUN` words' products fit 16 bits when added up: 8 of four bits, 4 of five.
+///
+/// # Safety
+///
+/// As for [`avx2`], with `N` for `wide`.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn avx2_columns<const HALVES: bool, const RUN: usize, const N: usize>(
+unsafe fn avx2_columns<const RUN: usize, const N: usize>(
     panel: &[PanelBlock],
     columns: Columns<'_>,
     first: usize,
@@ -318,31 +300,19 @@ unsafe fn avx2_columns<const HALVES: bool, const RUN: usize, const N: usize>(
                             _mm256_set1_epi32(words.add(i).read_unaligned()),
                         )
                     };
-                    let sum_of = |range: std::ops::Range<usize>| {
-                        range
-                            .step_by(RUN)
-                            .fold(_mm256_setzero_si256(), |sum, start| {
-                                let run = (start + 1..start + RUN)
-                                    .fold(product(start), |run, i| {
-                                        _mm256_add_epi16(run, product(i))
-                                    });
-                                _mm256_add_epi32(sum, _mm256_madd_epi16(run, ones))
-                            })
-                    };
-                    let scale = _mm256_set1_ps(activation.scale);
+                    let sum = (0..8)
+                        .step_by(RUN)
+                        .fold(_mm256_setzero_si256(), |sum, start| {
+                            let run = (start + 1..start + RUN)
+                                .fold(product(start), |run, i| _mm256_add_epi16(run, product(i)));
+                            _mm256_add_epi32(sum, _mm256_madd_epi16(run, ones))
+                        });
+                    let scales = _mm256_load_ps(block.scales.as_ptr().add(8 * eight));
+                    let mins = _mm256_load_ps(block.mins.as_ptr().add(8 * eight));
+                    let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), scales);
                     let total = &mut totals[eight];
-                    for half in 0..if HALVES { 2 } else { 1 } {
-                        let (range, offset) = if HALVES {
-                            (4 * half..4 * half + 4, activation.half_sums[half])
-                        } else {
-                            (0..8, activation.sum)
-                        };
-                        let sum = _mm256_cvtepi32_ps(sum_of(range));
-                        let scales = _mm256_load_ps(block.scales[half].as_ptr().add(8 * eight));
-                        let mins = _mm256_load_ps(block.mins[half].as_ptr().add(8 * eight));
-                        *total = _mm256_fmadd_ps(_mm256_mul_ps(sum, scales), scale, *total);
-                        *total = _mm256_fmadd_ps(mins, _mm256_set1_ps(offset), *total);
-                    }
+                    *total = _mm256_fmadd_ps(scaled, _mm256_set1_ps(activation.scale), *total);
+                    *total = _mm256_fmadd_ps(mins, _mm256_set1_ps(activation.sum), *total);
                 }
             }
         }

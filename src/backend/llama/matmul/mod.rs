@@ -1,26 +1,25 @@
 //! Products of quantised weights with many tokens at once, faster than ggml's own on common processors.
 //!
-//! ggml multiplies most block formats one row and one token at a time, so that a step of sixteen tokens costs
-//! nearly sixteen times a step of one. Here a tile of 16 rows is unpacked once a step ([`panel`]) and
-//! multiplied with all tokens ([`kernel`]), with ggml's threads and on weights as they lie in the file. The
-//! arithmetic is that of ggml's products, 8-bit activations included, with scales in single precision.
+//! For some formats ggml unpacks each row of weights anew for every token, so that a step of sixteen tokens costs nearly
+//! sixteen times a step of one. Here a tile of 16 rows is unpacked once a step ([`panel`]) and multiplied with all tokens
+//! ([`kernel`]), by ggml's threads and on weights as they lie in the file. As in ggml's products of these formats,
+//! activations are rounded to eight bits, 32 to a scale; scales and sums are in single precision.
 //!
-//! [`install`] offers this to ggml's CPU backend (`ggml.cpp`); weights that ggml repacks or keeps on a GPU stay
-//! with it, as do formats and processors that are not read here.
+//! [`choose`] offers this to ggml's CPU backend (`ggml.cpp`). Weights that ggml repacks or keeps on a GPU stay with it, as
+//! do other formats and processors.
 
 // Vector instructions, and pointers that ggml hands over.
 #![allow(unsafe_code)]
 
-pub mod format;
-pub mod kernel;
-pub mod panel;
+mod format;
+mod kernel;
+mod panel;
 #[cfg(test)]
 mod tests;
 
 use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-use std::sync::Once;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use llama_cpp_sys_2::{
     GGML_BACKEND_DEVICE_TYPE_CPU, GGML_OP_MUL_MAT, GGML_TYPE_F32, ggml_backend_buffer_is_host,
@@ -28,33 +27,30 @@ use llama_cpp_sys_2::{
 };
 
 use format::Format;
-use kernel::{Activation, Columns, Kernel, Output};
+pub use kernel::Kernel;
+use kernel::{Activation, Columns, Output};
 use panel::{BLOCK, PanelBlock, ROWS};
 
-/// Whether products are computed here. It is asked for each product, so that a process can compare.
-static ENABLED: AtomicBool = AtomicBool::new(false);
+/// The kernel of this process; none where ggml computes everything. It is chosen once, since ggml's threads ask for it
+/// several times in the course of a product.
+static CHOICE: OnceLock<Option<Kernel>> = OnceLock::new();
 
 /// Bytes that vectors are aligned to.
 const ALIGNMENT: usize = 64;
 
-/// The processor's kernel.
-fn kernel() -> Option<Kernel> {
-    static KERNEL: OnceLock<Option<Kernel>> = OnceLock::new();
-    *KERNEL.get_or_init(Kernel::detect)
-}
-
-/// Has ggml compute products here from now on, or not; what came of it, for the log.
-pub fn install(wanted: bool) -> Option<Kernel> {
-    static INSTALLED: Once = Once::new();
-    let kernel = kernel().filter(|_| wanted);
-    if kernel.is_some() {
-        // SAFETY: the device is ggml's own, and the list it is added to is built on first use.
-        INSTALLED.call_once(|| unsafe {
-            amend_matmul_install(ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU));
-        });
-    }
-    ENABLED.store(kernel.is_some(), Ordering::Relaxed);
-    kernel
+/// Chooses, on the first call, whether this process computes products here, and tells what was chosen. It is called
+/// before anything is computed.
+pub fn choose(wanted: bool) -> Option<Kernel> {
+    *CHOICE.get_or_init(|| {
+        let kernel = Kernel::detect().filter(|_| wanted);
+        if kernel.is_some() {
+            // SAFETY: the device is ggml's own, and nothing is computed yet.
+            unsafe {
+                amend_matmul_install(ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU));
+            }
+        }
+        kernel
+    })
 }
 
 /// What ggml hands to the threads that compute an operation; `ggml-cpu-impl.h`.
@@ -105,11 +101,11 @@ impl Product {
         // SAFETY: the caller's promise; sources of a product are valid tensors.
         unsafe {
             let op = &*op;
-            if op.op != GGML_OP_MUL_MAT || !ENABLED.load(Ordering::Relaxed) {
+            if op.op != GGML_OP_MUL_MAT {
                 return None;
             }
             let (weights, activations) = (&*op.src[0], &*op.src[1]);
-            let kernel = kernel()?;
+            let kernel = CHOICE.get().copied().flatten()?;
             let format = Format::of(weights.type_).filter(|format| kernel.reads(*format))?;
             let flat = |tensor: &ggml_tensor| tensor.ne[2] == 1 && tensor.ne[3] == 1;
             let numbers = |tensor: &ggml_tensor| {
@@ -121,8 +117,10 @@ impl Product {
                 && numbers(activations)
                 && numbers(op)
                 && weights.view_src.is_null()
+                && weights.nb[0] == format.bytes()
+                && op.nb[1].is_multiple_of(size_of::<f32>())
                 && width > 0
-                && width.is_multiple_of(format.weights())
+                && width.is_multiple_of(BLOCK)
                 && !weights.buffer.is_null()
                 && ggml_backend_buffer_is_host(weights.buffer);
             fits.then(|| Self {
@@ -183,8 +181,9 @@ impl Product {
                     .cast::<[f32; BLOCK]>()
                     .add(index % self.depth)
                     .read_unaligned();
-                let quants = &mut *quants.add(index * BLOCK).cast::<[i8; BLOCK]>();
-                blocks.add(index).write(kernel::quantise(&numbers, quants));
+                let (rounded, activation) = kernel::quantise(&numbers);
+                quants.cast::<[i8; BLOCK]>().add(index).write(rounded);
+                blocks.add(index).write(activation);
             }
             barrier();
             let columns = Columns {
@@ -196,6 +195,8 @@ impl Product {
                 .add(panels)
                 .cast::<PanelBlock>()
                 .add(thread * self.depth);
+            // ggml's buffer holds anything; a slice must hold numbers.
+            panel.write_bytes(0, self.depth);
             let panel = std::slice::from_raw_parts_mut(panel, self.depth);
             let tiles = self.rows.div_ceil(ROWS);
             // Few enough to share work evenly, and enough to keep threads out of each other's way.
@@ -271,21 +272,25 @@ unsafe extern "C" fn amend_matmul_work_size(threads: i32, op: *const ggml_tensor
     })
 }
 
-/// Computes a thread's share of `op`.
+/// Computes a thread's share of `op`; false where it is left to ggml.
 ///
 /// # Safety
 ///
 /// Called by each of ggml's threads, with an operation that was accepted.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn amend_matmul_compute(params: *mut ComputeParams, op: *mut ggml_tensor) {
+unsafe extern "C" fn amend_matmul_compute(
+    params: *mut ComputeParams,
+    op: *mut ggml_tensor,
+) -> bool {
     // SAFETY: ggml's promise; the work buffer is as large as was asked for.
     unsafe {
         let params = &*params;
         let Some(product) = Product::of(op) else {
-            return;
+            return false;
         };
         let (thread, threads) = (params.thread as usize, params.threads as usize);
-        debug_assert!(product.parts(threads)[3] + ALIGNMENT <= params.work_size);
+        assert!(product.parts(threads)[3] + ALIGNMENT <= params.work_size);
         product.compute(thread, threads, params.work, || ggml_barrier(params.pool));
+        true
     }
 }

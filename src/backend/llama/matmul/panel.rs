@@ -2,36 +2,36 @@
 
 use std::arch::x86_64::*;
 
-use super::format::{Format, Scales, Stored};
+use super::format::{Format, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Quants, Scale, Stored};
 
 /// Rows of a tile.
 pub const ROWS: usize = 16;
 
-/// Weights of a row that share a scale in every format; where a format has two scales in them, each has half.
+/// Weights of a row that share a scale.
 pub const BLOCK: usize = 32;
 
-/// 32 columns of 16 rows.
-///
-/// Weight `4 i + b` of row `r` is `scale × q + min`, with `q` the byte `b` of `quants[i][r]`, and scale and min
-/// of the half in which it lies; in formats without halves the first holds for all.
+/// Weights of a block in four words a row: the lowest column in the lowest byte.
+type Words = [[u32; ROWS]; BLOCK / 4];
+
+/// 32 columns of 16 rows. Weight `4 i + b` of row `r` is `scales[r] × q + mins[r]`, with `q` the byte `b` of
+/// `quants[i][r]`.
 #[derive(Clone, Copy, Default)]
 #[repr(C, align(64))]
 pub struct PanelBlock {
-    /// Four quants of each row at a time, lowest column in the lowest byte.
-    pub quants: [[u32; ROWS]; BLOCK / 4],
+    /// Four quants of each row at a time.
+    pub quants: Words,
     /// What a quant is multiplied by.
-    pub scales: [[f32; ROWS]; 2],
+    pub scales: [f32; ROWS],
     /// What is added to each weight.
-    pub mins: [[f32; ROWS]; 2],
+    pub mins: [f32; ROWS],
 }
 
 /// Unpacks a tile of 16 rows.
 ///
 /// # Safety
 ///
-/// The processor has AVX2 and F16C. Each of `rows` points at `panel.len() × 32` weights in `format`.
+/// The processor has AVX2 and F16C. Each of `rows` points at `panel.len()` blocks in `format`.
 pub unsafe fn unpack(format: Format, rows: [*const u8; ROWS], panel: &mut [PanelBlock]) {
-    use super::format::*;
     // SAFETY: the caller's promise.
     unsafe {
         match format {
@@ -40,81 +40,77 @@ pub unsafe fn unpack(format: Format, rows: [*const u8; ROWS], panel: &mut [Panel
             Format::Q5_0 => unpack_as::<Q5_0>(rows, panel),
             Format::Q5_1 => unpack_as::<Q5_1>(rows, panel),
             Format::Q8_0 => unpack_as::<Q8_0>(rows, panel),
-            Format::Q4K => unpack_as::<Q4K>(rows, panel),
-            Format::Q5K => unpack_as::<Q5K>(rows, panel),
-            Format::Q6K => unpack_as::<Q6K>(rows, panel),
         }
     }
 }
 
+/// # Safety
+///
+/// As for [`unpack`].
 #[target_feature(enable = "avx2,f16c")]
 unsafe fn unpack_as<S: Stored>(rows: [*const u8; ROWS], panel: &mut [PanelBlock]) {
-    for (index, parts) in panel.chunks_mut(S::WEIGHTS / BLOCK).enumerate() {
-        // SAFETY: the rows hold `panel.len()` blocks of 32, and every place lies in its block.
+    for (index, out) in panel.iter_mut().enumerate() {
+        // SAFETY: the caller's promise; what is read lies in the block.
         unsafe {
             let blocks = rows.map(|row| row.add(index * S::BYTES));
-            for (part, out) in parts.iter_mut().enumerate() {
-                unpack_quants::<S>(blocks, part, &mut out.quants);
+            for first in (0..ROWS).step_by(4) {
+                let four = std::array::from_fn(|row| blocks[first + row]);
+                unpack_quants::<S>(four, first, &mut out.quants);
             }
-            unpack_scales::<S>(blocks, parts);
+            out.scales = halves(blocks);
+            out.mins = match S::SCALE {
+                Scale::Offset(offset) => out.scales.map(|scale| -offset * scale),
+                Scale::Min => halves(blocks.map(|block| block.add(2))),
+            };
         }
     }
 }
 
-/// The quants of 32 weights of each row.
+/// The quants of four rows, written from row `first` on.
 ///
 /// # Safety
 ///
-/// The processor has AVX2, and `blocks` point at blocks in the format.
+/// The processor has AVX2, `blocks` point at blocks in the format, and `first` is at most 12.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn unpack_quants<S: Stored>(
-    blocks: [*const u8; ROWS],
-    part: usize,
-    out: &mut [[u32; ROWS]; 8],
-) {
-    let bits = |bits: u8| _mm_set1_epi8(bits as i8);
-    let shifted =
-        |words: __m128i, shift: u32| _mm_srl_epi32(words, _mm_cvtsi32_si128(shift as i32));
-    for first in (0..ROWS).step_by(4) {
-        let four: [*const u8; 4] = std::array::from_fn(|row| blocks[first + row]);
-        // SAFETY: the caller's promise; the writes are four words from `first` of 16.
-        unsafe {
-            let fifth = S::FIFTH_BITS_AT.map_or(_mm_setzero_si128(), |at| {
-                let word = |row: usize| four[row].add(at).cast::<i32>().read_unaligned();
-                _mm_setr_epi32(word(0), word(1), word(2), word(3))
-            });
-            for half in 0..2 {
-                let (low, high) = (S::low(part, half), S::high(part, half));
-                let lows = turn(four.map(|block| block.add(low.at)));
-                let highs = match S::HIGH_BITS {
-                    0 => lows,
-                    _ => turn(four.map(|block| block.add(high.at))),
-                };
-                for (index, (low_bits, high_bits)) in lows.into_iter().zip(highs).enumerate() {
-                    let word = 4 * half + index;
-                    let mut quants = _mm_and_si128(shifted(low_bits, low.shift), bits(S::LOW_BITS));
-                    quants = _mm_xor_si128(quants, bits(S::FLIP));
-                    if S::HIGH_BITS != 0 {
-                        let high =
-                            _mm_and_si128(shifted(high_bits, high.shift), bits(S::HIGH_BITS));
-                        quants = _mm_or_si128(quants, _mm_slli_epi32::<4>(high));
-                    }
-                    if S::FIFTH_BITS_AT.is_some() {
-                        // Four bits, one to a byte: each is moved there by one of the factor's bits.
-                        let four =
-                            _mm_and_si128(shifted(fifth, 4 * word as u32), _mm_set1_epi32(15));
-                        let spread = _mm_mullo_epi32(four, _mm_set1_epi32(0x0020_4081));
-                        quants = _mm_or_si128(
-                            quants,
-                            _mm_slli_epi32::<4>(_mm_and_si128(spread, bits(1))),
-                        );
-                    }
-                    _mm_storeu_si128(out[word].as_mut_ptr().add(first).cast(), quants);
-                }
+unsafe fn unpack_quants<S: Stored>(blocks: [*const u8; 4], first: usize, out: &mut Words) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let turned = |at: usize| turn(blocks.map(|block| block.add(at)));
+        let halves = match S::QUANTS {
+            Quants::Nibbles(at) => {
+                let (both, low) = (turned(at), _mm_set1_epi8(15));
+                [
+                    both.map(|words| _mm_and_si128(words, low)),
+                    both.map(|words| _mm_and_si128(_mm_srli_epi16::<4>(words), low)),
+                ]
             }
+            Quants::Bytes(at) => [at, at + 16]
+                .map(|at| turned(at).map(|words| _mm_xor_si128(words, _mm_set1_epi8(-128)))),
+        };
+        let fifth = S::FIFTH_BITS_AT.map(|at| {
+            let word = |row: usize| blocks[row].add(at).cast::<i32>().read_unaligned();
+            _mm_setr_epi32(word(0), word(1), word(2), word(3))
+        });
+        for (word, quants) in halves.into_iter().flatten().enumerate() {
+            let quants = match fifth {
+                Some(bits) => _mm_or_si128(quants, spread(bits, word)),
+                None => quants,
+            };
+            _mm_storeu_si128(out[word].as_mut_ptr().add(first).cast(), quants);
         }
     }
+}
+
+/// Bits `4 word..4 word + 4` of each word, one to a byte, worth 16.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn spread(bits: __m128i, word: usize) -> __m128i {
+    let four = _mm_srl_epi32(bits, _mm_cvtsi32_si128(4 * word as i32));
+    let four = _mm_and_si128(four, _mm_set1_epi32(15));
+    // Each of the factor's bits moves one of them into its byte.
+    let bytes = _mm_mullo_epi32(four, _mm_set1_epi32(0x0020_4081));
+    _mm_slli_epi32::<4>(_mm_and_si128(bytes, _mm_set1_epi8(1)))
 }
 
 /// Reads 16 bytes of each of four rows and gives word `i` of each in its `i`th place.
@@ -137,68 +133,6 @@ unsafe fn turn(rows: [*const u8; 4]) -> [__m128i; 4] {
     ]
 }
 
-/// The scales and mins of every part of a block.
-///
-/// # Safety
-///
-/// The processor has AVX2 and F16C, and `blocks` point at blocks in the format.
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-unsafe fn unpack_scales<S: Stored>(blocks: [*const u8; ROWS], parts: &mut [PanelBlock]) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match S::SCALES {
-            Scales::Offset(offset) => {
-                let out = &mut parts[0];
-                out.scales[0] = halves(blocks);
-                for (min, scale) in out.mins[0].iter_mut().zip(&out.scales[0]) {
-                    *min = -offset * scale;
-                }
-            }
-            Scales::Min => {
-                parts[0].scales[0] = halves(blocks);
-                parts[0].mins[0] = halves(blocks.map(|block| block.add(2)));
-            }
-            Scales::SixBits => {
-                let (scale, min) = (halves(blocks), halves(blocks.map(|block| block.add(2))));
-                let [first, second, third, _] = words(blocks.map(|block| block.add(4)));
-                let mut factors = [[0_u32; ROWS]; 4];
-                for row in 0..ROWS {
-                    factors[0][row] = first[row] & 0x3f3f_3f3f;
-                    factors[1][row] =
-                        third[row] & 0x0f0f_0f0f | (first[row] >> 6 & 0x0303_0303) << 4;
-                    factors[2][row] = second[row] & 0x3f3f_3f3f;
-                    factors[3][row] =
-                        third[row] >> 4 & 0x0f0f_0f0f | (second[row] >> 6 & 0x0303_0303) << 4;
-                }
-                for (part, out) in parts.iter_mut().enumerate() {
-                    let shift = 8 * (part % 4);
-                    for row in 0..ROWS {
-                        let factor =
-                            |word: usize| (factors[word][row] >> shift & 255) as i32 as f32;
-                        out.scales[0][row] = scale[row] * factor(part / 4);
-                        out.mins[0][row] = -min[row] * factor(2 + part / 4);
-                    }
-                }
-            }
-            Scales::SignedBytes => {
-                let scale = halves(blocks.map(|block| block.add(208)));
-                let factors = words(blocks.map(|block| block.add(192)));
-                for (part, out) in parts.iter_mut().enumerate() {
-                    for half in 0..2 {
-                        let shift = 24 - 8 * ((2 * part + half) % 4);
-                        for row in 0..ROWS {
-                            let factor = ((factors[part / 2][row] << shift) as i32 >> 24) as f32;
-                            out.scales[half][row] = scale[row] * factor;
-                            out.mins[half][row] = -32.0 * out.scales[half][row];
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
 /// The numbers of the halves that 16 pointers point at.
 ///
 /// # Safety
@@ -208,11 +142,10 @@ unsafe fn unpack_scales<S: Stored>(blocks: [*const u8; ROWS], parts: &mut [Panel
 #[target_feature(enable = "avx2,f16c")]
 unsafe fn halves(at: [*const u8; ROWS]) -> [f32; ROWS] {
     let mut numbers = [0.0; ROWS];
-    // SAFETY: the caller's promise; 8 of 16 numbers are written at a time.
-    unsafe {
-        let half = |row: usize| at[row].cast::<i16>().read_unaligned();
-        for first in [0, 8] {
-            let bits = |row: usize| half(first + row);
+    for first in [0, 8] {
+        // SAFETY: the caller's promise; 8 of 16 numbers are written at a time.
+        unsafe {
+            let bits = |row: usize| at[first + row].cast::<i16>().read_unaligned();
             let eight = _mm_setr_epi16(
                 bits(0),
                 bits(1),
@@ -227,25 +160,4 @@ unsafe fn halves(at: [*const u8; ROWS]) -> [f32; ROWS] {
         }
     }
     numbers
-}
-
-/// Four words of 16 rows.
-///
-/// # Safety
-///
-/// The processor has AVX2, and 16 bytes can be read at each of `rows`.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn words(rows: [*const u8; ROWS]) -> [[u32; ROWS]; 4] {
-    let mut words = [[0; ROWS]; 4];
-    for first in (0..ROWS).step_by(4) {
-        // SAFETY: the caller's promise; the writes are four words from `first` of 16.
-        unsafe {
-            let four = turn(std::array::from_fn(|row| rows[first + row]));
-            for (words, four) in words.iter_mut().zip(four) {
-                _mm_storeu_si128(words.as_mut_ptr().add(first).cast(), four);
-            }
-        }
-    }
-    words
 }
