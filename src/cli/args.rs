@@ -192,9 +192,11 @@ pub enum Switch {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Matmul {
-    /// This program's, where processor and format allow them: several times as fast with many tokens at once.
+    /// Those of llama.cpp in deterministic mode, this program's otherwise.
     #[default]
     Auto,
+    /// This program's, where processor and format allow them: several times as fast with many tokens at once.
+    Own,
     /// Those of llama.cpp.
     Ggml,
 }

@@ -140,7 +140,11 @@ pub fn llama_options(
             args::Switch::On => LookupChoice::On,
             args::Switch::Off => LookupChoice::Off,
         },
-        own_products: args.matmul == args::Matmul::Auto,
+        own_products: match args.matmul {
+            args::Matmul::Auto => !deterministic,
+            args::Matmul::Own => true,
+            args::Matmul::Ggml => false,
+        },
         adapters: args.lora.resolve()?.load,
         template,
         deterministic,

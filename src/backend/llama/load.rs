@@ -246,7 +246,6 @@ impl LlamaBackend {
         let on_gpu = gpu_layers.map_or("all".to_owned(), |layers| layers.to_string());
         let on_gpu = gpu.then_some(on_gpu.as_str());
         let products = products(options.own_products);
-        tracing::info!("products of quantised weights: {products}");
         let settings = settings(options, &template, &config, on_gpu, &products);
         let identity = ModelIdentity {
             digest: options.digest.clone(),

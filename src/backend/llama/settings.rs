@@ -74,7 +74,11 @@ pub(super) fn products(own: bool) -> String {
         let _ = own;
         None
     };
-    kernel.unwrap_or_else(|| "ggml".to_owned())
+    let whose = kernel.unwrap_or_else(|| "ggml".to_owned());
+    tracing::info!(
+        "products of Q4_1, Q5_0, Q5_1 and Q8_0 weights on the processor: {whose}"
+    );
+    whose
 }
 
 /// Everything besides weights and request that decides a reply, by name. `on_gpu` says how many layers a
