@@ -49,9 +49,9 @@ pub struct ModelArgs {
     /// Most tokens that llama.cpp computes at once
     #[arg(long, default_value_t = 512, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(32..=65536))]
     pub ubatch_size: u32,
-    /// Layers kept on a GPU [default: all that fit]
-    #[arg(long, value_name = "N")]
-    pub n_gpu_layers: Option<u32>,
+    /// Layers kept on a GPU: a number, `all`, or `auto` for all that fit [default: auto]
+    #[arg(long, value_name = "N", value_parser = GpuLayers::parse)]
+    pub n_gpu_layers: Option<GpuLayers>,
     /// Flash attention
     #[arg(long, value_enum, default_value_t = Switch::Auto, value_name = "WHEN")]
     pub flash_attn: Switch,
@@ -186,6 +186,42 @@ pub enum Switch {
     On,
     /// Off.
     Off,
+}
+
+/// How many layers are kept on a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GpuLayers {
+    /// As many as fit.
+    Auto,
+    /// Every one.
+    All,
+    /// So many.
+    #[serde(untagged)]
+    Count(u32),
+}
+
+impl GpuLayers {
+    /// What is meant by a number, or by one of llama.cpp's words.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "all" => Ok(Self::All),
+            number => number
+                .parse::<u32>()
+                .map(Self::Count)
+                .map_err(|_| "must be a number, `all` or `auto`".to_owned()),
+        }
+    }
+
+    /// `None` for `auto`; more than any model has for `all`.
+    pub fn asked(self) -> Option<u32> {
+        match self {
+            Self::Auto => None,
+            Self::All => Some(u32::MAX),
+            Self::Count(layers) => Some(layers),
+        }
+    }
 }
 
 /// Whose products of quantised weights are used.
@@ -365,6 +401,8 @@ pub fn normalise(args: impl IntoIterator<Item = std::ffi::OsString>) -> Vec<std:
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -373,6 +411,25 @@ mod tests {
         assert_eq!(parse_limit("3-5"), Ok(2..5));
         for bad in ["0", "", "a", "5-3", "-3", "1-", "0-4"] {
             assert!(parse_limit(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn layers_are_a_number_or_a_word_and_are_kept_as_they_were_given() {
+        for (given, asked, kept) in [
+            ("auto", None, json!("auto")),
+            ("all", Some(u32::MAX), json!("all")),
+            ("0", Some(0), json!(0)),
+            ("33", Some(33), json!(33)),
+        ] {
+            let layers = GpuLayers::parse(given).unwrap();
+            assert_eq!(layers.asked(), asked);
+            assert_eq!(serde_json::to_value(layers).unwrap(), kept);
+            assert_eq!(serde_json::from_value::<GpuLayers>(kept).unwrap(), layers);
+        }
+        for bad in ["", "most", "-1", "1.5", "ALL"] {
+            let told = GpuLayers::parse(bad).unwrap_err();
+            assert_eq!(told, "must be a number, `all` or `auto`");
         }
     }
 

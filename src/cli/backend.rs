@@ -124,7 +124,7 @@ pub fn llama_options(
         batch: args.batch_size,
         ubatch: args.ubatch_size,
         threads: args.threads,
-        gpu_layers: args.n_gpu_layers,
+        gpu_layers: args.n_gpu_layers.and_then(args::GpuLayers::asked),
         flash_attention: args.flash_attn.forced(),
         cache_types: (cache_type(args.cache_type_k), cache_type(args.cache_type_v)),
         cells: args.kv_cells,

@@ -8,7 +8,7 @@ use crate::backend::http::{
     Address, Api, ConnectError, HttpBackend, HttpOptions, Patience, Secret,
 };
 
-use super::args::{BackendKind, CacheType, EndpointApi, Kv, Matmul, ModelArgs, Switch};
+use super::args::{BackendKind, CacheType, EndpointApi, GpuLayers, Kv, Matmul, ModelArgs, Switch};
 use super::backend::template_choice;
 use super::exit::usage;
 
@@ -74,7 +74,11 @@ fn refuse_others(args: &ModelArgs, deterministic: bool) -> anyhow::Result<()> {
         ("--threads", args.threads.is_some()),
         ("--batch-size", args.batch_size != 512),
         ("--ubatch-size", args.ubatch_size != 512),
-        ("--n-gpu-layers", args.n_gpu_layers.is_some()),
+        (
+            "--n-gpu-layers",
+            args.n_gpu_layers
+                .is_some_and(|layers| layers != GpuLayers::Auto),
+        ),
         ("--kv", args.kv != Kv::Auto),
         ("--kv-cells", args.kv_cells.is_some()),
         ("--lookup", args.lookup != Switch::Auto),

@@ -251,6 +251,7 @@ fn wrong_usage() {
     place.write("p.jsonl", GOOD);
     for wrong in [
         &["--parallel", "0"][..],
+        &["-ngl", "most"],
         &["--limit", "5-3"],
         &["--threshold", "2"],
         &["--temp", "nan"],

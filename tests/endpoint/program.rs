@@ -176,6 +176,7 @@ fn options_about_a_model_in_this_process_are_refused() {
     for (option, value) in [
         ("--ctx-size", "512"),
         ("-ngl", "1"),
+        ("-ngl", "all"),
         ("--threads", "2"),
         ("--chat-template", "chatml"),
         ("--backend", "scripted"),
