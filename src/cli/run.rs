@@ -12,6 +12,7 @@ use crate::engine::config::{RunConfig, differences};
 use crate::engine::{self, EngineOptions};
 use crate::store::{RunDetail, RunLock, RunRow, RunState, Store, Writer};
 
+use super::args::{BackendKind, GpuLayers, ModelArgs};
 use super::backend::Loaded;
 use super::constitution::STRESS_PROMPTS;
 use super::dry_run;
@@ -155,6 +156,9 @@ pub fn resume(args: ResumeArgs) -> anyhow::Result<Exit> {
         ));
     }
     let mut job_args = stored_args(&detail.execution)?;
+    if job_args.chain.deterministic && job_args.model.backend == BackendKind::Llama {
+        keep_layers(&mut job_args.model, &detail.config["model_settings"]);
+    }
     if args.parallel.is_some() {
         job_args.model.parallel = args.parallel;
     }
@@ -190,6 +194,16 @@ pub fn resume(args: ResumeArgs) -> anyhow::Result<Exit> {
         args.retry_errors,
         args.json,
     )
+}
+
+/// Asks for the layers on a GPU that a run was begun with: which ones fit depends on what is free there now.
+fn keep_layers(model: &mut ModelArgs, settings: &Value) {
+    if model.n_gpu_layers.and_then(GpuLayers::asked).is_some() {
+        return;
+    }
+    // No layer is not among the settings, so that it is the same as no GPU.
+    let stored = settings["gpu_layers"].as_str().unwrap_or("0");
+    model.n_gpu_layers = GpuLayers::parse(stored).ok();
 }
 
 fn open(db: &DbArg) -> anyhow::Result<Writer> {
@@ -425,4 +439,36 @@ fn resume_command(id: &str, db: &DbArg, retry_failed: bool) -> String {
     };
     let retry = if retry_failed { " --retry-errors" } else { "" };
     format!("amend resume {id} --db {path}{retry}")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Model {
+        #[command(flatten)]
+        args: ModelArgs,
+    }
+
+    #[test]
+    fn a_run_goes_on_with_the_layers_that_it_was_begun_with() {
+        let layers = |given: &[&str], settings: Value| {
+            let given = [&["amend"], given].concat();
+            let mut model = Model::parse_from(given).args;
+            keep_layers(&mut model, &settings);
+            model.n_gpu_layers
+        };
+        let all = json!({ "gpu_layers": "all" });
+        assert_eq!(layers(&[], all.clone()), Some(GpuLayers::All));
+        let auto = ["--n-gpu-layers", "auto"];
+        assert_eq!(layers(&auto, all.clone()), Some(GpuLayers::All));
+        let some = json!({ "gpu_layers": "17" });
+        assert_eq!(layers(&[], some), Some(GpuLayers::Count(17)));
+        assert_eq!(layers(&[], json!({})), Some(GpuLayers::Count(0)));
+        let three = ["--n-gpu-layers", "3"];
+        assert_eq!(layers(&three, all), Some(GpuLayers::Count(3)));
+    }
 }

@@ -243,7 +243,9 @@ impl LlamaBackend {
             &sized,
         );
         tracing::info!("{sized}");
-        let on_gpu = gpu_layers.map_or("all".to_owned(), |layers| layers.to_string());
+        // What computes the logits counts as a layer too.
+        let on_gpu = gpu_layers.filter(|&layers| layers <= model.n_layer());
+        let on_gpu = on_gpu.map_or("all".to_owned(), |layers| layers.to_string());
         let on_gpu = gpu.then_some(on_gpu.as_str());
         let products = products(options.own_products);
         let settings = settings(options, &template, &config, on_gpu, &products);
