@@ -2,7 +2,6 @@
 
 mod page;
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
@@ -11,10 +10,11 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use super::print;
 use super::trial::{self, TrialArgs};
 use crate::cli::backend::Loaded;
 use crate::cli::exit::{say, usage};
-use crate::cli::{Exit, job, runs, signals, stdout};
+use crate::cli::{Exit, job, runs, signals};
 use crate::constitution::Revise;
 use crate::digest::Digest;
 use crate::engine::config::{RunConfig, StressConfig};
@@ -100,17 +100,16 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         });
         return Ok(Exit::Interrupted);
     };
-    let mut out = stdout::styled();
     let kept = args.db.as_deref().map(|db| (db, config.run_id()));
-    match args.format {
-        Format::Text => out.write_all(page::render(&results, kept).as_bytes())?,
+    let text = match args.format {
+        Format::Text => page::render(&results, kept),
         Format::Json => {
             let run = kept.map(|(_, run)| run);
             let model = &loaded.backend().identity().name;
-            writeln!(out, "{}", to_json(&plan, model, run, &results))?;
+            format!("{}\n", to_json(&plan, model, run, &results))
         }
-    }
-    out.flush()?;
+    };
+    print(&text)?;
     let failed = results.iter().any(|result| result.failed > 0);
     Ok(if failed { Exit::SomeFailed } else { Exit::Done })
 }

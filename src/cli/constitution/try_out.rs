@@ -14,7 +14,8 @@ use super::trial::{self, TrialArgs};
 use crate::chain::Step;
 use crate::cli::backend::Loaded;
 use crate::cli::exit::{say, usage};
-use crate::cli::{Exit, signals, stdout};
+use crate::cli::stdout::{self, Printed};
+use crate::cli::{Exit, signals};
 use crate::engine::machine::Plan;
 use crate::engine::memory::{Memory, Outcome};
 use crate::engine::policy::Select;
@@ -75,10 +76,13 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         args: &args,
         interrupted,
     };
-    match &args.prompt {
-        Some(prompt) => bench.try_out(prompt),
-        None => bench.interact(),
-    }
+    let mut printed = Printed::default();
+    let exit = match &args.prompt {
+        Some(prompt) => bench.try_out(prompt, &mut printed),
+        None => bench.interact(&mut printed),
+    }?;
+    printed.finish()?;
+    Ok(exit)
 }
 
 /// Checks everything that needs no model.
@@ -101,8 +105,9 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Reads prompts until there are none, and tries the last one again where a line is empty.
-    fn interact(&self) -> anyhow::Result<Exit> {
+    /// Reads prompts until there are none or nobody reads what comes of them, and tries the last one again where
+    /// a line is empty.
+    fn interact(&self, printed: &mut Printed) -> anyhow::Result<Exit> {
         let mut lines = io::stdin().lock().lines();
         let mut last: Option<String> = None;
         let mut exit = Exit::Done;
@@ -124,19 +129,22 @@ impl Bench<'_> {
                 (true, None) => continue,
             };
             // A file that is broken just now is mended in the editor.
-            match self.try_out(&prompt) {
+            match self.try_out(&prompt, printed) {
                 Ok(outcome) => exit = outcome,
                 Err(error) if error.is::<crate::cli::exit::UsageError>() => {
                     say(&format!("{error:#}"))
                 }
                 Err(error) => return Err(error),
             }
+            if printed.is_lost() {
+                return Ok(exit);
+            }
             last = Some(prompt);
         }
     }
 
     /// One prompt through draft, verdict, revision and recheck.
-    fn try_out(&self, prompt: &str) -> anyhow::Result<Exit> {
+    fn try_out(&self, prompt: &str, printed: &mut Printed) -> anyhow::Result<Exit> {
         let plan = Arc::new(prepare(self.args)?);
         let task = trial_of(Arc::clone(&plan), prompt, self.args.response.as_deref(), 0);
         let id = task.start.id.clone();
@@ -155,12 +163,14 @@ impl Bench<'_> {
             &mut |_| {},
         )?;
         let outcome = memory.take(&id);
-        let mut out = stdout::styled();
-        match self.args.format {
-            Format::Text => out.write_all(page::render(&outcome).as_bytes())?,
-            Format::Json => writeln!(out, "{}", self.to_json(&plan, prompt, &outcome))?,
-        }
-        out.flush()?;
+        let text = match self.args.format {
+            Format::Text => page::render(&outcome),
+            Format::Json => format!("{}\n", self.to_json(&plan, prompt, &outcome)),
+        };
+        printed.note(|| {
+            let mut out = stdout::styled();
+            out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        });
         let failed = outcome.end.is_some_and(|end| end.error.is_some());
         Ok(if failed { Exit::SomeFailed } else { Exit::Done })
     }
