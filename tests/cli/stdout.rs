@@ -2,6 +2,7 @@
 //! the work is done.
 
 use std::fs::File;
+use std::io::Write;
 use std::process::Stdio;
 
 use crate::builder::{Outcome, Place};
@@ -35,7 +36,7 @@ fn closed() -> Stdio {
 }
 
 #[test]
-fn every_command_says_that_stdout_is_full_and_nothing_of_a_reader_that_went_away() {
+fn commands_say_that_stdout_is_full_and_nothing_of_a_reader_that_went_away() {
     let place = place();
     place
         .scripted(&["run", "p.jsonl", "-c", "minimal"])
@@ -80,6 +81,109 @@ fn every_command_says_that_stdout_is_full_and_nothing_of_a_reader_that_went_away
         assert!(!quiet.stderr.contains("error"), "{}", quiet.stderr);
         quiet.complains(&[]);
     }
+}
+
+#[test]
+fn the_exit_code_stays_when_a_reader_went_away() {
+    let place = place();
+    place
+        .scripted(&["run", "p.jsonl", "-c", "minimal"])
+        .success();
+    place
+        .amend(&["export", "--format", "trl-sft", "--out", "sft"])
+        .success();
+    let rows = place.read("sft/train.jsonl");
+    place
+        .write("sft/train.jsonl", format!("{rows}{rows}"))
+        .write(
+            "a.yaml",
+            "principles: # list\n- critique: Look for rude words.\n  id: 'a'\n  revision:   Take out what is rude.\nname: \"n\"\n",
+        )
+        .write(
+            "pair.yaml",
+            "schema: 1\nname: pair\nprinciples:\n  \
+             - {id: brief, revision: Cut it., check: {max_words: 3}}\n  \
+             - {id: calm, revision: Calm down., check: {not_contains: ['!']}}\n",
+        )
+        .write("fails.jsonl", "{\"prompt\": \"This fails.\"}\n")
+        .write(
+            "script.yaml",
+            "rules:\n  \
+             - {contains: [Two rules], reply: '1. \"This fails.\"'}\n  \
+             - {contains: [fails], error: broken}\n",
+        );
+    let script = ["--backend", "scripted", "--script", "script.yaml"];
+    for (args, code) in [
+        (
+            &["constitution", "lint", "a.yaml", "--deny", "warnings"][..],
+            4,
+        ),
+        (&["constitution", "fmt", "--check", "a.yaml"], 4),
+        (&["verify", "sft", "--no-tokens"], 4),
+        (&["verify", "sft", "--no-tokens", "--json"], 4),
+        (&["run", "fails.jsonl", "-c", "minimal"], 3),
+        (
+            &[
+                "run",
+                "fails.jsonl",
+                "-c",
+                "minimal",
+                "--seed",
+                "1",
+                "--json",
+            ],
+            3,
+        ),
+        (
+            &[
+                "constitution",
+                "try",
+                "a.yaml",
+                "--principle",
+                "a",
+                "--prompt",
+                "This fails.",
+            ],
+            3,
+        ),
+        (&["constitution", "stress", "pair.yaml"], 3),
+        (
+            &["constitution", "stress", "pair.yaml", "--format", "json"],
+            3,
+        ),
+    ] {
+        let args = match code {
+            3 => [args, &script].concat(),
+            _ => args.to_vec(),
+        };
+        let quiet = onto(&place, &args, closed());
+        assert_eq!(quiet.code, Some(code), "{args:?}\n{}", quiet.stderr);
+        assert!(!quiet.stderr.contains("stdout"), "{}", quiet.stderr);
+        quiet.complains(&[]);
+        let _ = place.amend(&args).code(code);
+    }
+}
+
+#[test]
+fn prompts_are_tried_no_more_when_nobody_reads_what_comes_of_them() {
+    let place = place();
+    place.write(
+        "a.yaml",
+        "name: n\nprinciples:\n  - {id: a, revision: Cut it., check: {max_words: 3}}\n",
+    );
+    let tried = ["constitution", "try", "a.yaml", "--principle", "a"];
+    let mut child = place
+        .command([&tried[..], &["--response", "No.", "--backend", "scripted"]].concat())
+        .stdin(Stdio::piped())
+        .stdout(closed())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"Hello.\n").unwrap();
+    // It ends although more could come.
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    drop(stdin);
 }
 
 #[test]
