@@ -111,7 +111,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<Exit> {
     let mut writer = open(&args.db)?;
     let config = job.config(loaded.backend().identity());
     if !args.new {
-        refuse_other(&args.db, &job, &config)?;
+        refuse_other(&args.db, &job, &config, args.resume)?;
     }
     if args.resume {
         require_begun(&args.db, &config)?;
@@ -248,7 +248,7 @@ fn pick(store: &Store, args: &ResumeArgs) -> anyhow::Result<Option<RunRow>> {
 
 /// Refuses to begin a run beside an unfinished one over the same prompts that differs from it: the
 /// person most likely means to continue.
-fn refuse_other(db: &DbArg, job: &Job, config: &RunConfig) -> anyhow::Result<()> {
+fn refuse_other(db: &DbArg, job: &Job, config: &RunConfig, resume: bool) -> anyhow::Result<()> {
     let store = Store::open_read(&db.db).map_err(store_error)?;
     let path = job.prompts_path();
     let source = match &job.input {
@@ -269,10 +269,11 @@ fn refuse_other(db: &DbArg, job: &Job, config: &RunConfig) -> anyhow::Result<()>
         .find(|run| run.state != RunState::Done && run.prompts_path == path);
     let Some(other) = other else { return Ok(()) };
     let stored = store.run(&other.run_id).map_err(store_error)?;
+    let instead = if resume { " in place of --resume" } else { "" };
     bail!(usage(anyhow!(
         "run {id} in {db} is unfinished and has another configuration:\n{list}\n\
          to continue it as it was:  amend resume {id} --db {db}\n\
-         to begin a new run:        give the same command with --new",
+         to begin a new run:        give the same command with --new{instead}",
         id = other.run_id,
         db = db.db.display(),
         list = list(&stored, job, &now),

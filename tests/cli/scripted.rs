@@ -180,7 +180,12 @@ fn another_configuration_of_an_unfinished_run_is_refused_with_the_differences() 
     let mut other = RUN.to_vec();
     *other.last_mut().unwrap() = "3";
     let refused = place.scripted(&other).code(2);
-    refused.complains(&["rounds: 1 in the store, 3 now", "amend resume", "--new"]);
+    refused.complains(&["rounds: 1 in the store, 3 now", "amend resume", "--new\n"]);
+    let resume = [&other[..], &["--resume"]].concat();
+    place
+        .scripted(&resume)
+        .code(2)
+        .complains(&["amend resume", "--new in place of --resume"]);
     other.push("--new");
     place.scripted(&other).success();
     assert_eq!(
