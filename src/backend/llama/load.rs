@@ -53,7 +53,9 @@ pub(super) fn gpu_layers(options: &LlamaOptions) -> Result<Option<u32>, BackendE
         tracing::info!("{placed}");
         return Ok(None);
     }
-    tracing::warn!("{placed}; the processor computes the others, which is slower");
+    tracing::warn!(
+        "{placed}; the processor computes the others, which is slower; a smaller quantisation, --ctx-size or --parallel leaves room for more, and -ngl sets the number"
+    );
     Ok(Some(placed.layers))
 }
 
