@@ -248,10 +248,15 @@ impl Page {
 
     /// A field on one line, with where it was written.
     fn short(&mut self, name: &str, value: &str, from: Option<&Place>) {
+        let name = format!("{name}:");
+        // What is not there has no default either.
+        if value == NOT_SET && from.is_none() {
+            let _ = writeln!(self.0, "  {name:<16} {value}");
+            return;
+        }
         let from = from.map_or("default".to_owned(), ToString::to_string);
         let value = sanitize(value);
         let space = if value.is_empty() { "" } else { "  " };
-        let name = format!("{name}:");
         let _ = writeln!(
             self.0,
             "  {name:<16} {value}{space}{DIM}{}{DIM:#}",
