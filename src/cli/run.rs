@@ -52,7 +52,7 @@ pub struct RunArgs {
     #[arg(long, conflicts_with_all = ["new", "dry_run"])]
     resume: bool,
     /// Begin again the chains that failed
-    #[arg(long)]
+    #[arg(long, conflicts_with = "dry_run")]
     retry_errors: bool,
     /// Say what would be done and how long it would take, and do nothing
     #[arg(long)]

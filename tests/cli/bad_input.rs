@@ -253,6 +253,7 @@ fn wrong_usage() {
         &["--parallel", "0"][..],
         &["-ngl", "most"],
         &["--limit", "5-3"],
+        &["--retry-errors", "--dry-run"],
         &["--threshold", "2"],
         &["--temp", "nan"],
         &["--samples", "0"],
