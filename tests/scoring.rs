@@ -5,6 +5,7 @@
 mod adapter;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use adapter::write_adapter;
@@ -79,10 +80,28 @@ fn scores(passages: &[Passage], top: usize) -> Vec<(Tokens, Vec<TokenScore>)> {
     let mut found = Vec::new();
     scorer
         .score(&texts, top, &mut |number, scores| {
-            found.push((texts[number].clone(), scores))
+            found.push((texts[number].clone(), scores));
+            ControlFlow::Continue(())
         })
         .unwrap();
     found
+}
+
+#[test]
+fn no_text_is_read_after_the_last_one_that_is_wanted() {
+    let mut scorer = Scorer::load(&options(), &[None]).unwrap();
+    let text = scorer.tokens(&passage("", "One. Two. Three.")).unwrap();
+    let mut read = Vec::new();
+    scorer
+        .score(&[text.clone(), text.clone(), text], 0, &mut |number, _| {
+            read.push(number);
+            match number {
+                1 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        })
+        .unwrap();
+    assert_eq!(read, [0, 1]);
 }
 
 fn sum(scores: &[TokenScore]) -> f64 {

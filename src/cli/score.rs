@@ -1,6 +1,7 @@
 //! `amend score`: how likely a model thinks given texts.
 
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail};
@@ -80,6 +81,10 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
             printed.note(|| stdout::line(&line));
         }
         scored.push(Sum::of(&scores));
+        match printed.is_lost() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
     })?;
     printed.finish()?;
     if !args.json {

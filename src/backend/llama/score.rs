@@ -5,6 +5,7 @@
 //! nothing to batch: a text is decoded in chunks of the batch size, which is as fast as prefill gets.
 
 use std::num::NonZeroU32;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use llama_cpp_2::context::LlamaContext;
@@ -160,7 +161,7 @@ impl Scorer {
     }
 
     /// Reads passages under the first side. `done` is given each with its number; each scored token comes
-    /// with the `top` likeliest at its place.
+    /// with the `top` likeliest at its place. Where it says so, the others are not read.
     ///
     /// # Errors
     ///
@@ -169,7 +170,7 @@ impl Scorer {
         &mut self,
         texts: &[Tokens],
         top: usize,
-        done: &mut dyn FnMut(usize, Vec<TokenScore>),
+        done: &mut dyn FnMut(usize, Vec<TokenScore>) -> ControlFlow<()>,
     ) -> Result<(), BackendError> {
         self.read(1, texts, |rows, token| score(rows[0], token, top), done)
     }
@@ -185,7 +186,11 @@ impl Scorer {
         texts: &[Tokens],
         done: &mut dyn FnMut(usize, Vec<Gap>),
     ) -> Result<(), BackendError> {
-        self.read(2, texts, |rows, token| gap(rows[0], rows[1], token), done)
+        let look = |rows: &[&[f32]], token: u32| gap(rows[0], rows[1], token);
+        self.read(2, texts, look, &mut |number, gaps| {
+            done(number, gaps);
+            ControlFlow::Continue(())
+        })
     }
 
     /// Decodes texts under the first `count` sides, chunk by chunk, and has the rows before each scored
@@ -195,7 +200,7 @@ impl Scorer {
         count: usize,
         texts: &[Tokens],
         look: impl Fn(&[&[f32]], u32) -> T,
-        done: &mut dyn FnMut(usize, Vec<T>),
+        done: &mut dyn FnMut(usize, Vec<T>) -> ControlFlow<()>,
     ) -> Result<(), BackendError> {
         let longest = texts.iter().map(|text| text.ids.len()).max().unwrap_or(0);
         let cells = u32::try_from(longest.next_multiple_of(256)).unwrap_or(u32::MAX);
@@ -224,7 +229,9 @@ impl Scorer {
             read_one(&mut contexts, text, |rows, token| {
                 seen.push(look(rows, token));
             })?;
-            done(number, seen);
+            if done(number, seen).is_break() {
+                break;
+            }
         }
         Ok(())
     }
