@@ -54,21 +54,19 @@ fn messages_of(chat: &Json) -> Result<&[Json], String> {
 
 /// The principle that a conversation is about, and the example that it is; or why it is none.
 fn example(messages: &[Json], entries: &[Entry]) -> Result<(usize, Example), String> {
-    if messages.len() != MESSAGES {
+    let Ok(messages) = <&[Json; MESSAGES]>::try_from(messages) else {
         let count = messages.len();
         return Err(format!(
             "a critique and a revision take {MESSAGES} messages, and it has {count}"
         ));
-    }
-    let roles = ["user", "assistant"].into_iter().cycle();
-    let numbered = (1..).zip(messages.iter().zip(roles));
-    let texts = numbered.map(|(number, (message, role))| text_of(message, number, role));
-    let texts: Vec<String> = texts.collect::<Result<_, _>>()?;
-    let Ok([prompt, response, critic, critique, request, revision]) =
-        <[String; MESSAGES]>::try_from(texts)
-    else {
-        return Err("it is no example".to_owned());
     };
+    let [a, b, c, d, e, f] = messages;
+    let prompt = text_of(a, 1, "user")?;
+    let response = text_of(b, 2, "assistant")?;
+    let critic = text_of(c, 3, "user")?;
+    let critique = text_of(d, 4, "assistant")?;
+    let request = text_of(e, 5, "user")?;
+    let revision = text_of(f, 6, "assistant")?;
     let asked = |entry: &Entry| {
         entry.critique == markers::without(&critic, CRITIQUE)
             && entry.revision == markers::without(&request, REVISION)
