@@ -179,7 +179,9 @@ fn note_twice<'a>(
     notes: &mut Vec<String>,
 ) {
     if !seen.insert(name) {
-        notes.push(format!("{what} is there twice; each becomes a principle"));
+        notes.push(format!(
+            "{what} is there more than once; other programs read the last one only, here each becomes a principle"
+        ));
     }
 }
 

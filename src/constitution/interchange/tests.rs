@@ -119,7 +119,7 @@ fn nothing_is_dropped_without_a_word() {
         [
             "entry `a`: `author` has no place in a constitution",
             "entry `a` has 2 prompts; each becomes a principle",
-            "entry `a` is there twice; each becomes a principle",
+            "entry `a` is there more than once; other programs read the last one only, here each becomes a principle",
             "entry `a`: `edit_request` is there twice; the last one counts"
         ]
     );
@@ -134,7 +134,7 @@ fn nothing_is_dropped_without_a_word() {
         imported.notes,
         [
             "entry `k`: `tags` has no place in a constitution",
-            "entry `k` is there twice; each becomes a principle",
+            "entry `k` is there more than once; other programs read the last one only, here each becomes a principle",
             "entry `k`: `name` is there twice; the last one counts"
         ]
     );
