@@ -161,7 +161,7 @@ impl Scorer {
     }
 
     /// Reads passages under the first side. `done` is given each with its number; each scored token comes
-    /// with the `top` likeliest at its place. Where it says so, the others are not read.
+    /// with the `top` likeliest at its place. After a break the others are not read.
     ///
     /// # Errors
     ///
