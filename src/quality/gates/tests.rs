@@ -529,6 +529,40 @@ fn decisions_are_kept_and_replaced() {
     assert_eq!(place.store().last_gating().unwrap().unwrap()["kept"], 3);
 }
 
+#[test]
+fn what_was_not_looked_at_gives_nothing() {
+    let place = Place::new(&[own(0), script("Blank?", &["Draft.", "A revision.", "  "])]);
+    let chains = place.chains();
+    let (store, settings) = (place.store(), Settings::default());
+    let taken = |run| {
+        let gating = gate(&store, &Filter::all(), run, &settings, Helpers::default()).unwrap();
+        let name = |refused: Refused| refused.name.into_owned();
+        let one = |chain: &ChainDetail| {
+            let rounds = gating.rounds(chain).into_iter();
+            let rounds: Vec<_> = rounds.map(|(_, side)| side.err().map(name)).collect();
+            (gating.take(chain).text.err().map(name), rounds)
+        };
+        chains.iter().map(one).collect::<Vec<_>>()
+    };
+    let named = |name: &str| Some(name.to_owned());
+    assert_eq!(
+        taken(None),
+        [
+            (None, vec![None]),
+            (named("empty-final"), vec![None, named("empty-final")])
+        ]
+    );
+    // As for chains that end between the gating and the writing.
+    let running = || named("running");
+    assert_eq!(
+        taken(Some("run-b")),
+        [
+            (running(), vec![running()]),
+            (running(), vec![running(), running()])
+        ]
+    );
+}
+
 /// Chains of few words, so that rows repeat, resemble and collapse.
 fn some_chains() -> impl Strategy<Value = Vec<Script>> {
     let word = prop::sample::select(vec![
