@@ -333,6 +333,7 @@ impl Gating {
             settings: self.settings.to_json(),
             // Plain data always serialises.
             figures: serde_json::to_value(&self.figures).unwrap_or_default(),
+            without: self.without.iter().map(|(id, _)| id.clone()).collect(),
         };
         let chains = self.decisions.iter();
         (
