@@ -205,7 +205,8 @@ fn look_at_all(
         all.0.append(&mut rows);
         all.1.append(&mut without);
     };
-    let read = hand_out(work, |hand| {
+    let size = |(chain, _): &(ChainDetail, Vec<Compared>)| bytes(chain);
+    let read = hand_out(size, work, |hand| {
         store.for_each_whole_chain(filter, run, Depth::Responses, |chain| {
             let compared = match any_judged {
                 true => compared(store, &chain),
@@ -222,6 +223,16 @@ fn look_at_all(
         return Err(error);
     }
     Ok(all.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// About how much the texts of a chain take.
+fn bytes(chain: &ChainDetail) -> usize {
+    let row = &chain.row;
+    let ends = [&row.draft, &row.last, &row.chosen].into_iter().flatten();
+    let turns = chain.prompt_messages.iter().map(|turn| &turn.content);
+    let outputs = chain.steps.iter().map(|step| &step.output);
+    let texts = ends.chain(turns).chain(outputs).chain([&row.prompt]);
+    texts.map(String::len).sum()
 }
 
 /// What judges said of the texts of a chain, the latest first.
