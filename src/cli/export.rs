@@ -9,7 +9,7 @@ use serde_json::json;
 use super::chains::{ChainsArgs, Chosen};
 use super::gate::{self, GateArgs};
 use super::text::plural;
-use super::{Exit, exit, stdout};
+use super::{Exit, exit, runs, stdout};
 use crate::export::{
     self, CardOptions, ExportError, ExportOptions, Format, Kind, Manifest, ReplayOptions,
     ShardLimit, Splits,
@@ -84,19 +84,7 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let settings = args.gates.settings()?;
     let Chosen { store, filter, run } = args.chains.open()?;
-    let gating = args
-        .gates
-        .gate(&store, &filter, run.as_deref(), &settings)?;
-    gate::keep(&gating, args.chains.db(), &filter, run.as_deref())?;
-    if !args.gates.holds(&gating)? {
-        return Ok(Exit::CheckFailed);
-    }
-    let judged = gating
-        .figures
-        .contrast
-        .is_some_and(|contrast| contrast.judged > 0);
-    let options = ExportOptions {
-        soft_labels: judged,
+    let mut options = ExportOptions {
         filter,
         run,
         all_rounds: args.all_rounds,
@@ -119,15 +107,34 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         },
         ..ExportOptions::new(args.format)
     };
-    let manifest =
-        export::export(&store, &args.out, &options, &gating).map_err(|error| match error {
-            ExportError::NotAFolder(_)
-            | ExportError::Foreign { .. }
-            | ExportError::Options(_)
-            | ExportError::Replay { .. } => exit::usage(error),
-            error => error.into(),
-        })?;
     let out = &args.out;
+    // What is written is what the gates looked at, also where a run or a person goes on meanwhile.
+    let (gating, exported) = store
+        .at_one_moment(|| -> anyhow::Result<_> {
+            let gating =
+                args.gates
+                    .gate(&store, &options.filter, options.run.as_deref(), &settings)?;
+            options.soft_labels = gating
+                .figures
+                .contrast
+                .is_some_and(|contrast| contrast.judged > 0);
+            let exported = match args.gates.holds(&gating) {
+                Ok(true) => export::export(&store, out, &options, &gating)
+                    .map(Some)
+                    .map_err(failed),
+                Ok(false) => Ok(None),
+                Err(error) => Err(error),
+            };
+            Ok((gating, exported))
+        })
+        .map_err(runs::failed)??;
+    let (filter, run) = (&options.filter, options.run.as_deref());
+    let kept = gate::keep(&gating, args.chains.db(), filter, run);
+    let Some(manifest) = exported? else {
+        kept?;
+        return Ok(Exit::CheckFailed);
+    };
+    kept.with_context(|| format!("the dataset is written to {}", out.display()))?;
     let printed = if args.json {
         let object = json!({"out": out.to_string_lossy(), "manifest": manifest});
         stdout::line(&object)
@@ -137,6 +144,16 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     stdout::or_closed(printed)
         .with_context(|| format!("the dataset is written to {}", out.display()))?;
     Ok(Exit::Done)
+}
+
+fn failed(error: ExportError) -> anyhow::Error {
+    match error {
+        ExportError::NotAFolder(_)
+        | ExportError::Foreign { .. }
+        | ExportError::Options(_)
+        | ExportError::Replay { .. } => exit::usage(error),
+        error => error.into(),
+    }
 }
 
 fn print_summary(out: &mut impl Write, folder: &Path, manifest: &Manifest) -> std::io::Result<()> {

@@ -291,6 +291,13 @@ fn revision(
         critique: critique.map_or_else(String::new, |step| step.output.clone()),
         revision_request: principle.map_or_else(String::new, |p| p.revision.clone()),
         revision: text.to_owned(),
+        from: Some([
+            Origin::Revision(ordinal),
+            match before.kind {
+                StepKind::Draft => Origin::Draft,
+                _ => Origin::Revision(before.ordinal),
+            },
+        ]),
     })
 }
 

@@ -28,8 +28,8 @@ const MANIFEST_LIMIT: u64 = 64 << 20;
 /// A folder that may be written to.
 pub(super) struct Folder {
     path: PathBuf,
-    /// Whether it was made for this export.
-    made: bool,
+    /// The folders that were made for this export, the innermost first.
+    made: Vec<PathBuf>,
     /// Files begun.
     begun: Cell<u32>,
     /// Files of an earlier export that were not changed since.
@@ -45,10 +45,11 @@ impl Folder {
             Ok(metadata) if !metadata.is_dir() => {
                 return Err(ExportError::NotAFolder(path.to_owned()));
             }
-            Ok(_) => false,
+            Ok(_) => Vec::new(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let missing = missing(path);
                 fs::create_dir_all(path).map_err(failed)?;
-                true
+                missing
             }
             Err(error) => return Err(failed(error)),
         };
@@ -98,11 +99,13 @@ impl Folder {
         })
     }
 
-    /// Takes the folder back where it was made for an export that wrote nothing.
+    /// Takes back the folders that were made for an export that wrote nothing.
     pub fn abandon(&self) {
-        if self.made {
+        for folder in &self.made {
             // Only where it is empty.
-            let _ = fs::remove_dir(&self.path);
+            if fs::remove_dir(folder).is_err() {
+                return;
+            }
         }
     }
 
@@ -192,6 +195,15 @@ impl Folder {
         let digest = hash(&path)?;
         Ok(entries.any(|entry| entry.b3 == digest.as_str()))
     }
+}
+
+/// What has to be made for a folder, the innermost first.
+fn missing(path: &Path) -> Vec<PathBuf> {
+    path.ancestors()
+        // The last ancestor of a relative path is empty, and stands for a folder that is there.
+        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+        .map(Path::to_owned)
+        .collect()
 }
 
 /// Which file of an export the name of an unfinished one stands for: the manifest, or another.

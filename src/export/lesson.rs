@@ -1,6 +1,7 @@
 //! What there is to learn from: the terms that every format has in common.
 
 use crate::generation::{Message, Role};
+use crate::quality::pair::Origin;
 
 /// One thing to learn, before a format gives it a form.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +47,8 @@ pub(super) struct Revision {
     pub critique: String,
     pub revision_request: String,
     pub revision: String,
+    /// Where the revision and the response come from; `None` for one that no chain gave.
+    pub from: Option<[Origin; 2]>,
 }
 
 /// A critique as it was asked for and written.

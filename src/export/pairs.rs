@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use crate::quality::gates::Decision;
-use crate::quality::pair::{Contrast, Origin};
+use crate::quality::pair::{Contrast, Origin, Why};
 use crate::store::{ChainRow, changed_share, length_ratio};
 
 use super::ExportError;
@@ -68,16 +68,30 @@ impl Pairs {
         chain: Option<&ChainRow>,
         decision: Option<&Decision>,
     ) -> Result<(), ExportError> {
-        let (contrast, decision) = match (lesson, decision) {
-            (Lesson::Pair { .. }, Some(decision)) => (decision.contrast, Some(decision)),
+        let (contrast, texts) = match (lesson, decision) {
+            (Lesson::Pair { .. }, Some(decision)) => {
+                let texts = Texts {
+                    chosen: decision.chosen,
+                    rejected: decision.rejected,
+                    why: decision.why.as_str(),
+                };
+                (decision.contrast, Some(texts))
+            }
             (
                 Lesson::Pair {
                     chosen, rejected, ..
                 },
                 None,
             ) => (between(rejected, chosen), None),
-            // A round is no pair that gates have decided about.
-            (Lesson::Revision(round), _) => (between(&round.response, &round.revision), None),
+            // A round is no pair that gates have decided about: its revision is the later text.
+            (Lesson::Revision(round), _) => {
+                let texts = round.from.map(|[chosen, rejected]| Texts {
+                    chosen,
+                    rejected: Some(rejected),
+                    why: Why::Later.as_str(),
+                });
+                (between(&round.response, &round.revision), texts)
+            }
             _ => return Ok(()),
         };
         self.lines += 1;
@@ -90,11 +104,7 @@ impl Pairs {
                 prompt_id: &chain.prompt_id,
                 sample: chain.sample,
             }),
-            texts: decision.map(|decision| Texts {
-                chosen: decision.chosen,
-                rejected: decision.rejected,
-                why: decision.why.as_str(),
-            }),
+            texts,
             contrast,
         })
     }

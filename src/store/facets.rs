@@ -82,7 +82,7 @@ impl Store {
             add_ends(conn, &seen, &set, &mut facets)?;
             add_labels(conn, &seen, &set, &mut facets)?;
             for (finding, count) in seen.findings(&set) {
-                add_finding(&mut facets, finding, count);
+                add_finding(&mut facets, &finding, count);
             }
             for counts in [
                 &mut facets.statuses,
@@ -124,11 +124,8 @@ fn add_ends(
         }
         Ok(())
     })?;
-    for place in set.iter().filter(|place| !open.holds(*place)) {
-        if let Some(end) = seen.end(place) {
-            add_end(facets, end);
-        }
-    }
+    let done = set.iter().filter(|place| !open.holds(*place));
+    seen.each_end(done, |end| add_end(facets, end));
     Ok(())
 }
 

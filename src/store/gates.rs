@@ -42,6 +42,8 @@ pub struct NewGating {
     pub settings: Value,
     /// What was counted and measured.
     pub figures: Value,
+    /// Chains that were looked at and have no text to decide about, by their ids.
+    pub without: Vec<String>,
 }
 
 /// What one gating decided about one chain.
@@ -87,7 +89,8 @@ pub struct GateFinding {
 }
 
 impl Writer {
-    /// Records what gates decided, in place of what was decided about the same chains before. Durable at once.
+    /// Records what gates decided, in place of what was decided about the same chains before. Chains that have no
+    /// text any more, such as one that was rejected since, keep no decision. Durable at once.
     pub fn record_gating(
         &mut self,
         gating: &NewGating,
@@ -97,6 +100,11 @@ impl Writer {
             let id = insert_gating(conn, gating)?;
             for chain in chains {
                 insert_chain(conn, id, &chain)?;
+            }
+            for chain_id in &gating.without {
+                if let Some(key) = key(conn, chain_id)? {
+                    forget_chain(conn, key)?;
+                }
             }
             // A gating of which nothing holds any more says nothing.
             conn.execute(
@@ -123,17 +131,31 @@ fn insert_gating(conn: &Connection, gating: &NewGating) -> rusqlite::Result<i64>
     Ok(conn.last_insert_rowid())
 }
 
+fn key(conn: &Connection, chain_id: &str) -> rusqlite::Result<Option<i64>> {
+    conn.prepare_cached("SELECT id FROM chains WHERE chain_id = ?1")?
+        .query_row([chain_id], |row| row.get(0))
+        .optional()
+}
+
+/// Removes what was decided about a chain.
+fn forget_chain(conn: &Connection, key: i64) -> rusqlite::Result<()> {
+    for sql in [
+        "DELETE FROM gate_findings WHERE chain = ?1",
+        "DELETE FROM gated_chains WHERE chain = ?1",
+    ] {
+        conn.prepare_cached(sql)?.execute([key])?;
+    }
+    Ok(())
+}
+
 fn insert_chain(conn: &Connection, gating: i64, chain: &GatedChain) -> rusqlite::Result<()> {
-    let key: Option<i64> = conn
-        .prepare_cached("SELECT id FROM chains WHERE chain_id = ?1")?
-        .query_row([&chain.chain_id], |row| row.get(0))
-        .optional()?;
     // A chain that is gone has nothing to keep.
-    let Some(key) = key else { return Ok(()) };
-    conn.prepare_cached("DELETE FROM gate_findings WHERE chain = ?1")?
-        .execute([key])?;
+    let Some(key) = key(conn, &chain.chain_id)? else {
+        return Ok(());
+    };
+    forget_chain(conn, key)?;
     conn.prepare_cached(
-        "INSERT OR REPLACE INTO gated_chains (chain, gating, kept, pair, chosen, rejected, why, p, margin,
+        "INSERT INTO gated_chains (chain, gating, kept, pair, chosen, rejected, why, p, margin,
              edit_distance, length_ratio) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?
     .execute(params![

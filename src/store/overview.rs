@@ -6,7 +6,7 @@
 //! of the store each time.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use rusqlite::{Connection, Row, params_from_iter};
 
@@ -14,31 +14,39 @@ use super::chain_set::ChainSet;
 use super::filter_sql::{Condition, FROM};
 
 /// What the connections to one file share, so that none reads again what another has read. Empty at first.
+///
+/// No statement of SQL runs while `known` is locked, so that nobody waits for what another looks up.
 #[derive(Debug, Default)]
-pub struct Overview(RwLock<Known>);
+pub struct Overview {
+    known: RwLock<Known>,
+    /// Held by the one connection that reads on.
+    reading: Mutex<()>,
+}
 
 impl Overview {
     /// The overview of the moment that `conn` sees. Inside a transaction, so that there is one such moment.
     pub(super) fn now(&self, conn: &Connection) -> rusqlite::Result<Seen<'_>> {
         let now = Reach::of(conn)?;
-        loop {
-            let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            if known.reach.covers(now) {
-                let chains = known.keys.partition_point(|key| *key <= now.chain);
-                return Ok(Seen { known, chains });
-            }
-            drop(known);
-            let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let reach = self.known().reach;
+        if !reach.covers(now) {
+            let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
             // Another connection may have read on meanwhile.
-            if known.reach.covers(now) {
-                continue;
-            }
-            if let Err(error) = known.extend(conn, now) {
-                // What was read of it would be counted twice the next time.
-                *known = Known::default();
-                return Err(error);
+            let from = self.known().reach;
+            if !from.covers(now) {
+                let news = News::read(conn, from)?;
+                let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+                known.append(news, now);
             }
         }
+        let chains = self.known().keys.partition_point(|key| *key <= now.chain);
+        Ok(Seen {
+            overview: self,
+            chains,
+        })
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -124,7 +132,7 @@ const DONE: &str = "done";
 /// The end of a chain that is done.
 #[derive(Clone, Copy, Debug)]
 struct Ended {
-    /// An index of [`Known::stops`].
+    /// An index of the `stops` beside it.
     stop: Option<usize>,
     length_ratio: Option<f64>,
     revised: bool,
@@ -154,6 +162,25 @@ impl Lists {
     }
 }
 
+/// Findings by number.
+#[derive(Debug, Default)]
+struct Findings {
+    all: Vec<Finding>,
+    numbers: HashMap<Finding, u32>,
+}
+
+impl Findings {
+    fn number(&mut self, finding: Finding) -> u32 {
+        if let Some(number) = self.numbers.get(&finding) {
+            return *number;
+        }
+        let number = self.all.len() as u32;
+        self.all.push(finding.clone());
+        self.numbers.insert(finding, number);
+        number
+    }
+}
+
 #[derive(Debug, Default)]
 struct Known {
     reach: Reach,
@@ -165,12 +192,26 @@ struct Known {
     stops: Vec<String>,
     /// By place: numbers of findings.
     found: Vec<Last>,
-    /// By number.
-    findings: Vec<Finding>,
-    numbers: HashMap<Finding, u32>,
+    findings: Findings,
     /// By key of a text: places of the chains that hold it as prompt or as output of a step.
     texts: HashMap<i64, Last>,
     lists: Lists,
+}
+
+/// What was written since, by keys of chains.
+#[derive(Debug, Default)]
+struct News {
+    /// With the texts of their prompts.
+    chains: Vec<(i64, i64, Option<Ended>)>,
+    /// Chains that were known, and are done now.
+    ended: Vec<(i64, Ended)>,
+    /// Texts of steps.
+    outputs: Vec<(i64, i64)>,
+    /// Numbers of findings.
+    found: Vec<(i64, u32)>,
+    /// Reasons and findings that are spoken of, by numbers of their own.
+    stops: Vec<String>,
+    findings: Findings,
 }
 
 const STEPS: &str = "SELECT chain, output, CASE WHEN kind = 'revision' AND adopted THEN round END
@@ -179,23 +220,17 @@ const VERDICTS: &str = "SELECT chain, principle, violated FROM verdicts
     WHERE step > ?1 AND kind = 'critique' AND principle IS NOT NULL";
 const FLAGS: &str = "SELECT chain, flag FROM step_flags WHERE step > ?1";
 
-impl Known {
-    /// Reads what was written since.
-    fn extend(&mut self, conn: &Connection, to: Reach) -> rusqlite::Result<()> {
-        let from = self.reach;
+impl News {
+    fn read(conn: &Connection, from: Reach) -> rusqlite::Result<Self> {
+        let mut news = Self::default();
         let ends = End::COLUMNS;
         let chains = format!(
             "SELECT c.id, p.text, {ends} FROM chains c CROSS JOIN prompts p ON p.id = c.prompt
              WHERE c.id > ?1 ORDER BY c.id"
         );
         each(conn, &chains, from.chain, |row| {
-            let key = row.get(0)?;
-            let place = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
-            self.keys.push(key);
-            self.ends.push(None);
-            self.found.push(0);
-            self.add_text(row.get(1)?, place);
-            self.end(place as usize, End::read(row, 2)?);
+            let ended = Ended::of(End::read(row, 2)?, &mut news.stops);
+            news.chains.push((row.get(0)?, row.get(1)?, ended));
             Ok(())
         })?;
         // The ends of chains that were never looked at before came with the chains.
@@ -205,62 +240,100 @@ impl Known {
                  WHERE e.id > ?1 AND e.what = 'end'"
             );
             each(conn, &ended, from.event, |row| {
-                if let Some(place) = self.place(row.get(0)?) {
-                    self.end(place, End::read(row, 1)?);
+                if let Some(ended) = Ended::of(End::read(row, 1)?, &mut news.stops) {
+                    news.ended.push((row.get(0)?, ended));
                 }
                 Ok(())
             })?;
         }
         each(conn, STEPS, from.step, |row| {
-            let Some(place) = self.place(row.get(0)?) else {
-                return Ok(());
-            };
-            self.add_text(row.get(1)?, place as u32);
+            let chain: i64 = row.get(0)?;
+            news.outputs.push((chain, row.get(1)?));
             let revised: Option<u32> = row.get(2)?;
             if let Some(round) = revised {
-                self.find_once(place, Finding::Revised(round));
+                let number = news.findings.number(Finding::Revised(round));
+                news.found.push((chain, number));
             }
             Ok(())
         })?;
         each(conn, VERDICTS, from.step, |row| {
-            let Some(place) = self.place(row.get(0)?) else {
-                return Ok(());
-            };
-            let verdict = Finding::Verdict {
+            let number = news.findings.number(Finding::Verdict {
                 principle: row.get(1)?,
                 violated: row.get(2)?,
-            };
-            let number = self.number(verdict);
-            self.found[place] = self.lists.push(self.found[place], number);
+            });
+            news.found.push((row.get(0)?, number));
             Ok(())
         })?;
         each(conn, FLAGS, from.step, |row| {
-            if let Some(place) = self.place(row.get(0)?) {
-                self.find_once(place, Finding::Flag(row.get(1)?));
-            }
+            let number = news.findings.number(Finding::Flag(row.get(1)?));
+            news.found.push((row.get(0)?, number));
             Ok(())
         })?;
-        self.reach = to;
-        Ok(())
+        Ok(news)
     }
+}
 
-    fn end(&mut self, place: usize, end: End<'_>) {
-        if end.status != DONE {
-            return;
-        }
-        let stop = end.stop.map(|stop| {
-            let known = self.stops.iter().position(|known| known == stop);
-            known.unwrap_or_else(|| {
-                self.stops.push(stop.to_owned());
-                self.stops.len() - 1
-            })
-        });
-        self.ends[place] = Some(Ended {
-            stop,
+impl Ended {
+    /// `None` where the chain is not done. `stops` takes up reasons that it does not hold.
+    fn of(end: End<'_>, stops: &mut Vec<String>) -> Option<Self> {
+        (end.status == DONE).then(|| Self {
+            stop: end.stop.map(|stop| number_of(stops, stop)),
             length_ratio: end.length_ratio,
             revised: end.revised,
             regressed: end.regressed,
-        });
+        })
+    }
+}
+
+fn number_of(stops: &mut Vec<String>, stop: &str) -> usize {
+    let known = stops.iter().position(|known| known == stop);
+    known.unwrap_or_else(|| {
+        stops.push(stop.to_owned());
+        stops.len() - 1
+    })
+}
+
+impl Known {
+    /// Takes up what was written up to `to`. Nothing here can fail, so that it is taken up as a whole.
+    fn append(&mut self, news: News, to: Reach) {
+        let stops: Vec<usize> = news
+            .stops
+            .iter()
+            .map(|stop| number_of(&mut self.stops, stop))
+            .collect();
+        let numbers: Vec<u32> = news
+            .findings
+            .all
+            .into_iter()
+            .map(|finding| self.findings.number(finding))
+            .collect();
+        let here = |ended: Ended| Ended {
+            stop: ended.stop.map(|stop| stops[stop]),
+            ..ended
+        };
+        for (key, text, ended) in news.chains {
+            let place = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
+            self.keys.push(key);
+            self.ends.push(ended.map(here));
+            self.found.push(0);
+            self.add_text(text, place);
+        }
+        for (key, ended) in news.ended {
+            if let Some(place) = self.place(key) {
+                self.ends[place] = Some(here(ended));
+            }
+        }
+        for (key, text) in news.outputs {
+            if let Some(place) = self.place(key) {
+                self.add_text(text, place as u32);
+            }
+        }
+        for (key, number) in news.found {
+            if let Some(place) = self.place(key) {
+                self.add_finding(place, numbers[number as usize]);
+            }
+        }
+        self.reach = to;
     }
 
     fn add_text(&mut self, text: i64, place: u32) {
@@ -268,22 +341,13 @@ impl Known {
         *last = self.lists.push(*last, place);
     }
 
-    fn find_once(&mut self, place: usize, finding: Finding) {
-        let number = self.number(finding);
+    /// Verdicts are counted each, all else once a chain.
+    fn add_finding(&mut self, place: usize, number: u32) {
         let last = self.found[place];
-        if self.lists.items(last).all(|found| found != number) {
+        let each = matches!(self.findings.all[number as usize], Finding::Verdict { .. });
+        if each || self.lists.items(last).all(|found| found != number) {
             self.found[place] = self.lists.push(last, number);
         }
-    }
-
-    fn number(&mut self, finding: Finding) -> u32 {
-        if let Some(number) = self.numbers.get(&finding) {
-            return *number;
-        }
-        let number = self.findings.len() as u32;
-        self.findings.push(finding.clone());
-        self.numbers.insert(finding, number);
-        number
     }
 
     fn place(&self, key: i64) -> Option<usize> {
@@ -313,7 +377,7 @@ fn each(
 
 /// The overview as it was at a moment of the store.
 pub(super) struct Seen<'a> {
-    known: RwLockReadGuard<'a, Known>,
+    overview: &'a Overview,
     /// How many chains there were: another connection may have seen more by now.
     chains: usize,
 }
@@ -333,12 +397,15 @@ impl Seen<'_> {
     pub fn meeting(&self, conn: &Connection, condition: &Condition) -> rusqlite::Result<ChainSet> {
         let sql = format!("SELECT c.id FROM {FROM} WHERE {}", condition.sql);
         let mut statement = conn.prepare_cached(&sql)?;
-        let mut rows = statement.query(params_from_iter(&condition.params))?;
+        let keys: Vec<i64> = statement
+            .query_map(params_from_iter(&condition.params), |row| {
+                row.get::<_, i64>(0)
+            })?
+            .collect::<rusqlite::Result<_>>()?;
         let mut set = self.none();
-        while let Some(row) = rows.next()? {
-            if let Some(place) = self.place(row.get(0)?) {
-                set.insert(place);
-            }
+        let known = self.overview.known();
+        for place in keys.into_iter().filter_map(|key| known.place(key)) {
+            set.insert(place);
         }
         Ok(set)
     }
@@ -347,12 +414,13 @@ impl Seen<'_> {
     pub fn holding(&self, conn: &Connection, phrase: &str) -> rusqlite::Result<ChainSet> {
         let mut statement =
             conn.prepare_cached("SELECT rowid FROM search WHERE search MATCH ?1")?;
-        let mut rows = statement.query([phrase])?;
+        let texts: Vec<i64> = statement
+            .query_map([phrase], |row| row.get::<_, i64>(0))?
+            .collect::<rusqlite::Result<_>>()?;
         let mut set = self.none();
-        while let Some(row) = rows.next()? {
-            let text: i64 = row.get(0)?;
-            let last = self.known.texts.get(&text).copied();
-            for place in self.known.lists.items(last.unwrap_or_default()) {
+        let known = self.overview.known();
+        for last in texts.iter().filter_map(|text| known.texts.get(text)) {
+            for place in known.lists.items(*last) {
                 set.insert(place as usize);
             }
         }
@@ -361,35 +429,43 @@ impl Seen<'_> {
 
     /// A chain's place.
     pub fn place(&self, key: i64) -> Option<usize> {
-        self.known.place(key).filter(|place| *place < self.chains)
+        let place = self.overview.known().place(key);
+        place.filter(|place| *place < self.chains)
     }
 
-    /// The key of the chain at a place.
-    pub fn key(&self, place: usize) -> i64 {
-        self.known.keys[place]
+    /// The keys of some chains.
+    pub fn keys(&self, of: &ChainSet) -> Vec<i64> {
+        let known = self.overview.known();
+        of.iter().map(|place| known.keys[place]).collect()
     }
 
-    /// How a chain ended; `None` where it is not done, as far as is known here.
-    pub fn end(&self, place: usize) -> Option<End<'_>> {
-        let ended = self.known.ends[place].as_ref()?;
-        Some(End {
-            status: DONE,
-            stop: ended.stop.map(|stop| self.known.stops[stop].as_str()),
-            length_ratio: ended.length_ratio,
-            revised: ended.revised,
-            regressed: ended.regressed,
-        })
+    /// Hands out how those of some chains ended that are done, as far as is known here.
+    pub fn each_end(&self, of: impl Iterator<Item = usize>, mut each: impl FnMut(End<'_>)) {
+        let known = self.overview.known();
+        for ended in of.filter_map(|place| known.ends[place].as_ref()) {
+            each(End {
+                status: DONE,
+                stop: ended.stop.map(|stop| known.stops[stop].as_str()),
+                length_ratio: ended.length_ratio,
+                revised: ended.revised,
+                regressed: ended.regressed,
+            });
+        }
     }
 
     /// How often each thing was found in the steps of some chains.
-    pub fn findings(&self, of: &ChainSet) -> Vec<(&Finding, u64)> {
-        let mut counts = vec![0_u64; self.known.findings.len()];
+    pub fn findings(&self, of: &ChainSet) -> Vec<(Finding, u64)> {
+        let known = self.overview.known();
+        let mut counts = vec![0_u64; known.findings.all.len()];
         for place in of.iter() {
-            for number in self.known.lists.items(self.known.found[place]) {
+            for number in known.lists.items(known.found[place]) {
                 counts[number as usize] += 1;
             }
         }
-        let counted = self.known.findings.iter().zip(counts);
-        counted.filter(|(_, count)| *count > 0).collect()
+        let counted = known.findings.all.iter().zip(counts);
+        counted
+            .filter(|(_, count)| *count > 0)
+            .map(|(finding, count)| (finding.clone(), count))
+            .collect()
     }
 }

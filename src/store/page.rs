@@ -297,8 +297,8 @@ fn each_rank(
     let all = ranks(key);
     if set.count() <= FEW {
         let mut statement = conn.prepare_cached(&format!("{all} WHERE c.id = ?1"))?;
-        for place in set.iter() {
-            if let Some(rank) = statement.query_row([seen.key(place)], rank).optional()? {
+        for key in seen.keys(set) {
+            if let Some(rank) = statement.query_row([key], rank).optional()? {
                 each(rank);
             }
         }

@@ -253,7 +253,7 @@ impl Store {
         self.read(|conn| {
             let sql = format!(
                 "SELECT r.run_id FROM v_filter_runs r
-                 WHERE EXISTS (SELECT 1 FROM {FROM} WHERE c.run = r.run AND ({})) ORDER BY r.run",
+                 WHERE r.run IN (SELECT c.run FROM {FROM} WHERE {}) ORDER BY r.run",
                 condition.sql
             );
             let mut statement = conn.prepare(&sql)?;

@@ -68,8 +68,9 @@ pub async fn watch(pool: Pool, tell: watch::Sender<Pulse>) {
         // A run that is killed writes nothing more; only its lock says so.
         let active = active(&tell.borrow());
         let begun = Instant::now();
-        let read = pool.watch(Arc::clone(&watched), move |store| {
-            let now = store.data_version()?;
+        let read = pool.watch(Arc::clone(&watched), move |store, file| {
+            // Another file counts for itself.
+            let now = (file, store.data_version()?);
             let written = last != Some(now);
             let ended = active.iter().any(|run| !RunLock::is_held(&path, run));
             let runs = (written || ended).then(|| runs(store, &path)).transpose()?;

@@ -1,7 +1,7 @@
 //! Open stores for requests that come at the same time.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::StatusCode;
 use tokio::sync::Semaphore;
@@ -16,22 +16,64 @@ const READERS: usize = 4;
 #[derive(Clone)]
 pub struct Pool {
     path: PathBuf,
-    overview: Arc<Overview>,
-    idle: Arc<Mutex<Vec<Store>>>,
+    opened: Arc<Mutex<Opened>>,
     places: Arc<Semaphore>,
+}
+
+/// Device and inode: another file under the same name is told by them. `None` where the system has none.
+pub type FileId = Option<(u64, u64)>;
+
+/// What is kept of a file.
+#[derive(Default)]
+struct Opened {
+    file: FileId,
+    overview: Arc<Overview>,
+    idle: Vec<Store>,
 }
 
 impl Pool {
     /// A pool with one store, which shows that it can be opened.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let overview = Arc::default();
-        let first = Store::open_sharing(path, Arc::clone(&overview))?;
-        Ok(Self {
-            idle: Arc::new(Mutex::new(vec![first])),
-            overview,
+        let pool = Self {
+            opened: Arc::default(),
             path: path.to_owned(),
             places: Arc::new(Semaphore::new(READERS)),
-        })
+        };
+        let (first, file) = pool.take()?;
+        pool.keep(first, file);
+        Ok(pool)
+    }
+
+    fn opened(&self) -> MutexGuard<'_, Opened> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A store, and the file that it is of.
+    fn take(&self) -> Result<(Store, FileId), StoreError> {
+        let file = file_id(&self.path);
+        let overview = {
+            let mut opened = self.opened();
+            if opened.file != file {
+                // What was read of another file says nothing about this one.
+                *opened = Opened {
+                    file,
+                    ..Opened::default()
+                };
+            }
+            if let Some(store) = opened.idle.pop() {
+                return Ok((store, file));
+            }
+            Arc::clone(&opened.overview)
+        };
+        Ok((Store::open_sharing(&self.path, overview)?, file))
+    }
+
+    /// Keeps a store for the next one who reads.
+    fn keep(&self, store: Store, file: FileId) {
+        let mut opened = self.opened();
+        if opened.file == file {
+            opened.idle.push(store);
+        }
     }
 
     /// The file.
@@ -39,20 +81,23 @@ impl Pool {
         &self.path
     }
 
-    /// Reads with a store of its own, which sees what other connections write.
+    /// Reads with a store of its own, which sees what other connections write, and is told which file that is of.
     pub async fn watch<T: Send + 'static>(
         &self,
-        watched: Arc<Mutex<Option<Store>>>,
-        read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+        watched: Arc<Mutex<Option<(Store, FileId)>>>,
+        read: impl FnOnce(&Store, FileId) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let path = self.path.clone();
         blocking(move || {
             let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
-            let store = match watched.take() {
-                Some(store) => store,
+            let file = file_id(&path);
+            // One of another file is closed before this one is opened.
+            let store = match watched.take().filter(|(_, of)| *of == file) {
+                Some((store, _)) => store,
                 None => Store::open_read(&path)?,
             };
-            Ok(read(watched.insert(store))?)
+            let (store, file) = watched.insert((store, file));
+            Ok(read(store, *file)?)
         })
         .await
     }
@@ -67,12 +112,9 @@ impl Pool {
         blocking(move || {
             // Held until the reading is over, also where nobody waits for it any more.
             let _place = place;
-            let idle = || pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
-            let kept = idle().pop();
-            let open = || Store::open_sharing(&pool.path, Arc::clone(&pool.overview));
-            let store = kept.map_or_else(open, Ok)?;
+            let (store, file) = pool.take()?;
             let value = read(&store);
-            idle().push(store);
+            pool.keep(store, file);
             value
         })
         .await
@@ -89,4 +131,47 @@ pub async fn blocking<T: Send + 'static>(
             let message = format!("this request failed inside the program: {error}");
             Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message))
         })
+}
+
+#[cfg(unix)]
+fn file_id(path: &Path) -> FileId {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn file_id(_path: &Path) -> FileId {
+    None
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::store::Writer;
+
+    #[test]
+    fn another_file_under_the_same_name_is_read_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("amend.db"), dir.path().join("other.db"));
+        for path in [&path, &other] {
+            drop(Writer::open(path).unwrap());
+        }
+        let pool = Pool::open(&path).unwrap();
+        let overview = || Arc::clone(&pool.opened().overview);
+        let first = overview();
+        let (store, file) = pool.take().unwrap();
+        pool.keep(store, file);
+        assert!(Arc::ptr_eq(&first, &overview()));
+        for end in ["-wal", "-shm"] {
+            // Not always there.
+            let _ = std::fs::remove_file(dir.path().join(format!("amend.db{end}")));
+        }
+        std::fs::rename(&other, &path).unwrap();
+        let (store, new) = pool.take().unwrap();
+        assert!(new != file && !Arc::ptr_eq(&first, &overview()));
+        // One that was out with the other file is not kept.
+        pool.keep(store, file);
+        assert!(pool.opened().idle.is_empty());
+    }
 }

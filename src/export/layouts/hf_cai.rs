@@ -68,6 +68,7 @@ impl Layout for HfCai {
             critique: string(row, "critic_response"),
             revision_request: string(row, "revision_prompt"),
             revision,
+            from: None,
         })))
     }
 }

@@ -50,6 +50,7 @@ fn lesson(draws: Draws, prompt: Vec<Message>, one: String, other: String, yes: b
             critique: one.clone(),
             revision_request: String::new(),
             revision: one,
+            from: None,
         })),
         Draws::Critiques => Lesson::Critique(Box::new(Critique {
             request: prompt,

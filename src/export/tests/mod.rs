@@ -341,7 +341,18 @@ fn rounds_are_pairs_too_and_answers_are_none() {
     assert!(
         pairs
             .iter()
-            .all(|line| line["prompt_id"] == "p1" && line["chosen"].is_null())
+            .all(|line| line["prompt_id"] == "p1" && line["why"] == "later")
+    );
+    let steps: Vec<_> = pairs
+        .iter()
+        .map(|line| [&line["chosen"], &line["rejected"]])
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            [&json!("revision:1"), &json!("draft")],
+            [&json!("revision:4"), &json!("revision:3")]
+        ]
     );
     place.export(&options(Format::TrlSft)).unwrap();
     assert_eq!(place.names(), WRITTEN);
@@ -429,7 +440,9 @@ fn an_export_without_a_row_says_why_and_leaves_the_folder_as_it_was() {
     assert_eq!(place.names(), WRITTEN);
     let nothing = Place::new(&[FAILED]);
     nothing.export(&options(Format::TrlSft)).unwrap_err();
-    assert!(!nothing.out().exists(), "a folder was made for nothing");
+    // Nor is the folder that it would be in.
+    let made = nothing.out().parent().unwrap().exists();
+    assert!(!made, "a folder was made for nothing");
 }
 
 #[test]

@@ -125,7 +125,8 @@ fn read_both<'a>(
             each(number, texts.map(|text| Tokens::of(&text)));
         }
     };
-    hand_out(work, |hand| -> Result<(), StoreError> {
+    let size = |(_, [chosen, draft]): &(usize, [String; 2])| chosen.len() + draft.len();
+    hand_out(size, work, |hand| -> Result<(), StoreError> {
         for (number, row) in rows {
             let step = match row.decision.chosen {
                 Origin::Revision(ordinal) => Some(ordinal),

@@ -27,8 +27,8 @@ const ROWS: usize = 4;
 const HASHES: usize = BANDS * ROWS;
 /// Numbers that hold four bits of each of them.
 const MARKS: usize = HASHES / 16;
-/// By how much the share of MinHash values that agree may fall short of the similarity: more than six standard
-/// deviations, so that no pair that is similar enough is passed over.
+/// By how much the share of MinHash values that agree may fall short of the similarity: about five standard
+/// deviations at 0.5 and more above, so that hardly any pair that is similar enough is passed over.
 const SHORT: f64 = 0.25;
 /// The most rows of one band that a row is compared with.
 pub(in crate::quality) const MOST_COMPARED: usize = 256;

@@ -92,6 +92,8 @@ pub struct Gating {
     decisions: Vec<(String, Decision)>,
     /// Places of the decisions in the order of the chains' ids.
     by_id: Vec<u32>,
+    /// Chains that were looked at and have no text to learn from, by their ids, and why.
+    without: Vec<(String, &'static str)>,
 }
 
 /// What gates cannot find out by themselves.
@@ -134,9 +136,14 @@ fn gate_at_once(
 ) -> Result<Gating, StoreError> {
     let room = Room::default();
     let look = Look::new(settings, helpers, &room);
-    let (mut rows, without) = look_at_all(store, filter, run, look)?;
+    let (mut rows, mut without) = look_at_all(store, filter, run, look)?;
+    without.sort_unstable();
     let found = compare(&mut rows, settings, Some(store))?;
-    let mut figures = figures::count(&rows, without, settings);
+    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+    for (_, reason) in &without {
+        *reasons.entry((*reason).to_owned()).or_default() += 1;
+    }
+    let mut figures = figures::count(&rows, reasons, settings);
     for wording in &found {
         let (row, start, length) = wording.example;
         let example = &rows[row];
@@ -161,11 +168,15 @@ fn gate_at_once(
         figures,
         decisions,
         by_id,
+        without,
     })
 }
 
-/// What is kept of each chain that has a text, and the counts of the others by reason.
-type All = (Vec<Looked>, BTreeMap<String, u64>);
+/// Why a chain that ended well has no text to learn from.
+const NO_TEXT: &str = "empty-final";
+
+/// What is kept of each chain that has a text, and the others with the reason.
+type All = (Vec<Looked>, Vec<(String, &'static str)>);
 
 /// Looks at every chain by itself: one thread reads, all others look.
 fn look_at_all(
@@ -183,17 +194,19 @@ fn look_at_all(
         for (chain, compared) in &batch {
             match look.at(chain, compared) {
                 Some(row) => rows.push(row),
-                None => without.push(Texts::of(chain).err().unwrap_or("empty-final")),
+                None => {
+                    let reason = Texts::of(chain).err().unwrap_or(NO_TEXT);
+                    without.push((chain.row.chain_id.clone(), reason));
+                }
             }
         }
         // Nothing panics while it is held.
         let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
         all.0.append(&mut rows);
-        for reason in without {
-            *all.1.entry(reason.to_owned()).or_default() += 1;
-        }
+        all.1.append(&mut without);
     };
-    let read = hand_out(work, |hand| {
+    let size = |(chain, _): &(ChainDetail, Vec<Compared>)| bytes(chain);
+    let read = hand_out(size, work, |hand| {
         store.for_each_whole_chain(filter, run, Depth::Responses, |chain| {
             let compared = match any_judged {
                 true => compared(store, &chain),
@@ -210,6 +223,16 @@ fn look_at_all(
         return Err(error);
     }
     Ok(all.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// About how much the texts of a chain take.
+fn bytes(chain: &ChainDetail) -> usize {
+    let row = &chain.row;
+    let ends = [&row.draft, &row.last, &row.chosen].into_iter().flatten();
+    let turns = chain.prompt_messages.iter().map(|turn| &turn.content);
+    let outputs = chain.steps.iter().map(|step| &step.output);
+    let texts = ends.chain(turns).chain(outputs).chain([&row.prompt]);
+    texts.map(String::len).sum()
 }
 
 /// What judges said of the texts of a chain, the latest first.
@@ -246,8 +269,16 @@ impl Gating {
         };
         match self.decision(&chain.row.chain_id) {
             Some(decision) => Gated::new(&texts, decision),
-            None => Gated::nothing(Refused::plain("empty-final")),
+            None => Gated::nothing(Refused::plain(self.why_undecided(&chain.row.chain_id))),
         }
+    }
+
+    /// Why nothing was decided about a chain. One that was not looked at counts as one that runs.
+    fn why_undecided(&self, chain_id: &str) -> &'static str {
+        let found = self
+            .without
+            .binary_search_by(|(id, _)| id.as_str().cmp(chain_id));
+        found.map_or("running", |index| self.without[index].1)
     }
 
     /// Why a row of these texts must not leave the store, whatever it teaches: personal data or a secret in one of
@@ -283,12 +314,19 @@ impl Gating {
     /// is not taught. A text that an earlier one repeats is refused. Empty for a chain without revisions.
     pub fn rounds<'a>(&self, chain: &'a ChainDetail) -> Vec<(u32, Result<Side<'a>, Refused>)> {
         let mut rounds = row::rounds(chain, &self.settings);
-        // What is said of the chain as a whole holds for all its rounds.
-        let decision = self.decision(&chain.row.chain_id);
-        let whole = decision.and_then(|decision| decision.text_refused_as_a_whole());
-        if let Some(finding) = whole {
+        let refused = match self.decision(&chain.row.chain_id) {
+            // What is said of the chain as a whole holds for all its rounds.
+            Some(decision) => decision.text_refused_as_a_whole().map(Refused::by),
+            None => match self.why_undecided(&chain.row.chain_id) {
+                // Earlier rounds may have a text where the last one has none.
+                NO_TEXT => None,
+                // The chain went on since it was looked at.
+                reason => Some(Refused::plain(reason)),
+            },
+        };
+        if let Some(refused) = refused {
             for (_, taken) in &mut rounds {
-                *taken = Err(Refused::by(finding));
+                *taken = Err(refused.clone());
             }
         }
         rounds
@@ -306,6 +344,7 @@ impl Gating {
             settings: self.settings.to_json(),
             // Plain data always serialises.
             figures: serde_json::to_value(&self.figures).unwrap_or_default(),
+            without: self.without.iter().map(|(id, _)| id.clone()).collect(),
         };
         let chains = self.decisions.iter();
         (

@@ -10,7 +10,7 @@ use crate::constitution::{Constitution, Defaults};
 use crate::digest::Digest;
 use crate::engine::Recorder;
 use crate::prompt::{Prompt, PromptId};
-use crate::store::{NewRun, Writer};
+use crate::store::{LabelAction, Labels, NewRun, Writer};
 
 /// A chain of a test: its prompt, its draft and then adopted revisions.
 #[derive(Clone, Debug, Default)]
@@ -527,6 +527,49 @@ fn decisions_are_kept_and_replaced() {
     writer.record_gating(&record, chains).unwrap();
     assert!(of(1).kept && of(1).findings.is_empty());
     assert_eq!(place.store().last_gating().unwrap().unwrap()["kept"], 3);
+    // Of a chain that a person rejects, nothing that was decided before stays.
+    let id = ChainId(place.chains()[1].row.chain_id.clone());
+    let mut labels = Labels::open(&place.path()).unwrap();
+    labels.label(&id, "ann", &LabelAction::Reject).unwrap();
+    let gating = place.gate(&Settings::none());
+    let (record, chains) = gating.record(&Filter::all(), None);
+    assert_eq!(record.without, [id.0.clone()]);
+    writer.record_gating(&record, chains).unwrap();
+    assert_eq!(place.store().gates_of(&id).unwrap(), None);
+}
+
+#[test]
+fn what_was_not_looked_at_gives_nothing() {
+    let place = Place::new(&[own(0), script("Blank?", &["Draft.", "A revision.", "  "])]);
+    let chains = place.chains();
+    let (store, settings) = (place.store(), Settings::default());
+    let taken = |run| {
+        let gating = gate(&store, &Filter::all(), run, &settings, Helpers::default()).unwrap();
+        let name = |refused: Refused| refused.name.into_owned();
+        let one = |chain: &ChainDetail| {
+            let rounds = gating.rounds(chain).into_iter();
+            let rounds: Vec<_> = rounds.map(|(_, side)| side.err().map(name)).collect();
+            (gating.take(chain).text.err().map(name), rounds)
+        };
+        chains.iter().map(one).collect::<Vec<_>>()
+    };
+    let named = |name: &str| Some(name.to_owned());
+    assert_eq!(
+        taken(None),
+        [
+            (None, vec![None]),
+            (named("empty-final"), vec![None, named("empty-final")])
+        ]
+    );
+    // As for chains that end between the gating and the writing.
+    let running = || named("running");
+    assert_eq!(
+        taken(Some("run-b")),
+        [
+            (running(), vec![running()]),
+            (running(), vec![running(), running()])
+        ]
+    );
 }
 
 /// Chains of few words, so that rows repeat, resemble and collapse.

@@ -35,6 +35,7 @@ fn gating() -> NewGating {
         run: None,
         settings: json!({"length-ratio": [0.2, 5.0], "tokens": 1024}),
         figures: json!({"kept": 1}),
+        without: Vec::new(),
     }
 }
 
@@ -131,4 +132,27 @@ fn a_later_gating_replaces_what_it_looks_at() {
         ),
         (2, 2, 0)
     );
+}
+
+#[test]
+fn a_chain_that_has_no_text_any_more_keeps_no_decision() {
+    let place = filled();
+    let mut writer = Writer::open(&place.path).unwrap();
+    let first = [
+        gated("kettle", 0, None),
+        gated("garden", 0, Some(("tokens", false))),
+        gated("letter", 0, None),
+    ];
+    writer.record_gating(&gating(), first.clone()).unwrap();
+    let without = [&first[0], &first[1], &gated("nobody", 0, None)];
+    let second = NewGating {
+        without: without.map(|chain| chain.chain_id.clone()).to_vec(),
+        ..gating()
+    };
+    writer.record_gating(&second, []).unwrap();
+    assert_eq!(prompts(&place, "kept:true"), ["letter"]);
+    assert!(prompts(&place, "kept:false").is_empty());
+    assert!(prompts(&place, "gate:tokens").is_empty());
+    let id = ChainId(first[0].chain_id.clone());
+    assert_eq!(place.store().gates_of(&id).unwrap(), None);
 }

@@ -447,3 +447,23 @@ fn what_is_written_meanwhile_is_counted_with_what_was_known() {
         .unwrap();
     assert_eq!(counts(&facets(&store).labels), "none 1, reject 4");
 }
+
+#[test]
+fn what_one_connection_still_looks_up_holds_up_no_other() {
+    let place = place();
+    let mut writer = place.writer("run1");
+    let scripts = scripts("run1");
+    record(&mut writer, &scripts[0]);
+    let overview: Arc<Overview> = Arc::default();
+    let open = || Store::open_sharing(&place.path, Arc::clone(&overview)).unwrap();
+    let (slow, other) = (open(), open());
+    slow.snapshot(|conn| {
+        let seen = slow.overview().now(conn)?;
+        record(&mut writer, &scripts[1]);
+        // It reads on meanwhile, and waits for nobody.
+        let facets = other.facets(&Filter::all(), None).unwrap();
+        assert_eq!((facets.chains, seen.all().count()), (2, 1));
+        Ok(())
+    })
+    .unwrap();
+}
