@@ -75,9 +75,7 @@ pub(super) fn products(own: bool) -> String {
         None
     };
     let whose = kernel.unwrap_or_else(|| "ggml".to_owned());
-    tracing::info!(
-        "products of Q4_1, Q5_0, Q5_1 and Q8_0 weights on the processor: {whose}"
-    );
+    tracing::info!("products of Q4_1, Q5_0, Q5_1 and Q8_0 weights on the processor: {whose}");
     whose
 }
 

@@ -533,7 +533,7 @@ fn decisions_are_kept_and_replaced() {
     labels.label(&id, "ann", &LabelAction::Reject).unwrap();
     let gating = place.gate(&Settings::none());
     let (record, chains) = gating.record(&Filter::all(), None);
-    assert_eq!(record.without, [id.0.clone()]);
+    assert_eq!(record.without, std::slice::from_ref(&id.0));
     writer.record_gating(&record, chains).unwrap();
     assert_eq!(place.store().gates_of(&id).unwrap(), None);
 }
