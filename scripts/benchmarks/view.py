@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import random
 import signal
@@ -135,9 +136,12 @@ def filters(viewer: Viewer, chains: int) -> Iterator[dict]:
         lambda: f"(principle:{dice.choice(principles)} violated:true) or (principle:{dice.choice(principles)} p<{dice.random():.3f})",
         lambda: f"{dice.choice(SUBJECTS)} not principle:{dice.choice(principles)} violated:true",
     ]
-    seen = set()
-    while len(seen) < QUERIES:
-        query = {"q": kinds[len(seen) % len(kinds)](), "limit": "50"}
+    seen: set[str] = set()
+    # Some kinds have few queries: those that were asked are passed over.
+    for kind in itertools.cycle(kinds):
+        if len(seen) == QUERIES:
+            return
+        query = {"q": kind(), "limit": "50"}
         if len(seen) % 5 == 1:
             query["sort"] = dice.choice(["-changed", "len", "-tokens", "-rounds", "stop"])
         if len(seen) % 7 == 2:

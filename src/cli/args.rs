@@ -231,7 +231,7 @@ pub enum Matmul {
     /// Those of llama.cpp in deterministic mode, this program's otherwise.
     #[default]
     Auto,
-    /// This program's, where processor and format allow them: several times as fast with many tokens at once.
+    /// This program's, where processor and format allow them: faster with many tokens at once.
     Own,
     /// Those of llama.cpp.
     Ggml,
