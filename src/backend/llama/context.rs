@@ -27,12 +27,6 @@ const MEMORY_SHARE: f64 = 0.5;
 /// have to copy and keep it.
 const WORTH_UNIFYING: u32 = 256;
 
-/// From this many shared tokens on, and from this many for every sequence, cells that are shared outweigh
-/// those of other sequences: measured on two cores, 63 tokens/s with flash attention and 140 without at 8
-/// sequences behind 2,000 shared tokens.
-const DENSE_PREFIX: usize = 512;
-const DENSE_PER_SEQUENCE: usize = 64;
-
 /// Tokens of a sequence beyond shared prefix and reply, where a unified cache is measured out.
 const TYPICAL_PROMPT: u32 = 512;
 
@@ -103,10 +97,6 @@ pub struct Sized {
     pub cells: u32,
     /// Their size in bytes.
     pub bytes: u64,
-    /// Whether most cells that a token may look at are shared by all sequences, and a CPU computes. There
-    /// one product of matrices is faster than flash attention, which goes through the cells anew for
-    /// every token, but may skip those of other sequences.
-    pub dense: bool,
     /// Whether a chain's next request goes on from its last one.
     pub goes_on: bool,
     /// Why this layout.
@@ -185,9 +175,6 @@ pub fn size(sizing: &Sizing) -> Sized {
         unified,
         cells: u32::try_from(cells).unwrap_or(u32::MAX),
         bytes: cells.saturating_mul(sizing.cell_bytes),
-        dense: unified
-            && !sizing.gpu
-            && work.shared_prefix as usize >= (fitting * DENSE_PER_SEQUENCE).max(DENSE_PREFIX),
         goes_on: work.goes_on,
         reason,
     }

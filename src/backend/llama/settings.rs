@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use crate::chat_template::ChatTemplate;
 
-use super::CacheType;
 use super::cache::{CacheConfig, Layout};
 use super::context::{Sized, WorkerConfig};
 use super::options::{LlamaOptions, LookupChoice};
@@ -45,9 +44,7 @@ pub(super) fn worker_config(
         batch: batch.max(u32::try_from(sized.parallel).unwrap_or(1) + 1),
         ubatch,
         threads: threads.unwrap_or_else(|| i32::try_from(cores).unwrap_or(1)),
-        flash_attention: options
-            .flash_attention
-            .or((reuse && sized.dense && plain(options.cache_types.1)).then_some(false)),
+        flash_attention: options.flash_attention,
         cache_types: options.cache_types,
         exact: options.deterministic,
         lookup: match options.lookup {
@@ -57,11 +54,6 @@ pub(super) fn worker_config(
             LookupChoice::Auto => None,
         },
     }
-}
-
-/// Whether values of this format can be read without flash attention.
-fn plain(values: CacheType) -> bool {
-    matches!(values, CacheType::F32 | CacheType::F16 | CacheType::BF16)
 }
 
 /// Whose products of quantised weights this process uses: the program's own where they are wanted and the processor runs

@@ -34,7 +34,7 @@ fn a_long_shared_prefix_makes_one_pool_that_is_smaller() {
     let mut given = sizing();
     given.workload.shared_prefix = 2000;
     let sized = size(&given);
-    assert!(sized.unified && sized.dense && sized.reason.contains("2000"));
+    assert!(sized.unified && sized.reason.contains("2000"));
     assert!(sized.cells >= 4096 && sized.cells < 16 * 4096, "{sized:?}");
 }
 
