@@ -18,4 +18,5 @@ mod real_model;
 mod report;
 mod scripted;
 mod stdout;
+mod stress;
 mod view;
