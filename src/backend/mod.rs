@@ -2,6 +2,7 @@
 
 pub mod http;
 pub mod llama;
+mod reply;
 pub mod scripted;
 
 use crossbeam_channel::Sender;
@@ -9,6 +10,8 @@ use thiserror::Error;
 
 pub use crate::generation::ModelIdentity;
 use crate::generation::{Message, Reply, Request};
+
+pub use reply::ReplyTo;
 
 /// Why a backend could not answer.
 #[derive(Clone, Debug, Error, PartialEq)]

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::backend::BackendError;
+use crate::backend::{BackendError, ReplyTo};
 use crate::chat_template::Span;
 use crate::generation::{Generate, Message, Request, Shape};
 
 use super::LlamaBackend;
 use super::lookup::Lookup;
 use super::sampling::Sampler;
-use super::sequence::{Job, ReplyTo, Task, common_prefix};
+use super::sequence::{Job, Task, common_prefix};
 use super::shape::{CompiledShape, ShapeWriter};
 
 impl LlamaBackend {

@@ -4,14 +4,14 @@ mod job;
 
 use std::time::Instant;
 
-use crate::backend::{BackendError, Ticket};
+use crate::backend::{BackendError, ReplyTo, Ticket};
 use crate::generation::{Choice, FinishReason, Generation, Reply, Usage, split_thinking};
 
 use super::lookup::Lookup;
 use super::sampling::log_softmax;
 use super::shape::{Progress, Vocabulary};
 
-pub use job::{Job, ReplyTo, Task};
+pub use job::{Job, Task};
 
 /// What comes after a row.
 #[derive(Debug)]
