@@ -68,3 +68,29 @@ pub trait Backend: Send + Sync {
     /// receiver that has gone away is no error.
     fn submit(&self, ticket: Ticket, request: Request, reply: Sender<TicketReply>);
 }
+
+/// A text in parts that hold a word no more: it is cut behind the first character of each occurrence, so
+/// that no token can be made of the whole word.
+fn cut_inside<'t>(text: &'t str, word: &str) -> Vec<&'t str> {
+    let first = word.chars().next().map_or(0, char::len_utf8);
+    let mut parts = Vec::new();
+    let mut from = 0;
+    for (at, _) in text.match_indices(word) {
+        parts.push(&text[from..at + first]);
+        from = at + first;
+    }
+    parts.push(&text[from..]);
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut_inside;
+
+    #[test]
+    fn a_word_is_cut_wherever_it_stands() {
+        assert_eq!(cut_inside("a<s>b<s>", "<s>"), ["a<", "s>b<", "s>"]);
+        assert_eq!(cut_inside("é!é!", "é!"), ["é", "!é", "!"]);
+        assert_eq!(cut_inside("none", "<s>"), ["none"]);
+    }
+}
