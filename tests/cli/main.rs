@@ -13,6 +13,8 @@ mod interrupt;
 mod judging;
 mod kill;
 mod labels;
+#[path = "../support/model.rs"]
+mod model;
 mod principle_tests;
 mod real_model;
 mod report;
