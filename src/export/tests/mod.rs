@@ -9,15 +9,13 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::backend::ModelIdentity;
 use crate::chain::{ChainEnd, ChainId, ChainStart, Flag, Step, StepKind, StopReason};
-use crate::constitution::{Constitution, Defaults};
 use crate::digest::Digest;
 use crate::engine::Recorder;
 use crate::generation::{Message, Role};
 use crate::prompt::{Prompt, PromptId};
 use crate::quality::gates::{Helpers, Settings, gate};
-use crate::store::{Filter, NewRun, Writer};
+use crate::store::{Filter, NewRun, Writer, testing};
 
 /// What a folder holds after an export for TRL.
 const WRITTEN: [&str; 6] = [
@@ -85,34 +83,10 @@ const BLANK: Script = Script {
 
 fn new_run(run_id: &str) -> NewRun {
     NewRun {
-        run_id: run_id.to_owned(),
-        fingerprint: Digest::of_bytes(run_id.as_bytes()),
         config: json!({"seed": 42}),
-        constitution: Constitution {
-            schema: 1,
-            name: "plain".to_owned(),
-            version: "1.0.0".to_owned(),
-            description: String::new(),
-            license: String::new(),
-            defaults: Defaults::default(),
-            principles: Vec::new(),
-        },
-        pack_name: "default".to_owned(),
-        pack_text: String::new(),
-        pack_digest: Digest::of_bytes(b"pack"),
-        model: ModelIdentity {
-            digest: Digest::of_bytes(b"model"),
-            name: "Tiny".to_owned(),
-            settings_digest: Digest::of_bytes(b"settings"),
-            settings: Default::default(),
-            context_length: 2048,
-            chat_template: "chatml".to_owned(),
-            metadata: Default::default(),
-        },
         prompts_path: "/somewhere/else/p.jsonl".to_owned(),
-        prompts_digest: Digest::of_bytes(b"prompts"),
-        versions: json!({}),
         execution: json!({"path": "/somewhere/else"}),
+        ..testing::new_run(run_id)
     }
 }
 

@@ -7,13 +7,11 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::backend::ModelIdentity;
 use crate::chain::{ChainEnd, ChainStart, Flag, Step, StepKind, StopReason};
-use crate::constitution::{Constitution, Defaults};
-use crate::digest::Digest;
 use crate::engine::Recorder;
 use crate::prompt::{Prompt, PromptId};
-use crate::store::{LabelAction, Labels, NewRun, Writer};
+use crate::store::testing::new_run;
+use crate::store::{LabelAction, Labels, Writer};
 
 /// A chain of a test: its prompt, its draft and then adopted revisions.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +56,7 @@ impl Place {
             dir: tempfile::tempdir().unwrap(),
         };
         let mut writer = Writer::open(&place.path()).unwrap();
-        writer.begin_run(&new_run()).unwrap();
+        writer.begin_run(&new_run("run-a")).unwrap();
         for (position, script) in (0..).zip(chains) {
             record(&mut writer, position, script);
         }
@@ -109,39 +107,6 @@ impl Place {
             decision.findings.iter().map(name).collect()
         };
         self.chains().iter().map(one).collect()
-    }
-}
-
-fn new_run() -> NewRun {
-    NewRun {
-        run_id: "run-a".to_owned(),
-        fingerprint: Digest::of_bytes(b"run"),
-        config: json!({}),
-        constitution: Constitution {
-            schema: 1,
-            name: "plain".to_owned(),
-            version: "1.0.0".to_owned(),
-            description: String::new(),
-            license: String::new(),
-            defaults: Defaults::default(),
-            principles: Vec::new(),
-        },
-        pack_name: "default".to_owned(),
-        pack_text: String::new(),
-        pack_digest: Digest::of_bytes(b"pack"),
-        model: ModelIdentity {
-            digest: Digest::of_bytes(b"model"),
-            name: "Tiny".to_owned(),
-            settings_digest: Digest::of_bytes(b"settings"),
-            settings: Default::default(),
-            context_length: 2048,
-            chat_template: "chatml".to_owned(),
-            metadata: Default::default(),
-        },
-        prompts_path: "p.jsonl".to_owned(),
-        prompts_digest: Digest::of_bytes(b"prompts"),
-        versions: json!({}),
-        execution: json!({}),
     }
 }
 
