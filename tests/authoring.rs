@@ -1,13 +1,17 @@
 //! What an author asks of the real default model: tests, a try, a stress test. All share one load of it.
 
+#[path = "support/loading.rs"]
+mod loading;
+#[path = "support/model.rs"]
+mod model;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use amend::backend::Backend;
-use amend::backend::llama::context::{KvChoice, Workload};
-use amend::backend::llama::{CacheType, LlamaBackend, LlamaOptions, LookupChoice, TemplateChoice};
+use amend::backend::llama::context::KvChoice;
+use amend::backend::llama::{LlamaBackend, LlamaOptions};
 use amend::chain::{ChainId, StepKind};
 use amend::constitution::{Expect, Revise, load};
 use amend::digest::Digest;
@@ -19,30 +23,14 @@ use amend::evaluation::{PairStress, Report, Stress, Suite, pairs, trial_of};
 use amend::generation::SamplingParams;
 use amend::store::{Filter, NewRun, RunState, Store, Writer};
 use amend::template::Pack;
+use loading::default_options;
 
 static MODEL: LazyLock<Mutex<LlamaBackend>> = LazyLock::new(|| {
     let options = LlamaOptions {
-        path: default_model(),
-        digest: Digest::of(&"the default model"),
-        name: "default".to_owned(),
-        metadata: BTreeMap::new(),
         parallel: Some(8),
         context_per_sequence: Some(2048),
-        batch: 512,
-        ubatch: 512,
-        threads: None,
-        gpu_layers: Some(0),
-        flash_attention: None,
-        cache_types: (CacheType::F16, CacheType::F16),
         kv: KvChoice::Unified,
-        cells: None,
-        workload: Workload::default(),
-        probes: Vec::new(),
-        lookup: LookupChoice::Off,
-        own_products: true,
-        adapters: Vec::new(),
-        template: TemplateChoice::default(),
-        deterministic: false,
+        ..default_options()
     };
     Mutex::new(LlamaBackend::load(&options).unwrap())
 });
@@ -50,24 +38,6 @@ static MODEL: LazyLock<Mutex<LlamaBackend>> = LazyLock::new(|| {
 /// The model, for one test at a time: what else is in the batch moves probabilities a little.
 fn model() -> MutexGuard<'static, LlamaBackend> {
     MODEL.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn default_model() -> PathBuf {
-    let cache = std::env::var_os("AMEND_CACHE")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| {
-            std::env::var_os("XDG_CACHE_HOME")
-                .map(PathBuf::from)
-                .unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap()).join(".cache"))
-                .join("amend")
-        });
-    let path = cache.join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
-    assert!(
-        path.exists(),
-        "{} is missing; run scripts/fetch-model",
-        path.display()
-    );
-    path
 }
 
 fn plan(constitution: &str, max_tokens: u32) -> Plan {

@@ -2,6 +2,9 @@
 //!
 //! `scripts/jinja-fixtures.py` writes the expected texts.
 
+#[path = "support/model.rs"]
+mod model;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -11,6 +14,7 @@ use std::process::{Command, Output, Stdio};
 use amend::backend::llama::tokenizer::{Token, Tokenizer};
 use amend::chat_template::{ChatTemplate, ChatTemplateError, Span};
 use amend::generation::{Message, Role};
+use model::default_model;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -231,24 +235,7 @@ fn where_messages_are_not_looked_into_they_are_untrusted_to_the_letter() {
 }
 
 fn model() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| {
-            let home = std::env::var_os("HOME").map(PathBuf::from)?;
-            Some(home.join(".cache"))
-        });
-    let path = match std::env::var_os("AMEND_TEST_MODEL") {
-        Some(path) => PathBuf::from(path),
-        None => cache
-            .expect("neither AMEND_TEST_MODEL nor a home folder is set")
-            .join("amend/models/SmolLM2-135M-Instruct.Q4_1.gguf"),
-    };
-    assert!(
-        path.is_file(),
-        "{} is missing: `make test` fetches it, or set AMEND_TEST_MODEL",
-        path.display()
-    );
-    path
+    std::env::var_os("AMEND_TEST_MODEL").map_or_else(default_model, PathBuf::from)
 }
 
 fn controls(tokenizer: &Tokenizer, tokens: &[Token]) -> usize {

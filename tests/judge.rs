@@ -2,8 +2,11 @@
 //! context of this test's own. The program under test runs in a process of its own, alone with each request
 //! (`--deterministic`), since a row that is computed beside others rounds differently.
 
+#[path = "support/model.rs"]
+mod model;
+
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -18,25 +21,8 @@ use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::llama_batch::LlamaBatch;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
+use model::default_model;
 use serde_json::{Value, json};
-
-fn default_model() -> PathBuf {
-    let cache = std::env::var_os("AMEND_CACHE")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| {
-            std::env::var_os("XDG_CACHE_HOME")
-                .map(PathBuf::from)
-                .unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap()).join(".cache"))
-                .join("amend")
-        });
-    let path = cache.join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
-    assert!(
-        path.exists(),
-        "{} is missing; run scripts/fetch-model",
-        path.display()
-    );
-    path
-}
 
 /// What the default model's chat template makes of one message, up to the bracket before the letter.
 fn rendered(message: &str) -> String {

@@ -3,66 +3,21 @@
 
 #[path = "support/adapter.rs"]
 mod adapter;
+#[path = "support/loading.rs"]
+mod loading;
+#[path = "support/model.rs"]
+mod model;
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 
 use adapter::write_adapter;
 use amend::backend::Backend;
-use amend::backend::llama::context::{KvChoice, Workload};
 use amend::backend::llama::score::{Scorer, Tokens};
-use amend::backend::llama::{
-    AdapterOptions, CacheType, LlamaBackend, LlamaOptions, LookupChoice, TemplateChoice,
-};
+use amend::backend::llama::{AdapterOptions, LlamaBackend};
 use amend::digest::Digest;
 use amend::generation::{Choose, Message, Reply, Request};
 use amend::likelihood::{Gap, Passage, TokenScore};
-
-fn default_model() -> PathBuf {
-    let cache = std::env::var_os("AMEND_CACHE").map_or_else(
-        || {
-            let home = || Path::new(&std::env::var_os("HOME").unwrap()).join(".cache");
-            std::env::var_os("XDG_CACHE_HOME")
-                .map_or_else(home, PathBuf::from)
-                .join("amend")
-        },
-        PathBuf::from,
-    );
-    let path = cache.join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
-    assert!(
-        path.exists(),
-        "{} is missing; run scripts/fetch-model",
-        path.display()
-    );
-    path
-}
-
-fn options() -> LlamaOptions {
-    LlamaOptions {
-        path: default_model(),
-        digest: Digest::of(&"the default model"),
-        name: "default".to_owned(),
-        metadata: BTreeMap::new(),
-        parallel: Some(1),
-        context_per_sequence: Some(1024),
-        batch: 512,
-        ubatch: 512,
-        threads: None,
-        gpu_layers: Some(0),
-        flash_attention: None,
-        cache_types: (CacheType::F16, CacheType::F16),
-        kv: KvChoice::Auto,
-        cells: None,
-        workload: Workload::default(),
-        probes: Vec::new(),
-        lookup: LookupChoice::Off,
-        own_products: true,
-        adapters: Vec::new(),
-        template: TemplateChoice::default(),
-        deterministic: false,
-    }
-}
+use loading::default_options;
 
 fn passage(prompt: &str, text: &str) -> Passage {
     Passage {
@@ -75,7 +30,7 @@ fn passage(prompt: &str, text: &str) -> Passage {
 }
 
 fn scores(passages: &[Passage], top: usize) -> Vec<(Tokens, Vec<TokenScore>)> {
-    let mut scorer = Scorer::load(&options(), &[None]).unwrap();
+    let mut scorer = Scorer::load(&default_options(), &[None]).unwrap();
     let texts: Vec<Tokens> = passages.iter().map(|p| scorer.tokens(p).unwrap()).collect();
     let mut found = Vec::new();
     scorer
@@ -89,7 +44,7 @@ fn scores(passages: &[Passage], top: usize) -> Vec<(Tokens, Vec<TokenScore>)> {
 
 #[test]
 fn no_text_is_read_after_the_last_one_that_is_wanted() {
-    let mut scorer = Scorer::load(&options(), &[None]).unwrap();
+    let mut scorer = Scorer::load(&default_options(), &[None]).unwrap();
     let text = scorer.tokens(&passage("", "One. Two. Three.")).unwrap();
     let mut read = Vec::new();
     scorer
@@ -116,7 +71,7 @@ fn a_text_is_as_likely_as_the_inference_core_says() {
         "Paris is the capital of France.",
         "Lyon is a town in the south.",
     ];
-    let backend = LlamaBackend::load(&options()).unwrap();
+    let backend = LlamaBackend::load(&default_options()).unwrap();
     let (sender, receiver) = crossbeam_channel::unbounded();
     let request = Request::Choose(Choose {
         messages: vec![Message::user(QUESTION)],
@@ -165,7 +120,7 @@ fn sense_is_likelier_than_the_same_words_in_disorder() {
 
 #[test]
 fn what_does_not_fit_is_left_out_and_counted() {
-    let mut small = options();
+    let mut small = default_options();
     small.context_per_sequence = Some(256);
     let scorer = Scorer::load(&small, &[None]).unwrap();
     let tokens = scorer.tokens(&passage("", &"word ".repeat(600))).unwrap();
@@ -191,7 +146,7 @@ fn adapters_are_told_apart_by_how_far_they_move_the_model() {
         "Paris is the capital of France, and its largest city.",
     );
     let compare = |sides: [Option<AdapterOptions>; 2]| -> Vec<Gap> {
-        let mut scorer = Scorer::load(&options(), &sides).unwrap();
+        let mut scorer = Scorer::load(&default_options(), &sides).unwrap();
         let tokens = [scorer.tokens(&text).unwrap()];
         let mut gaps = Vec::new();
         scorer

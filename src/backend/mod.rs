@@ -2,6 +2,7 @@
 
 pub mod http;
 pub mod llama;
+mod reply;
 pub mod scripted;
 
 use crossbeam_channel::Sender;
@@ -9,6 +10,8 @@ use thiserror::Error;
 
 pub use crate::generation::ModelIdentity;
 use crate::generation::{Message, Reply, Request};
+
+pub use reply::ReplyTo;
 
 /// Why a backend could not answer.
 #[derive(Clone, Debug, Error, PartialEq)]
@@ -64,4 +67,30 @@ pub trait Backend: Send + Sync {
     /// Takes a request. Exactly one reply is sent for every ticket, also when the backend fails; a
     /// receiver that has gone away is no error.
     fn submit(&self, ticket: Ticket, request: Request, reply: Sender<TicketReply>);
+}
+
+/// A text in parts that hold a word no more: it is cut behind the first character of each occurrence, so
+/// that no token can be made of the whole word.
+fn cut_inside<'t>(text: &'t str, word: &str) -> Vec<&'t str> {
+    let first = word.chars().next().map_or(0, char::len_utf8);
+    let mut parts = Vec::new();
+    let mut from = 0;
+    for (at, _) in text.match_indices(word) {
+        parts.push(&text[from..at + first]);
+        from = at + first;
+    }
+    parts.push(&text[from..]);
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cut_inside;
+
+    #[test]
+    fn a_word_is_cut_wherever_it_stands() {
+        assert_eq!(cut_inside("a<s>b<s>", "<s>"), ["a<", "s>b<", "s>"]);
+        assert_eq!(cut_inside("é!é!", "é!"), ["é", "!é", "!"]);
+        assert_eq!(cut_inside("none", "<s>"), ["none"]);
+    }
 }

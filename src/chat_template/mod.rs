@@ -36,6 +36,20 @@ pub struct Span {
     pub trusted: bool,
 }
 
+impl Span {
+    /// The spans without empty ones, neighbours of one kind joined.
+    pub fn joined(spans: &[Self]) -> Vec<Self> {
+        let mut joined: Vec<Self> = Vec::new();
+        for span in spans.iter().filter(|span| !span.text.is_empty()) {
+            match joined.last_mut() {
+                Some(last) if last.trusted == span.trusted => last.text.push_str(&span.text),
+                _ => joined.push(span.clone()),
+            }
+        }
+        joined
+    }
+}
+
 /// Why a chat template cannot be used.
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum ChatTemplateError {
@@ -218,6 +232,25 @@ impl ChatTemplate {
                 name: self.inner.name.clone(),
             }
         })
+    }
+
+    /// Renders a conversation that a reply follows, and tells the closing tag of the think block that it
+    /// ends in. With `close`, such a block is closed at once: what follows is no thought.
+    pub fn render_for_reply(
+        &self,
+        messages: &[Message],
+        close: bool,
+    ) -> Result<(Vec<Span>, Option<&'static str>), ChatTemplateError> {
+        let mut spans = self.render(messages, true)?;
+        let mut thinking = self.opens_thinking(&spans);
+        if let Some(tag) = thinking.filter(|_| close) {
+            spans.push(Span {
+                text: format!("{tag}\n\n"),
+                trusted: true,
+            });
+            thinking = None;
+        }
+        Ok((spans, thinking))
     }
 
     /// Renders to text, as Python's jinja2 would.

@@ -204,6 +204,46 @@ fn an_opened_think_block_is_noticed() {
 }
 
 #[test]
+fn what_a_reply_follows_closes_an_opened_think_block_where_that_is_asked_for() {
+    let rendered = |source: &str, close| {
+        let template = template(source);
+        let (spans, thinking) = template
+            .render_for_reply(&[Message::user("hello")], close)
+            .unwrap();
+        assert!(spans.last().unwrap().trusted);
+        let text: String = spans.iter().map(|span| span.text.as_str()).collect();
+        (text, thinking)
+    };
+    let open = "{{ messages[0].content }}<|assistant|><think>";
+    let left = "hello<|assistant|><think>".to_owned();
+    let closed = format!("{left}</think>\n\n");
+    assert_eq!(rendered(open, false), (left, Some("</think>")));
+    assert_eq!(rendered(open, true), (closed, None));
+    let plain = "{{ messages[0].content }}<|assistant|>";
+    let text = "hello<|assistant|>".to_owned();
+    assert_eq!(rendered(plain, true), (text, None));
+}
+
+#[test]
+fn neighbours_of_one_kind_are_joined() {
+    let span = |text: &str, trusted| Span {
+        text: text.to_owned(),
+        trusted,
+    };
+    let spans = [
+        span("<u>", true),
+        span("", false),
+        span("\n", true),
+        span("a", false),
+        span("b", false),
+    ];
+    assert_eq!(
+        Span::joined(&spans),
+        [span("<u>\n", true), span("ab", false)]
+    );
+}
+
+#[test]
 fn every_builtin_renders_and_traces() {
     for name in ChatTemplate::builtin_names() {
         let source = ChatTemplate::builtin(name).unwrap();

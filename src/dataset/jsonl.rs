@@ -1,26 +1,20 @@
 //! JSON Lines: one object a line.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
-use super::lines::{Lines, TextFile, text_file};
+use super::lines::FileLines;
 use super::row::{Content, RawRow};
 use super::{DatasetError, ReadOptions};
 
 /// The rows of a JSON Lines file. Blank lines are no rows.
-pub(super) struct Rows {
-    path: PathBuf,
-    lines: Lines<TextFile>,
-}
+pub(super) struct Rows(FileLines);
 
 impl Rows {
     pub fn open(path: &Path, file: File, options: &ReadOptions) -> Result<Self, DatasetError> {
-        Ok(Self {
-            path: path.to_owned(),
-            lines: Lines::new(text_file(path, file)?, options.max_line_bytes),
-        })
+        FileLines::new(path, file, options).map(Self)
     }
 }
 
@@ -29,15 +23,9 @@ impl Iterator for Rows {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let line = match self.lines.next() {
-                Ok(line) => line?,
-                Err(source) => {
-                    return Some(Err(DatasetError::Read {
-                        path: self.path.clone(),
-                        line: self.lines.number(),
-                        source,
-                    }));
-                }
+            let line = match self.0.next()? {
+                Ok(line) => line,
+                Err(error) => return Some(Err(error)),
             };
             let content = match line.content {
                 Ok(text) if text.trim().is_empty() => continue,

@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Chain, Cursor, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::DatasetError;
+use super::{DatasetError, ReadOptions};
 
 /// A text file past its byte order mark.
 pub(super) type TextFile = BufReader<Chain<Cursor<Vec<u8>>, File>>;
@@ -121,6 +121,36 @@ impl<R: BufRead> Lines<R> {
                 "bad UTF-8 at byte {}; save the file as UTF-8",
                 error.utf8_error().valid_up_to() + 1
             )
+        })
+    }
+}
+
+/// The lines of a text file; an error of reading names its place.
+pub(super) struct FileLines {
+    path: PathBuf,
+    lines: Lines<TextFile>,
+}
+
+impl FileLines {
+    /// The lines of a file that was opened.
+    pub fn new(path: &Path, file: File, options: &ReadOptions) -> Result<Self, DatasetError> {
+        Ok(Self {
+            path: path.to_owned(),
+            lines: Lines::new(text_file(path, file)?, options.max_line_bytes),
+        })
+    }
+}
+
+impl Iterator for FileLines {
+    type Item = Result<Line, DatasetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.lines.next().transpose().map(|line| {
+            line.map_err(|source| DatasetError::Read {
+                path: self.path.clone(),
+                line: self.lines.number(),
+                source,
+            })
         })
     }
 }

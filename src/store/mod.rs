@@ -34,6 +34,8 @@ mod traces;
 mod writer;
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};

@@ -7,6 +7,9 @@ mod browser;
 #[allow(dead_code)]
 mod builder;
 mod driver;
+mod filters;
+mod labels;
+mod live;
 mod network;
 mod outside;
 mod report;

@@ -151,7 +151,7 @@ fn model_files_that_are_no_model() {
     with("none.gguf").complains(&["none.gguf"]);
     with("text.gguf").complains(&["text.gguf"]);
     with("hf:only-one-part").complains(&["hf:only-one-part"]);
-    let model = fs::read(crate::builder::default_model()).unwrap();
+    let model = fs::read(crate::model::default_model()).unwrap();
     place.write("cut.gguf", &model[..50_000_000]);
     with("cut.gguf").complains(&["cut.gguf", "truncated"]);
     // Whoever asks for the vocabulary alone is told the same.

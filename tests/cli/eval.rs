@@ -6,7 +6,8 @@ mod adapter;
 use insta::assert_snapshot;
 use serde_json::Value;
 
-use crate::builder::{Outcome, Place, default_model};
+use crate::builder::{Outcome, Place};
+use crate::model::default_model;
 
 const CONSTITUTION: &str = "
 schema: 1

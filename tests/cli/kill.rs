@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::builder::{Place, default_model};
+use crate::builder::Place;
+use crate::model::default_model;
 
 /// Everything of a store that must not depend on when a process was killed.
 const DUMP: &str = "

@@ -13,9 +13,12 @@ mod interrupt;
 mod judging;
 mod kill;
 mod labels;
+#[path = "../support/model.rs"]
+mod model;
 mod principle_tests;
 mod real_model;
 mod report;
 mod scripted;
 mod stdout;
+mod stress;
 mod view;

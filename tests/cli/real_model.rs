@@ -1,6 +1,7 @@
 //! The default model, end to end.
 
-use crate::builder::{Place, default_model};
+use crate::builder::Place;
+use crate::model::default_model;
 
 const PROMPTS: &str = r#"{"id": "egg", "prompt": "How do I boil an egg?"}
 {"id": "poem", "prompt": "Write two lines about rain."}

@@ -6,6 +6,7 @@ mod laid_out;
 mod lint;
 mod problems;
 mod schema;
+mod values;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -4,61 +4,25 @@
 #[path = "../support/adapter.rs"]
 mod adapter;
 mod architectures;
+#[path = "../support/loading.rs"]
+mod loading;
+#[path = "../support/model.rs"]
+mod model;
 mod tiny;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
 use adapter::write_adapter;
-use amend::backend::llama::context::{KvChoice, Workload};
-use amend::backend::llama::{
-    AdapterOptions, CacheType, LlamaBackend, LlamaOptions, LookupChoice, TemplateChoice,
-};
+use amend::backend::llama::context::KvChoice;
+use amend::backend::llama::{AdapterOptions, LlamaBackend, LlamaOptions, LookupChoice};
 use amend::backend::{Backend, BackendError};
 use amend::digest::Digest;
 use amend::generation::{Choose, Generate, Generation, Message, Reply, Request, SamplingParams};
-
-fn default_model() -> PathBuf {
-    let cache = std::env::var_os("AMEND_CACHE")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| {
-            std::env::var_os("XDG_CACHE_HOME")
-                .map(PathBuf::from)
-                .unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap()).join(".cache"))
-                .join("amend")
-        });
-    let path = cache.join("models/SmolLM2-135M-Instruct.Q4_1.gguf");
-    assert!(
-        path.exists(),
-        "{} is missing; run scripts/fetch-model",
-        path.display()
-    );
-    path
-}
+use loading::default_options;
 
 fn options(kv: KvChoice, parallel: usize) -> LlamaOptions {
     LlamaOptions {
-        path: default_model(),
-        digest: Digest::of(&"the default model"),
-        name: "default".to_owned(),
-        metadata: BTreeMap::new(),
         parallel: Some(parallel),
-        context_per_sequence: Some(1024),
-        batch: 512,
-        ubatch: 512,
-        threads: None,
-        gpu_layers: Some(0),
-        flash_attention: None,
-        cache_types: (CacheType::F16, CacheType::F16),
         kv,
-        cells: None,
-        workload: Workload::default(),
-        probes: Vec::new(),
-        lookup: LookupChoice::Off,
-        own_products: true,
-        adapters: Vec::new(),
-        template: TemplateChoice::default(),
-        deterministic: false,
+        ..default_options()
     }
 }
 

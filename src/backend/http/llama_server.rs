@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::backend::BackendError;
-use crate::chat_template::{ChatTemplate, Span};
+use crate::chat_template::ChatTemplate;
 use crate::generation::{
     Choice, Choose, FinishReason, Generate, Generation, Message, SamplingParams, Usage,
     split_thinking,
@@ -141,18 +141,10 @@ impl LlamaServer {
     /// The tokens of a conversation. With `close`, a think block that the template opened is closed at
     /// once: what follows is no thought.
     pub(super) fn prompt(&self, messages: &[Message], close: bool) -> Result<Prompt, BackendError> {
-        let mut spans = self
+        let (spans, thinking) = self
             .template
-            .render(messages, true)
+            .render_for_reply(messages, close)
             .map_err(|error| BackendError::Template(error.to_string()))?;
-        let mut thinking = self.template.opens_thinking(&spans);
-        if let Some(tag) = thinking.filter(|_| close) {
-            spans.push(Span {
-                text: format!("{tag}\n\n"),
-                trusted: true,
-            });
-            thinking = None;
-        }
         Ok(Prompt {
             tokens: self.tokens.encode(&spans)?,
             thinking,

@@ -29,7 +29,7 @@ use crate::chat_template::ChatTemplate;
 use crate::digest::Digest;
 use crate::generation::{Message, Reply, Request};
 
-use super::{Backend, BackendError, ModelIdentity, Ticket, TicketReply};
+use super::{Backend, BackendError, ModelIdentity, ReplyTo, Ticket, TicketReply};
 pub use address::{Address, Secret};
 use client::Client;
 pub use client::Patience;
@@ -113,29 +113,6 @@ enum Protocol {
 struct Job {
     request: Request,
     reply: ReplyTo,
-}
-
-/// Where a reply goes. Exactly one is sent: one that is dropped unsent says that the backend stopped.
-struct ReplyTo {
-    ticket: Ticket,
-    sender: Option<Sender<TicketReply>>,
-}
-
-impl ReplyTo {
-    fn send(mut self, reply: Result<Reply, BackendError>) {
-        if let Some(sender) = self.sender.take() {
-            // A receiver that has gone away needs no reply.
-            let _ = sender.send((self.ticket, reply));
-        }
-    }
-}
-
-impl Drop for ReplyTo {
-    fn drop(&mut self) {
-        if let Some(sender) = self.sender.take() {
-            let _ = sender.send((self.ticket, Err(BackendError::Stopped)));
-        }
-    }
 }
 
 impl HttpBackend {
@@ -324,10 +301,7 @@ impl Backend for HttpBackend {
     }
 
     fn submit(&self, ticket: Ticket, request: Request, reply: Sender<TicketReply>) {
-        let reply = ReplyTo {
-            ticket,
-            sender: Some(reply),
-        };
+        let reply = ReplyTo::new(ticket, reply);
         if let Some(jobs) = &self.jobs {
             // Threads that are gone drop the job, and its reply says so.
             let _ = jobs.send(Job { request, reply });

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use crate::backend::BackendError;
+use crate::backend::{BackendError, cut_inside};
 use crate::chat_template::Span;
 
 use super::client::Client;
@@ -59,7 +59,7 @@ impl Tokens {
 
     /// The tokens of a rendered conversation, with one token that begins a sequence at most.
     pub(super) fn encode(&self, spans: &[Span]) -> Result<Vec<u32>, BackendError> {
-        let spans = merged(spans);
+        let spans = Span::joined(spans);
         let mut encoded: Vec<Arc<Vec<Token>>> = Vec::with_capacity(spans.len());
         let mut structural = HashSet::new();
         // Template text first: which tokens it uses decides what messages must not produce.
@@ -115,16 +115,8 @@ impl Tokens {
         let Some(offence) = offence else {
             return Ok(tokens);
         };
-        let first = offence.chars().next().map_or(0, char::len_utf8);
-        let mut parts = Vec::new();
-        let mut from = 0;
-        for (at, _) in text.match_indices(&offence) {
-            parts.push(&text[from..at + first]);
-            from = at + first;
-        }
-        parts.push(&text[from..]);
         let mut tokens = Vec::new();
-        for part in parts {
+        for part in cut_inside(text, &offence) {
             let after_special = after_special && tokens.is_empty();
             tokens.extend_from_slice(&self.plain(part, after_special, structural)?);
         }
@@ -209,18 +201,6 @@ fn is_marker(piece: &str) -> bool {
 
 fn text_of(tokens: &[Token]) -> String {
     tokens.iter().map(|(_, piece)| piece.as_str()).collect()
-}
-
-/// The spans without empty ones, neighbours of one kind joined.
-fn merged(spans: &[Span]) -> Vec<Span> {
-    let mut merged: Vec<Span> = Vec::new();
-    for span in spans.iter().filter(|span| !span.text.is_empty()) {
-        match merged.last_mut() {
-            Some(last) if last.trusted == span.trusted => last.text.push_str(&span.text),
-            _ => merged.push(span.clone()),
-        }
-    }
-    merged
 }
 
 #[cfg(test)]

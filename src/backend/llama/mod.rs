@@ -39,9 +39,9 @@ pub use llama_cpp_2::context::params::KvCacheType as CacheType;
 use crate::chat_template::ChatTemplate;
 use crate::generation::{Message, Request, Shape};
 
-use super::{Backend, BackendError, ModelIdentity, Ticket, TicketReply};
+use super::{Backend, BackendError, ModelIdentity, ReplyTo, Ticket, TicketReply};
 use context::Sized;
-use sequence::{Job, ReplyTo};
+use sequence::Job;
 use shape::CompiledShape;
 use tokenizer::Tokenizer;
 use vocab::Vocab;

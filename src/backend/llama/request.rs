@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::backend::BackendError;
-use crate::chat_template::Span;
+use crate::backend::{BackendError, ReplyTo};
 use crate::generation::{Generate, Message, Request, Shape};
 
 use super::LlamaBackend;
 use super::lookup::Lookup;
 use super::sampling::Sampler;
-use super::sequence::{Job, ReplyTo, Task, common_prefix};
+use super::sequence::{Job, Task, common_prefix};
 use super::shape::{CompiledShape, ShapeWriter};
 
 impl LlamaBackend {
@@ -20,18 +19,10 @@ impl LlamaBackend {
         messages: &[Message],
         close: bool,
     ) -> Result<(Vec<u32>, Option<&'static str>), BackendError> {
-        let mut spans = self
+        let (spans, thinking) = self
             .template
-            .render(messages, true)
+            .render_for_reply(messages, close)
             .map_err(|error| BackendError::Template(error.to_string()))?;
-        let mut thinking = self.template.opens_thinking(&spans);
-        if let Some(tag) = thinking.filter(|_| close) {
-            spans.push(Span {
-                text: format!("{tag}\n\n"),
-                trusted: true,
-            });
-            thinking = None;
-        }
         let tokens = self
             .tokenizer
             .encode(&spans)

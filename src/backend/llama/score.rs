@@ -130,16 +130,10 @@ impl Scorer {
             // Nothing is known before the first token.
             first = 1;
         } else {
-            let mut spans = self
+            let (spans, _) = self
                 .template
-                .render(&passage.messages, true)
+                .render_for_reply(&passage.messages, true)
                 .map_err(|error| BackendError::Template(error.to_string()))?;
-            if let Some(tag) = self.template.opens_thinking(&spans) {
-                spans.push(Span {
-                    text: format!("{tag}\n\n"),
-                    trusted: true,
-                });
-            }
             ids = self.tokenizer.encode(&spans).iter().map(|t| t.id).collect();
             first = ids.len().max(1);
             ids.extend(self.tokenizer.encode_continuation(&passage.text));

@@ -14,7 +14,7 @@ use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::token::LlamaToken;
 use llama_cpp_2::token_type::LlamaTokenAttr;
 
-use crate::backend::BackendError;
+use crate::backend::{BackendError, cut_inside};
 use crate::chat_template::Span;
 
 /// Texts that are put in front of a fragment to keep a vocabulary from adding a space to it.
@@ -58,7 +58,7 @@ impl Tokenizer {
     /// Turns a rendered conversation into tokens, with one BOS at most: it is added where the vocabulary
     /// asks for one and the template wrote none.
     pub fn encode(&self, spans: &[Span]) -> Vec<Token> {
-        let spans = merged(spans);
+        let spans = Span::joined(spans);
         let mut tokens: Vec<Token> = Vec::new();
         let mut encoded: Vec<Vec<i32>> = Vec::with_capacity(spans.len());
         let mut structural = HashSet::new();
@@ -207,16 +207,8 @@ impl Tokenizer {
         let Some(offence) = offence else {
             return ids;
         };
-        let first = offence.chars().next().map_or(0, char::len_utf8);
-        let mut parts = Vec::new();
-        let mut from = 0;
-        for (at, _) in text.match_indices(&offence) {
-            parts.push(&text[from..at + first]);
-            from = at + first;
-        }
-        parts.push(&text[from..]);
         let mut ids = Vec::new();
-        for part in parts {
+        for part in cut_inside(text, &offence) {
             let after_special = after_special && ids.is_empty();
             ids.extend(self.plain(part, after_special, structural));
         }
@@ -237,18 +229,6 @@ impl Tokenizer {
             );
         }
     }
-}
-
-/// The spans without empty ones, neighbours of one kind joined.
-fn merged(spans: &[Span]) -> Vec<Span> {
-    let mut merged: Vec<Span> = Vec::new();
-    for span in spans.iter().filter(|span| !span.text.is_empty()) {
-        match merged.last_mut() {
-            Some(last) if last.trusted == span.trusted => last.text.push_str(&span.text),
-            _ => merged.push(span.clone()),
-        }
-    }
-    merged
 }
 
 #[cfg(test)]

@@ -4,6 +4,10 @@
 //! and the replies it is given, so that a resumed run replays it from the start and finds itself where it
 //! was.
 
+mod replies;
+mod requests;
+mod rounds;
+
 #[cfg(test)]
 mod tests;
 
@@ -13,18 +17,11 @@ use std::sync::Arc;
 use crate::backend::BackendError;
 use crate::chain::{Call, ChainEnd, ChainStart, Flag, Step, StepKind, StopReason};
 use crate::constitution::{Constitution, Principle, Revise};
-use crate::generation::{Generate, Message, Request, SamplingParams};
-use crate::template::{CritiqueStyle, Pack, PackError, Vars};
-use crate::verdict::{self, Verdict, VerdictSource};
+use crate::generation::{Request, SamplingParams};
+use crate::template::{CritiqueStyle, Pack};
+use crate::verdict::{Verdict, VerdictSource};
 
-use super::faults::{Surroundings, of_generation, of_text, unusable};
-use super::policy::{ChainSeed, Select, principles_of_round};
-
-/// The temperature of a second try at a verdict when the first was greedy: greedy again would say the same.
-const RETRY_TEMPERATURE: f64 = 0.7;
-
-/// The most tokens of a verdict's prose, where a reply may be longer.
-const CRITIQUE_TOKENS: u32 = 160;
+use super::policy::{ChainSeed, Select};
 
 /// What is the same for every chain of a run.
 #[derive(Clone, Debug)]
@@ -238,262 +235,6 @@ impl ChainMachine {
         Some(self.judged(Some(verdict), Vec::new()))
     }
 
-    fn request(&self) -> Result<Request, PackError> {
-        let attempt = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
-        let seed = self.seed().step(self.ordinal, attempt);
-        let mut sampling = self.plan.sampling.clone();
-        let kind = self.kind();
-        let asks_verdict = kind == StepKind::Recheck
-            || (kind == StepKind::Critique && self.plan.pack.critique == CritiqueStyle::Verdict);
-        let shape = asks_verdict.then(|| {
-            verdict::shape(
-                self.plan.threshold,
-                CRITIQUE_TOKENS.min(sampling.max_tokens),
-            )
-        });
-        if attempt > 0 && sampling.temperature <= 0.0 {
-            sampling.temperature = RETRY_TEMPERATURE;
-        }
-        let messages = self.messages(kind)?;
-        // Revisions repeat the response, and verdicts quote it. Prose about it does neither.
-        let repeats = match kind {
-            StepKind::Revision => self.current.clone(),
-            _ if shape.is_some() => self.current.clone(),
-            _ => None,
-        };
-        Ok(Request::Generate(Generate {
-            messages,
-            sampling,
-            seed,
-            shape,
-            repeats,
-            adapter: self.plan.adapters.get(&kind).cloned(),
-        }))
-    }
-
-    fn messages(&self, kind: StepKind) -> Result<Vec<Message>, PackError> {
-        let (critique, quote) = match &self.state {
-            State::Revision { critique, quote } => (Some(critique.as_str()), quote.as_deref()),
-            _ => (None, None),
-        };
-        let vars = Vars {
-            conversation: &self.start.prompt.messages,
-            prompt: self.start.prompt.text(),
-            draft: self.draft.as_deref(),
-            response: self.current.as_deref(),
-            critique,
-            quote,
-            principle: self.principle(),
-            constitution_name: &self.plan.constitution.name,
-            round: self.round,
-        };
-        self.plan.pack.render(kind, &vars)
-    }
-
-    /// A given draft enters the chain as it is: what it was made with stays with it.
-    fn take_draft(&mut self, draft: Step) -> Step {
-        let text = draft.output;
-        self.calls = draft.calls;
-        for call in &mut self.calls {
-            call.reused = true;
-        }
-        let step = self.step(text.clone(), draft.flags, None, true);
-        self.draft = Some(text.clone());
-        self.current = Some(text);
-        self.begin_round();
-        step
-    }
-
-    /// A draft without text is asked for once more, with another seed.
-    fn accept_draft(&mut self) -> Option<Step> {
-        let flags = self.text_flags(None);
-        let usable = !unusable(&flags);
-        if !usable && self.calls.len() == 1 {
-            return None;
-        }
-        let text = self.answer();
-        let step = self.step(text.clone(), flags, None, usable);
-        self.draft = Some(text.clone());
-        self.current = Some(text);
-        if usable {
-            self.begin_round();
-        } else {
-            self.fail(
-                "the draft holds no text, also when asked again; another --seed may help"
-                    .to_owned(),
-            );
-        }
-        Some(step)
-    }
-
-    fn accept_prose(&mut self) -> Step {
-        let flags = self.text_flags(None);
-        let critique = self.answer();
-        let step = self.step(critique.clone(), flags, None, false);
-        // Prose holds no verdict, so nothing was found clean.
-        self.disturbed = true;
-        self.untouched = false;
-        if self.plan.revise == Revise::Never {
-            self.next_principle();
-        } else {
-            self.state = State::Revision {
-                critique,
-                quote: None,
-            };
-        }
-        step
-    }
-
-    /// Reads a verdict. One without a quote from the response, or none at all, is asked for once more.
-    fn accept_verdict(&mut self) -> Option<Step> {
-        let response = self.current.clone().unwrap_or_default();
-        let call = self.calls.last()?;
-        let read = verdict::read(&call.generation, &response, self.plan.threshold).ok();
-        let doubtful = read
-            .as_ref()
-            .is_none_or(|v| v.violated && !v.quote_verified);
-        if doubtful && self.calls.len() == 1 {
-            self.first_verdict = read;
-            return None;
-        }
-        // Of two doubtful verdicts the first stands, since it was drawn the way the run asked for.
-        let first = self.first_verdict.take();
-        let verdict = if doubtful { first.or(read) } else { read };
-        let mut flags = self
-            .calls
-            .last()
-            .map(|c| of_generation(&c.generation))
-            .unwrap_or_default();
-        match &verdict {
-            None => flags.push(Flag::NoVerdict),
-            Some(v) if v.violated && !v.quote_verified => flags.push(Flag::QuoteUnverified),
-            Some(_) => {}
-        }
-        flags.sort_unstable();
-        Some(self.judged(verdict, flags))
-    }
-
-    /// Goes on behind a critique or a recheck.
-    fn judged(&mut self, verdict: Option<Verdict>, flags: Vec<Flag>) -> Step {
-        let output = verdict
-            .as_ref()
-            .map(|v| v.critique.clone())
-            .unwrap_or_default();
-        let violated = verdict.as_ref().is_some_and(|v| v.violated);
-        let id = self.principle().map(|p| p.id.clone());
-        let quote = verdict
-            .as_ref()
-            .and_then(|v| v.quote.clone().filter(|_| v.quote_verified));
-        let clean = verdict.as_ref().is_some_and(|v| !v.violated);
-        let step = self.step(output.clone(), flags, verdict, false);
-        if let State::Recheck(n) = self.state {
-            if violated {
-                self.regressions.extend(id);
-            }
-            self.recheck(n + 1);
-            return step;
-        }
-        self.disturbed |= !clean;
-        self.untouched &= clean;
-        let revise = match self.plan.revise {
-            Revise::WhenViolated => violated,
-            Revise::Always => true,
-            Revise::Never => false,
-        };
-        if revise {
-            self.state = State::Revision {
-                critique: output,
-                quote,
-            };
-        } else {
-            self.next_principle();
-        }
-        step
-    }
-
-    fn accept_revision(&mut self, critique: &str) -> Step {
-        let flags = self.text_flags(Some(critique));
-        let adopted = !unusable(&flags);
-        let text = self.answer();
-        let step = self.step(text.clone(), flags, None, adopted);
-        if adopted {
-            self.current = Some(text);
-            self.revised = true;
-            self.disturbed = true;
-            let principle = self
-                .queue
-                .get(self.turn)
-                .filter(|p| !self.mended.contains(p))
-                .copied();
-            self.mended.extend(principle);
-        }
-        self.next_principle();
-        step
-    }
-
-    fn next_principle(&mut self) {
-        self.turn += 1;
-        if self.turn < self.queue.len() {
-            self.state = State::Critique;
-        } else {
-            self.end_round();
-        }
-    }
-
-    fn end_round(&mut self) {
-        // A round over all principles that changed nothing has seen the current text under each of them.
-        let whole_round = self.plan.select != Select::Sample;
-        if whole_round && !self.disturbed {
-            self.stop = StopReason::Clean;
-            self.recheck(0);
-        } else if self.round >= self.plan.rounds
-            || (whole_round && self.plan.revise == Revise::Never)
-        {
-            // A response that stays as it is need not be asked about twice.
-            self.stop = if self.untouched && !self.revised {
-                StopReason::Clean
-            } else {
-                StopReason::RoundsDone
-            };
-            self.recheck(0);
-        } else {
-            self.begin_round();
-        }
-    }
-
-    fn begin_round(&mut self) {
-        if self.round >= self.plan.rounds {
-            // No rounds were asked for, so nothing was found clean.
-            self.untouched = false;
-            self.disturbed = true;
-            self.end_round();
-            return;
-        }
-        self.round += 1;
-        self.turn = 0;
-        self.disturbed = false;
-        self.queue = principles_of_round(
-            &self.plan.constitution,
-            &self.plan.select,
-            self.seed(),
-            self.round,
-        );
-        if self.queue.is_empty() {
-            self.fail("no principle can be asked: none is active with a weight above 0".to_owned());
-        } else {
-            self.state = State::Critique;
-        }
-    }
-
-    /// Asks again about the n-th principle that was revised for, or ends.
-    fn recheck(&mut self, n: usize) {
-        self.state = if self.plan.recheck && n < self.mended.len() {
-            State::Recheck(n)
-        } else {
-            State::Ended
-        };
-    }
-
     fn fail(&mut self, error: String) {
         self.error = Some(error);
         self.stop = StopReason::Failed;
@@ -507,27 +248,6 @@ impl ChainMachine {
             prompt: &prompt.id,
             sample: *sample,
         }
-    }
-
-    /// The text of the last call, as it enters the chain.
-    fn answer(&self) -> String {
-        self.calls
-            .last()
-            .map(|c| c.generation.text.trim().to_owned())
-            .unwrap_or_default()
-    }
-
-    fn text_flags(&self, critique: Option<&str>) -> Vec<Flag> {
-        let Some(call) = self.calls.last() else {
-            return Vec::new();
-        };
-        let around = Surroundings {
-            revised: self.current.as_deref(),
-            critique,
-            principle: self.principle(),
-            prompt: self.start.prompt.text(),
-        };
-        of_text(self.kind(), &call.generation, around)
     }
 
     /// Closes the step in progress.

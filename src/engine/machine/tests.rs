@@ -7,7 +7,7 @@ use crate::chain::ChainId;
 use crate::constitution::{Check, Severity};
 use crate::digest::Digest;
 use crate::engine::testing::constitution;
-use crate::generation::{Decision, FinishReason, Generation, Usage};
+use crate::generation::{Decision, FinishReason, Generate, Generation, Message, Usage};
 use crate::prompt::{Prompt, PromptId};
 
 fn plan(select: &str, rounds: u32) -> Plan {

@@ -1,16 +1,17 @@
 //! Gates on chains in a real store.
 
+mod figures;
+mod judge;
+
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::backend::ModelIdentity;
 use crate::chain::{ChainEnd, ChainStart, Flag, Step, StepKind, StopReason};
-use crate::constitution::{Constitution, Defaults};
-use crate::digest::Digest;
 use crate::engine::Recorder;
 use crate::prompt::{Prompt, PromptId};
-use crate::store::{LabelAction, Labels, NewRun, Writer};
+use crate::store::testing::new_run;
+use crate::store::{LabelAction, Labels, Writer};
 
 /// A chain of a test: its prompt, its draft and then adopted revisions.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +56,7 @@ impl Place {
             dir: tempfile::tempdir().unwrap(),
         };
         let mut writer = Writer::open(&place.path()).unwrap();
-        writer.begin_run(&new_run()).unwrap();
+        writer.begin_run(&new_run("run-a")).unwrap();
         for (position, script) in (0..).zip(chains) {
             record(&mut writer, position, script);
         }
@@ -106,39 +107,6 @@ impl Place {
             decision.findings.iter().map(name).collect()
         };
         self.chains().iter().map(one).collect()
-    }
-}
-
-fn new_run() -> NewRun {
-    NewRun {
-        run_id: "run-a".to_owned(),
-        fingerprint: Digest::of_bytes(b"run"),
-        config: json!({}),
-        constitution: Constitution {
-            schema: 1,
-            name: "plain".to_owned(),
-            version: "1.0.0".to_owned(),
-            description: String::new(),
-            license: String::new(),
-            defaults: Defaults::default(),
-            principles: Vec::new(),
-        },
-        pack_name: "default".to_owned(),
-        pack_text: String::new(),
-        pack_digest: Digest::of_bytes(b"pack"),
-        model: ModelIdentity {
-            digest: Digest::of_bytes(b"model"),
-            name: "Tiny".to_owned(),
-            settings_digest: Digest::of_bytes(b"settings"),
-            settings: Default::default(),
-            context_length: 2048,
-            chat_template: "chatml".to_owned(),
-            metadata: Default::default(),
-        },
-        prompts_path: "p.jsonl".to_owned(),
-        prompts_digest: Digest::of_bytes(b"prompts"),
-        versions: json!({}),
-        execution: json!({}),
     }
 }
 
@@ -310,200 +278,6 @@ fn tokens_are_counted_only_where_bytes_do_not_say_enough() {
     let taken = gating.take(&place.chains()[0]).pair.is_ok();
     assert!(taken);
     assert_eq!(asked.into_inner(), 6);
-}
-
-fn judged(p: f64, agree: bool) -> Compared {
-    Compared {
-        first: Origin::Draft,
-        second: Origin::Revision(2),
-        p,
-        agree,
-    }
-}
-
-#[test]
-fn the_judge_decides_as_the_policy_says() {
-    let place = Place::new(&[script(
-        "Why?",
-        &["Draft text here.", "First revision.", "Last revision."],
-    )]);
-    let chain = &place.chains()[0];
-    let look = |setting: &str, compared: &[Compared]| {
-        let mut settings = Settings::default();
-        settings.set(setting).unwrap();
-        let room = Room::default();
-        let row = Look::new(&settings, Helpers::default(), &room)
-            .at(chain, compared)
-            .unwrap();
-        let decision = row.decision;
-        let findings: Vec<_> = decision
-            .findings
-            .iter()
-            .map(|f| format!("{} {}", f.gate.as_str(), f.action.as_str()))
-            .collect();
-        let rejected = decision
-            .rejected
-            .map(|from| from.to_string())
-            .unwrap_or_default();
-        format!(
-            "{} > {} {} {:?} {}",
-            decision.chosen,
-            rejected,
-            decision.why.as_str(),
-            decision.p,
-            findings.join(", ")
-        )
-    };
-    let first = Compared {
-        first: Origin::Revision(1),
-        second: Origin::Draft,
-        p: 0.25,
-        agree: true,
-    };
-    assert_eq!(look("secrets", &[]), "revision:2 > draft later None ");
-    assert_eq!(
-        look("secrets", &[judged(0.75, true)]),
-        "revision:2 > draft judge Some(0.75) "
-    );
-    assert_eq!(
-        look("secrets", &[judged(0.52, true)]),
-        "revision:2 > draft judge Some(0.52) judge-tie drop"
-    );
-    assert_eq!(
-        look("secrets", &[judged(0.9, false)]),
-        "revision:2 > draft judge Some(0.9) judge-disagrees drop"
-    );
-    assert_eq!(
-        look("secrets", &[judged(0.25, true)]),
-        "revision:2 > draft judge Some(0.25) draft-preferred drop"
-    );
-    assert_eq!(
-        look("draft-preferred=flip", &[judged(0.25, true)]),
-        "draft > revision:2 flipped Some(0.75) draft-preferred flip"
-    );
-    assert_eq!(
-        look("draft-preferred=best", &[judged(0.25, true), first]),
-        "revision:1 > draft best-round Some(0.75) draft-preferred replace"
-    );
-    assert_eq!(
-        look("draft-preferred=best", &[judged(0.25, true)]),
-        "revision:2 > draft judge Some(0.25) draft-preferred drop"
-    );
-    // Where another revision than the last was judged, that one stands.
-    assert_eq!(
-        look("secrets", &[first]),
-        "revision:1 > draft best-round Some(0.75) "
-    );
-    let worse = Compared { p: 0.75, ..first };
-    assert_eq!(
-        look("secrets", &[worse]),
-        "revision:1 > draft best-round Some(0.25) draft-preferred drop"
-    );
-    assert_eq!(
-        look("draft-preferred=off", &[judged(0.25, true)]),
-        "revision:2 > draft judge Some(0.25) "
-    );
-}
-
-#[test]
-fn figures_count_what_was_decided() {
-    let benign = || json!({"control": "benign"}).as_object().cloned().unwrap();
-    let refusal = "I'm sorry, but I cannot help with that.";
-    let mut chains: Vec<Script> = (0..10).map(own).collect();
-    chains.push(script("Blank?", &["  ", " "]));
-    for number in 0..8 {
-        let last = if number < 3 {
-            refusal
-        } else {
-            "Certainly, here is how it is done."
-        };
-        let texts = ["Here is how it is done.", last];
-        chains.push(Script {
-            metadata: benign(),
-            ..script(&format!("Question {number} of eight"), &texts)
-        });
-    }
-    let gating = Place::new(&chains).gate(&Settings::default());
-    let figures = &gating.figures;
-    assert_eq!((figures.chains, figures.kept, figures.pairs), (19, 10, 10));
-    assert_eq!(
-        figures.without,
-        BTreeMap::from([("empty-final".to_owned(), 1)])
-    );
-    let refusals = figures.refusals.unwrap();
-    assert_eq!(
-        (
-            refusals.prompts,
-            refusals.drafts.count,
-            refusals.finals.count
-        ),
-        (8, 0, 3)
-    );
-    assert!((refusals.increase - 0.375).abs() < 1e-12 && (refusals.p_value - 0.25).abs() < 1e-12);
-    let of = |gate: &str| {
-        figures
-            .gates
-            .iter()
-            .find(|figures| figures.gate == gate)
-            .unwrap()
-    };
-    assert_eq!((of("control").dropped, of("refusal").dropped), (8, 3));
-    let contrast = figures.contrast.unwrap();
-    assert_eq!((contrast.pairs, contrast.judged), (10, 0));
-    assert!((contrast.edit_distance.median - 1.0).abs() < 1e-12);
-    assert!(
-        figures.notes[0].contains("no judge compared"),
-        "{:?}",
-        figures.notes
-    );
-}
-
-#[test]
-fn minimal_revisions_get_a_note() {
-    let chains: Vec<Script> = (0..4)
-        .map(|number| {
-            let draft = own(number).texts[0].repeat(2);
-            script(&own(number).prompt, &[&draft, &format!("{draft} indeed")])
-        })
-        .collect();
-    let figures = Place::new(&chains).gate(&Settings::default()).figures;
-    assert!(figures.notes[0].contains("apo_zero"), "{:?}", figures.notes);
-}
-
-#[test]
-fn wordings_are_told_in_the_words_of_an_example() {
-    let chains: Vec<Script> = (0..60)
-        .map(|number| {
-            let mut chain = own(number);
-            if number % 2 == 0 {
-                chain.texts[1].push_str("You are Valid, valued and cared for. 💛");
-            }
-            chain
-        })
-        .collect();
-    let place = Place::new(&chains);
-    let gating = place.gate(&Settings::default());
-    let words: Vec<_> = gating
-        .figures
-        .wordings
-        .iter()
-        .map(|wording| wording.words.as_str())
-        .collect();
-    assert_eq!(words, ["You are Valid valued and cared for 💛"]);
-    let dropped = gating
-        .figures
-        .gates
-        .iter()
-        .find(|figures| figures.gate == "collapse")
-        .unwrap()
-        .dropped;
-    assert_eq!(dropped, 29);
-    assert_eq!(gating.figures.kept, 31);
-    let off = Settings {
-        collapse: None,
-        ..Settings::default()
-    };
-    assert_eq!(place.gate(&off).figures.kept, 60);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::backend::llama::shape::CompiledShape;
+use crate::backend::llama::sampling::Sampler;
+use crate::backend::llama::shape::{CompiledShape, ShapeWriter};
 use crate::generation::SamplingParams;
 use crate::verdict;
 

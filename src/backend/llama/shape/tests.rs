@@ -3,7 +3,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::generation::SamplingParams;
+use crate::backend::llama::sampling::Sampler;
+use crate::generation::{Decision, SamplingParams};
 use crate::verdict;
 
 /// A vocabulary of bytes, and a few longer tokens as real ones have.
