@@ -108,12 +108,14 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         ..ExportOptions::new(args.format)
     };
     let out = &args.out;
+    let run = options.run.as_deref();
+    let mut judge = args.gates.judge(&store, &options.filter, run)?;
     // What is written is what the gates looked at, also where a run or a person goes on meanwhile.
     let (gating, exported) = store
         .at_one_moment(|| -> anyhow::Result<_> {
-            let gating =
-                args.gates
-                    .gate(&store, &options.filter, options.run.as_deref(), &settings)?;
+            let (filter, run) = (&options.filter, options.run.as_deref());
+            let judge = judge.as_mut();
+            let gating = args.gates.gate(&store, filter, run, &settings, judge)?;
             options.soft_labels = gating
                 .figures
                 .contrast

@@ -1,5 +1,7 @@
 //! Gates on chains in a real store.
 
+mod asked;
+
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
