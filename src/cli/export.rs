@@ -45,7 +45,8 @@ pub struct Args {
     /// One row for every adopted revision, not only for the last (formats whose rows are answers)
     #[arg(long)]
     all_rounds: bool,
-    /// Divide prompts by these shares, each prompt on one side [default: all in train]
+    /// Divide prompts by these shares, each prompt on one side [default: all in train; mlx and hf-cai hold a
+    /// tenth back]
     #[arg(long, value_name = "NAME=SHARE,…")]
     splits: Option<Splits>,
     /// What the division derives from
