@@ -1,7 +1,10 @@
 //! `amend export`.
 
 use std::io::Write;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, ScopedJoinHandle};
 
 use anyhow::Context;
 use serde_json::json;
@@ -14,6 +17,7 @@ use crate::export::{
     self, CardOptions, ExportError, ExportOptions, Format, Kind, Manifest, ReplayOptions,
     ShardLimit, Splits,
 };
+use crate::quality::gates::Gating;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -41,7 +45,8 @@ pub struct Args {
     /// One row for every adopted revision, not only for the last (formats whose rows are answers)
     #[arg(long)]
     all_rounds: bool,
-    /// Divide prompts by these shares, each prompt on one side [default: all in train]
+    /// Divide prompts by these shares, each prompt on one side [default: all in train; mlx and hf-cai hold a
+    /// tenth back]
     #[arg(long, value_name = "NAME=SHARE,…")]
     splits: Option<Splits>,
     /// What the division derives from
@@ -108,28 +113,41 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         ..ExportOptions::new(args.format)
     };
     let out = &args.out;
-    // What is written is what the gates looked at, also where a run or a person goes on meanwhile.
-    let (gating, exported) = store
-        .at_one_moment(|| -> anyhow::Result<_> {
-            let gating =
-                args.gates
-                    .gate(&store, &options.filter, options.run.as_deref(), &settings)?;
+    let (filter, run) = (options.filter.clone(), options.run.clone());
+    let (db, filter, run) = (args.chains.db(), &filter, run.as_deref());
+    let mut judge = args.gates.judge(&store, filter, run)?;
+    let mut decided: Option<Arc<Gating>> = None;
+    let (exported, kept) = thread::scope(|scope| {
+        let mut keeping = None;
+        // What is written is what the gates looked at, also where a run or a person goes on meanwhile.
+        let exported = store.at_one_moment(|| -> anyhow::Result<_> {
+            let judge = judge.as_mut();
+            let gating = Arc::new(args.gates.gate(&store, filter, run, &settings, judge)?);
+            // Decisions are kept whatever becomes of the rows, and while these are written.
+            let keep = Arc::clone(&gating);
+            keeping = Some(scope.spawn(move || gate::keep(&keep, db, filter, run)));
+            decided = Some(Arc::clone(&gating));
             options.soft_labels = gating
                 .figures
                 .contrast
                 .is_some_and(|contrast| contrast.judged > 0);
-            let exported = match args.gates.holds(&gating) {
-                Ok(true) => export::export(&store, out, &options, &gating)
+            match args.gates.holds(&gating)? {
+                true => export::export(&store, out, &options, &gating)
                     .map(Some)
                     .map_err(failed),
-                Ok(false) => Ok(None),
-                Err(error) => Err(error),
-            };
-            Ok((gating, exported))
-        })
-        .map_err(runs::failed)??;
-    let (filter, run) = (&options.filter, options.run.as_deref());
-    let kept = gate::keep(&gating, args.chains.db(), filter, run);
+                false => Ok(None),
+            }
+        });
+        (exported, keeping.map(ScopedJoinHandle::join))
+    });
+    let kept = match (kept, &decided) {
+        (Some(Err(panic)), _) => resume_unwind(panic),
+        // A copy of a store may be one that cannot be read and written at once.
+        (Some(Ok(Err(_))), Some(gating)) => gate::keep(gating, db, filter, run),
+        (Some(Ok(kept)), _) => kept,
+        (None, _) => Ok(()),
+    };
+    let exported = exported.map_err(runs::failed)?;
     let Some(manifest) = exported? else {
         kept?;
         return Ok(Exit::CheckFailed);

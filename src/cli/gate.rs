@@ -16,6 +16,7 @@ use super::{Exit, runs, stdout};
 use crate::quality::gates::{self, Gating, Helpers, Refusals, Settings};
 use crate::store::{Filter, Store, StoreError, Writer};
 
+pub use refusals::Judge;
 use tokens::TokenCounter;
 
 /// Arguments.
@@ -84,9 +85,12 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let settings = args.gates.settings()?;
     let db = args.chains.db().to_owned();
     let Chosen { store, filter, run } = args.chains.open()?;
-    let gating = args
-        .gates
-        .gate(&store, &filter, run.as_deref(), &settings)?;
+    let mut judge = args.gates.judge(&store, &filter, run.as_deref())?;
+    let gate = || {
+        args.gates
+            .gate(&store, &filter, run.as_deref(), &settings, judge.as_mut())
+    };
+    let gating = store.at_one_moment(gate).map_err(runs::failed)??;
     if gating.figures.chains == 0 {
         return Err(usage(anyhow!("no chain to look at; see `amend ls`")));
     }
@@ -137,6 +141,22 @@ impl GateArgs {
         Ok(settings)
     }
 
+    /// Asks the model that is to tell refusals. This is for the time before the store is held at one moment: as
+    /// long as it is, its log grows with all that a run writes.
+    pub fn judge(
+        &self,
+        store: &Store,
+        filter: &Filter,
+        run: Option<&str>,
+    ) -> anyhow::Result<Option<Judge>> {
+        let judge = self.refusal_judge.as_deref().map(Judge::load);
+        let mut judge = judge.transpose()?;
+        if let Some(judge) = &mut judge {
+            judge.ask(store, filter, run)?;
+        }
+        Ok(judge)
+    }
+
     /// Lets the gates look at the matching chains.
     pub fn gate(
         &self,
@@ -144,6 +164,7 @@ impl GateArgs {
         filter: &Filter,
         run: Option<&str>,
         settings: &Settings,
+        judge: Option<&mut Judge>,
     ) -> anyhow::Result<Gating> {
         let counter = match settings.tokens {
             None => None,
@@ -164,16 +185,14 @@ impl GateArgs {
         let count_text = counter
             .as_ref()
             .map(|counter| |text: &str| counter.count_text(text));
-        let asked = match &self.refusal_judge {
-            Some(judge) => Some(refusals::ask(store, filter, run, judge)?),
-            None => None,
-        };
+        // Of chains that ended meanwhile.
+        let asked = judge.map(|judge| judge.ask(store, filter, run));
         let helpers = Helpers {
             tokens: count.as_ref().map(|count| count as gates::CountTokens<'_>),
             text_tokens: count_text
                 .as_ref()
                 .map(|count| count as gates::CountText<'_>),
-            refusals: asked.as_ref(),
+            refusals: asked.transpose()?,
         };
         let mut gating =
             gates::gate(store, filter, run, settings, helpers).map_err(runs::failed)?;

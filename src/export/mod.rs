@@ -11,8 +11,10 @@ mod draw;
 mod error;
 mod folder;
 mod format;
+mod in_order;
 mod layouts;
 mod lesson;
+mod made;
 mod manifest;
 mod options;
 mod pairs;
@@ -27,23 +29,26 @@ pub mod verify;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::quality::gates::{Gating, Refused};
 use crate::quality::similar::{Known, PromptPrint};
-use crate::store::{ChainDetail, ChainRow, Depth, RunDetail, Store};
+use crate::store::{ChainDetail, ChainRow, Depth, RunDetail, Store, StoreError};
 
 pub use card::{CardOptions, is_license};
 use columns::Column;
-use draw::{Drawing, Drawn, plain};
+use draw::{Drawing, plain};
 pub use error::ExportError;
 use folder::{Folder, Output};
 pub use format::Format;
-use lesson::{Draws, Lesson, Misfit, apart};
+use in_order::in_order;
+use lesson::{Draws, Lesson};
+use made::{Given, Made, Maker};
 pub use manifest::{Division, FileEntry, Manifest, ReplayEntry, RunEntry, SplitEntry};
 pub use options::ExportOptions;
-use options::{PROBABILITY, check, columns_of};
+use options::{check, columns_of};
 use pairs::Pairs;
 use replay::Replay;
 pub use replay::ReplayOptions;
@@ -101,7 +106,7 @@ pub fn export(
 /// An export under way.
 struct Export<'a> {
     options: &'a ExportOptions,
-    drawing: Drawing<'a>,
+    maker: Maker<'a>,
     folder: &'a Folder,
     columns: Vec<Column>,
     splits: Splits,
@@ -115,7 +120,7 @@ struct Export<'a> {
     /// `None` where rows are no pairs.
     pairs: Option<Pairs>,
     manifest: Manifest,
-    runs: Vec<RunDetail>,
+    runs: Vec<Arc<RunDetail>>,
     languages: card::Languages,
 }
 
@@ -132,11 +137,16 @@ impl<'a> Export<'a> {
             .map(|name| Shards::new(name, options, &columns));
         Ok(Self {
             options,
-            drawing: Drawing {
-                draws: options.format.draws(),
-                all_rounds: options.all_rounds,
-                benign: options.benign,
-                gating,
+            maker: Maker {
+                drawing: Drawing {
+                    draws: options.format.draws(),
+                    all_rounds: options.all_rounds,
+                    benign: options.benign,
+                    gating,
+                },
+                format: options.format,
+                soft_labels: options.soft_labels && options.format.holds_probability(),
+                keys: splits.len() > 1 || options.format.draws() == Draws::Prompts,
             },
             folder,
             shards: shards.collect(),
@@ -157,58 +167,61 @@ impl<'a> Export<'a> {
         })
     }
 
-    /// Hands out what every chain gives, in order.
+    /// Hands out what every chain gives, in order: one thread reads them, others make rows of them.
     fn each(
         &mut self,
         store: &Store,
-        mut each: impl FnMut(&mut Self, &ChainDetail, Drawn) -> Result<(), ExportError>,
+        mut each: impl FnMut(&mut Self, &ChainDetail, u64, Made) -> Result<(), ExportError> + Send,
     ) -> Result<(), ExportError> {
-        let (options, drawing) = (self.options, self.drawing);
-        let draws = drawing.draws;
+        let (options, maker) = (self.options, self.maker);
+        let draws = maker.drawing.draws;
         let depth = match draws {
             Draws::Critiques => Depth::Calls,
             // Whether a draft for a control prompt is sound, verdicts say.
-            Draws::Answers | Draws::Pairs if !drawing.benign => Depth::Responses,
+            Draws::Answers | Draws::Pairs if !maker.drawing.benign => Depth::Responses,
             _ => Depth::Texts,
         };
-        let mut seen = HashSet::new();
-        let mut one = |export: &mut Self, chain: ChainDetail| {
-            let run = export.run(store, &chain.row.run_id)?;
-            let constitution = &export.runs[run].constitution;
-            for drawn in drawing.draw(&chain, constitution) {
-                let lesson = matches!(drawn, Drawn::Lesson { .. });
-                let again = lesson
-                    && draws == Draws::Prompts
-                    && !seen.insert(prompt_key(&chain.prompt_messages));
-                let drawn = match again {
-                    true => Drawn::dropped(None, plain("prompt-seen")),
-                    false => drawn,
+        let mut runs: Vec<Arc<RunDetail>> = Vec::new();
+        let read = |hand: &mut dyn FnMut((ChainDetail, Arc<RunDetail>)) -> bool| {
+            let run = options.run.as_deref();
+            store.for_each_whole_chain(&options.filter, run, depth, |chain| {
+                let run = match run_of(store, &mut runs, &chain.row.run_id) {
+                    Ok(run) => run,
+                    Err(error) => return ControlFlow::Break(Some(error)),
                 };
-                each(export, &chain, drawn)?;
+                match hand((chain, run)) {
+                    true => ControlFlow::Continue(()),
+                    false => ControlFlow::Break(None),
+                }
+            })
+        };
+        let size = |(chain, _): &(ChainDetail, Arc<RunDetail>)| chain.text_bytes();
+        let work =
+            |(chain, run): (ChainDetail, Arc<RunDetail>)| maker.given(chain, &run.constitution);
+        let mut seen = HashSet::new();
+        let export = &mut *self;
+        let take = |given: Given| -> Result<(), ExportError> {
+            for made in given.made {
+                let lesson = !matches!(made, Made::Dropped { .. });
+                let again = lesson && draws == Draws::Prompts && !seen.insert(given.key);
+                let made = match again {
+                    true => Made::Dropped {
+                        step: None,
+                        refused: plain("prompt-seen"),
+                    },
+                    false => made,
+                };
+                each(export, &given.chain, given.key, made)?;
             }
             Ok(())
         };
-        let run = options.run.as_deref();
-        let flow = store.for_each_whole_chain(&options.filter, run, depth, |chain| {
-            match one(self, chain) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(error) => ControlFlow::Break(error),
-            }
-        })?;
-        match flow {
-            ControlFlow::Break(error) => Err(error),
-            ControlFlow::Continue(()) => Ok(()),
+        let (read, taken) = in_order(size, work, take, read);
+        taken?;
+        if let ControlFlow::Break(Some(error)) = read? {
+            return Err(error.into());
         }
-    }
-
-    /// The place of a run among those met so far.
-    fn run(&mut self, store: &Store, run_id: &str) -> Result<usize, ExportError> {
-        let known = |run: &RunDetail| run.row.run_id == run_id;
-        if let Some(place) = self.runs.iter().rposition(known) {
-            return Ok(place);
-        }
-        self.runs.push(store.run(run_id)?);
-        Ok(self.runs.len() - 1)
+        self.runs = runs;
+        Ok(())
     }
 
     /// Decides which prompt is in which split, where there are several.
@@ -217,11 +230,9 @@ impl<'a> Export<'a> {
             return Ok(Assignment::default());
         }
         let mut census = Census::default();
-        self.each(store, |export, chain, drawn| {
-            if let Drawn::Lesson { lesson, .. } = drawn
-                && export.row(&lesson).is_ok()
-            {
-                census.count(&chain.prompt_messages);
+        self.each(store, |_, chain, key, made| {
+            if let Made::Row { .. } = made {
+                census.count(key, &chain.prompt_messages);
             }
             Ok(())
         })?;
@@ -240,55 +251,34 @@ impl<'a> Export<'a> {
 
     fn rows(&mut self, store: &Store) -> Result<(), ExportError> {
         let mut last = String::new();
-        self.each(store, |export, chain, drawn| {
+        self.each(store, |export, chain, key, made| {
             if last != chain.row.chain_id {
                 last.clone_from(&chain.row.chain_id);
                 export.manifest.chains += 1;
             }
-            export.drawn(chain, drawn)
+            export.made(&chain.row, key, made)
         })?;
-        self.manifest.runs = self.runs.iter().map(RunEntry::of).collect();
+        self.manifest.runs = self.runs.iter().map(|run| RunEntry::of(run)).collect();
         if self.manifest.rows == 0 {
             return Err(ExportError::NoRows(self.manifest.why_no_rows()));
         }
         self.replay_up_to(|replay, rows| replay.wanted_at_the_end(rows))
     }
 
-    fn drawn(&mut self, chain: &ChainDetail, drawn: Drawn) -> Result<(), ExportError> {
-        let (lesson, flags) = match drawn {
-            Drawn::Lesson { lesson, flags } => (lesson, flags),
-            Drawn::Dropped { step, refused } => return self.drop(&chain.row, step, &refused),
-        };
-        let row = match self.row(&lesson) {
-            Ok(row) => row,
-            Err(refused) => return self.drop(&chain.row, None, &refused),
+    fn made(&mut self, chain: &ChainRow, key: u64, made: Made) -> Result<(), ExportError> {
+        let (row, lesson, flags) = match made {
+            Made::Row { row, lesson, flags } => (row, lesson, flags),
+            Made::Misfit(refused) => return self.drop(chain, None, &refused),
+            Made::Dropped { step, refused } => return self.drop(chain, step, &refused),
         };
         self.languages.look(&lesson);
         for flag in flags {
             count(&mut self.manifest.flags, flag.as_str());
         }
-        let side = self.assignment.side(prompt_key_of(chain, &self.splits));
+        let side = self.assignment.side(key);
         self.write(side, &row)?;
-        self.pair(side, &lesson, Some(&chain.row))?;
+        self.pair(side, &lesson, Some(chain))?;
         self.replay_up_to(|replay, rows| replay.wanted(rows))
-    }
-
-    fn row(&self, lesson: &Lesson) -> Result<Value, Refused> {
-        // Templates refuse turns out of order, and trainers find that out one by one.
-        if apart(lesson.prompt()).is_none() {
-            return Err(plain(Misfit::RolesDoNotAlternate.name()));
-        }
-        let row = self.options.format.layout().row(lesson);
-        let mut row = row.map_err(|misfit| plain(misfit.name()))?;
-        if self
-            .columns
-            .last()
-            .is_some_and(|column| column.name == PROBABILITY)
-            && let Lesson::Pair { probability, .. } = lesson
-        {
-            row[PROBABILITY] = (*probability).into();
-        }
-        Ok(row)
     }
 
     fn write(&mut self, side: usize, row: &Value) -> Result<(), ExportError> {
@@ -307,7 +297,7 @@ impl<'a> Export<'a> {
             return Ok(());
         };
         let split = self.splits.names().nth(side).unwrap_or_default();
-        let gating = self.drawing.gating;
+        let gating = self.maker.drawing.gating;
         let decision = chain.and_then(|chain| gating.decision(&chain.chain_id));
         pairs.add((split, self.shards[side].rows()), lesson, chain, decision)
     }
@@ -326,7 +316,7 @@ impl<'a> Export<'a> {
             };
             let elsewhere = self.assignment.side(prompt_key(lesson.prompt())) != 0
                 || self.splits.len() > 1 && self.held_back.holds(&PromptPrint::of(lesson.prompt()));
-            match self.row(&lesson) {
+            match self.maker.row(&lesson) {
                 Ok(row) if !elsewhere => {
                     self.write(0, &row)?;
                     self.pair(0, &lesson, None)?;
@@ -376,7 +366,7 @@ impl<'a> Export<'a> {
             runs: &self.runs,
             principles: &principles,
             languages: &self.languages,
-            gates: &self.drawing.gating.figures,
+            gates: &self.maker.drawing.gating.figures,
         });
         let mut texts = vec![(card::FILE.to_owned(), card)];
         texts.extend(recipes::files(
@@ -402,12 +392,19 @@ impl<'a> Export<'a> {
     }
 }
 
-/// Only where it is asked for: it is a hash of every word.
-fn prompt_key_of(chain: &ChainDetail, splits: &Splits) -> u64 {
-    match splits.len() {
-        1 => 0,
-        _ => prompt_key(&chain.prompt_messages),
+/// A run, which is read when it is first met.
+fn run_of(
+    store: &Store,
+    met: &mut Vec<Arc<RunDetail>>,
+    run_id: &str,
+) -> Result<Arc<RunDetail>, StoreError> {
+    let known = |run: &&Arc<RunDetail>| run.row.run_id == run_id;
+    if let Some(run) = met.iter().rev().find(known) {
+        return Ok(Arc::clone(run));
     }
+    let run = Arc::new(store.run(run_id)?);
+    met.push(Arc::clone(&run));
+    Ok(run)
 }
 
 fn dropped(row: &ChainRow, step: Option<u32>, refused: &Refused) -> Value {

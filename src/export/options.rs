@@ -69,7 +69,11 @@ impl ExportOptions {
     /// The splits that are written.
     pub(super) fn divided(&self) -> Splits {
         match (self.format, &self.splits) {
-            (Format::HfCai, splits) => splits.clone().unwrap_or_default().halved(["sft", "prefs"]),
+            (Format::HfCai, splits) => {
+                // Its readers look for a part to test on.
+                let own = || Splits::of(&[("train", 0.9), ("test", 0.1)]);
+                splits.clone().unwrap_or_else(own).halved(["sft", "prefs"])
+            }
             (_, Some(splits)) => splits.clone(),
             // It does not train without a file to validate on.
             (Format::Mlx, None) => Splits::of(&[("train", 0.9), ("valid", 0.1)]),

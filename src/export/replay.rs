@@ -184,6 +184,9 @@ fn checked(prompt: Vec<Message>, mut texts: Vec<String>) -> Result<Lesson, Strin
     if prompt.last().is_none_or(|last| last.role != Role::User) {
         return Err("the prompt does not end with the user".to_owned());
     }
+    if prompt.iter().any(|turn| turn.content.trim().is_empty()) {
+        return Err("a message of the prompt is blank".to_owned());
+    }
     if texts.iter().any(|text| text.trim().is_empty()) {
         return Err("an answer is blank".to_owned());
     }
@@ -211,16 +214,22 @@ fn prompt(fields: &Map<String, Value>) -> Result<Vec<Message>, String> {
     }
 }
 
-/// An answer: a text, one message, or a list of one message.
+/// An answer: a text, one message of the assistant, or a list of one.
 fn said(value: &Value, name: &str) -> Result<String, String> {
     let content = match value {
         Value::String(text) => Some(text.as_str()),
-        Value::Array(turns) if turns.len() == 1 => turns[0]["content"].as_str(),
-        Value::Object(turn) => turn.get("content").and_then(Value::as_str),
-        _ => None,
+        Value::Array(turns) if turns.len() == 1 => of_assistant(&turns[0]),
+        turn => of_assistant(turn),
     };
     let content = content.ok_or_else(|| format!("`{name}` is not one answer"))?;
     Ok(content.to_owned())
+}
+
+/// What a message says, unless it tells that somebody else says it.
+fn of_assistant(turn: &Value) -> Option<&str> {
+    let role = turn.get("role");
+    let own = role.is_none_or(|role| role == "assistant");
+    turn["content"].as_str().filter(|_| own)
 }
 
 fn conversation(value: &Value, name: &str) -> Result<Vec<Message>, String> {

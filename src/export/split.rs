@@ -154,9 +154,8 @@ struct Prompt {
 }
 
 impl Census {
-    /// Counts a row of a prompt.
-    pub fn count(&mut self, prompt: &[Message]) {
-        let key = prompt_key(prompt);
+    /// Counts a row of a prompt, by its [`prompt_key`].
+    pub fn count(&mut self, key: u64, prompt: &[Message]) {
         if !self.prompts.contains_key(&key) {
             self.prints.push((key, PromptPrint::of(prompt)));
         }

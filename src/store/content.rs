@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Statement, params};
 use serde::Serialize;
 
 use super::read;
@@ -158,21 +158,28 @@ fn turn(
     })
 }
 
+/// The last message of a conversation, and the conversation before it.
+pub(super) const TURN: &str = "SELECT c.parent, c.role, t.body
+     FROM conversations c JOIN texts t ON t.id = c.content WHERE c.id = ?1";
+
 /// The messages of a conversation, first message first.
 pub(super) fn messages(conn: &Connection, id: Option<i64>) -> rusqlite::Result<Vec<Message>> {
+    turns(&mut conn.prepare_cached(TURN)?, id)
+}
+
+/// The same with [`TURN`] as a statement.
+pub(super) fn turns(
+    statement: &mut Statement<'_>,
+    id: Option<i64>,
+) -> rusqlite::Result<Vec<Message>> {
     let mut messages = Vec::new();
     let mut next = id;
     while let Some(id) = next {
-        next = conn
-            .prepare_cached(
-                "SELECT c.parent, c.role, t.body FROM conversations c JOIN texts t ON t.id = c.content
-                 WHERE c.id = ?1",
-            )?
-            .query_row([id], |row| {
-                let role: Role = read::name(row, 1)?;
-                messages.push(Message::new(role, row.get::<_, String>(2)?));
-                row.get(0)
-            })?;
+        next = statement.query_row([id], |row| {
+            let role: Role = read::name(row, 1)?;
+            messages.push(Message::new(role, row.get::<_, String>(2)?));
+            row.get(0)
+        })?;
     }
     messages.reverse();
     Ok(messages)

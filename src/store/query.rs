@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
-use super::detail::{self, Depth};
+use super::detail::{self, Chains, Depth};
 use super::filter_sql::{self, BY_RUN, FROM};
 use super::rows::{ChainDetail, ChainRow, PrincipleStats, RunDetail, RunRow, RunStats};
 use super::{Filter, Overview, StoreError, open, read, stats};
@@ -200,9 +200,8 @@ impl Store {
         depth: Depth,
         mut each: impl FnMut(ChainDetail) -> ControlFlow<B>,
     ) -> Result<ControlFlow<B>, StoreError> {
-        self.for_each_key(filter, run, |conn, key| {
-            Ok(each(detail::chain(conn, key, depth)?))
-        })
+        let mut chains = self.read(|_| Chains::of(&self.conn, depth))?;
+        self.for_each_key(filter, run, |_, key| Ok(each(chains.read(key)?)))
     }
 
     fn for_each_key<B>(

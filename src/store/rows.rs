@@ -168,6 +168,19 @@ pub struct ChainDetail {
     pub steps: Vec<StepDetail>,
 }
 
+impl ChainDetail {
+    /// About how many bytes its texts take.
+    pub fn text_bytes(&self) -> usize {
+        let row = &self.row;
+        let ends = [&row.draft, &row.last, &row.chosen].into_iter().flatten();
+        let turns = self.prompt_messages.iter().map(|turn| &turn.content);
+        let outputs = self.steps.iter().map(|step| &step.output);
+        let texts = ends.chain(turns).chain(outputs).chain([&row.prompt]);
+        let calls = self.steps.iter().flat_map(|step| &step.calls);
+        texts.map(String::len).sum::<usize>() + calls.map(CallDetail::text_bytes).sum::<usize>()
+    }
+}
+
 /// A finished step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StepDetail {
@@ -224,6 +237,14 @@ pub struct CallDetail {
     pub decisions: Vec<Decision>,
     /// True when the reply was found in the store and the model was not asked.
     pub reused: bool,
+}
+
+impl CallDetail {
+    fn text_bytes(&self) -> usize {
+        let asked = self.messages.iter().map(|message| message.content.len());
+        let thinking = self.thinking.as_deref().map_or(0, str::len);
+        asked.sum::<usize>() + self.text.len() + self.raw.len() + thinking
+    }
 }
 
 /// Figures of one principle.

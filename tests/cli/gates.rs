@@ -4,6 +4,7 @@ use insta::assert_snapshot;
 use serde_json::Value;
 
 use crate::builder::Place;
+use crate::scripted::rusqlite_like;
 
 const CONSTITUTION: &str = "
 schema: 1
@@ -163,6 +164,18 @@ fn an_export_takes_what_the_gates_let_through() {
     let some = [&all[..4], &["some", "--no-gates", "--gate", "control"]].concat();
     place.amend(&some).success();
     assert_eq!(lines("some/train.jsonl").len(), 4);
+}
+
+#[test]
+fn decisions_are_kept_in_a_store_that_is_not_read_and_written_at_once() {
+    let place = with_controls();
+    // As `VACUUM INTO` leaves a copy.
+    assert!(rusqlite_like(&place, "PRAGMA journal_mode = delete"));
+    place
+        .amend(&["export", "--format", "trl-sft", "--out", "sft"])
+        .success();
+    let gates = place.amend(&["ls", "kept:true", "--json"]).success();
+    assert_eq!(gates.json_lines().len(), 2);
 }
 
 #[test]

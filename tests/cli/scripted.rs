@@ -199,7 +199,7 @@ fn another_configuration_of_an_unfinished_run_is_refused_with_the_differences() 
 }
 
 /// Changes a store from outside through Python's sqlite3, which `make test` needs anyway.
-fn rusqlite_like(place: &Place, sql: &str) -> bool {
+pub fn rusqlite_like(place: &Place, sql: &str) -> bool {
     std::process::Command::new("python3")
         .args(["-c", "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()"])
         .arg(place.path("amend.db"))

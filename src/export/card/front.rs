@@ -29,7 +29,7 @@ pub(super) fn write(out: &mut String, facts: &Facts<'_>) {
     let _ = writeln!(out, "size_categories:\n- {}", size_category(manifest.rows));
     out.push_str("configs:\n- config_name: default\n  data_files:\n");
     for split in &manifest.splits {
-        let _ = writeln!(out, "  - split: {}\n    path:", split.name);
+        let _ = writeln!(out, "  - split: {}\n    path:", scalar(&split.name));
         split
             .files
             .iter()
@@ -52,7 +52,9 @@ pub(super) fn write(out: &mut String, facts: &Facts<'_>) {
         let _ = writeln!(
             out,
             "  - name: {}\n    num_bytes: {}\n    num_examples: {}",
-            split.name, split.num_bytes, split.rows
+            scalar(&split.name),
+            split.num_bytes,
+            split.rows
         );
     }
     let file_bytes = |name: &String| {
@@ -72,6 +74,19 @@ pub(super) fn write(out: &mut String, facts: &Facts<'_>) {
         out,
         "  download_size: {download}\n  dataset_size: {size}\n---\n"
     );
+}
+
+/// A name in quotation marks where YAML would read something else than a text, such as `no` or `1e3`.
+fn scalar(name: &str) -> String {
+    let words = [
+        "y", "yes", "on", "true", "n", "no", "off", "false", "null", "nan", "inf",
+    ];
+    let other = words.contains(&name.to_ascii_lowercase().as_str())
+        || name.starts_with(|c: char| !c.is_ascii_alphabetic());
+    match other {
+        true => format!("\"{name}\""),
+        false => name.to_owned(),
+    }
 }
 
 fn tags(format: Format) -> Vec<&'static str> {
@@ -104,5 +119,22 @@ fn size_category(rows: u64) -> &'static str {
         1_000_000..10_000_000 => "1M<n<10M",
         10_000_000..100_000_000 => "10M<n<100M",
         _ => "100M<n<1B",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_splits_stay_texts() {
+        for name in [
+            "train", "held_out", "no", "On", "NULL", "1e3", "0x1f", "_1", "007",
+        ] {
+            let read: serde_json::Value = serde_yaml::from_str(&scalar(name)).unwrap();
+            assert_eq!(read, name);
+        }
+        assert_eq!(scalar("train"), "train");
+        assert_eq!(scalar("no"), "\"no\"");
     }
 }

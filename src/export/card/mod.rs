@@ -5,6 +5,7 @@ mod gates;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use crate::constitution::{Constitution, detect_language};
 use crate::quality::gates::Figures;
@@ -41,7 +42,7 @@ pub(super) struct Facts<'a> {
     pub manifest: &'a Manifest,
     pub options: &'a ExportOptions,
     pub columns: &'a [Column],
-    pub runs: &'a [RunDetail],
+    pub runs: &'a [Arc<RunDetail>],
     pub principles: &'a [PrincipleStats],
     pub languages: &'a Languages,
     pub gates: &'a Figures,

@@ -1,11 +1,14 @@
-//! A configuration for mlx-lm.
+//! A configuration for mlx-lm, and a script for the adapter that it trains.
 
 use super::{LEARNING_RATE, Recipe};
 
 /// Its file name.
 pub(super) const FILE: &str = "mlx.yaml";
 
-/// `mlx.yaml`.
+/// The script that turns the adapter into PEFT's form.
+pub(super) const SCRIPT: &str = "to_peft.py";
+
+/// `mlx.yaml` and `to_peft.py`.
 pub(super) fn files(recipe: &Recipe<'_>) -> Vec<(String, String)> {
     let rows = recipe.train().map_or(1, |split| split.rows);
     let batch = recipe.batch();
@@ -27,5 +30,11 @@ pub(super) fn files(recipe: &Recipe<'_>) -> Vec<(String, String)> {
         batch.min(validation),
         rows.div_ceil(batch.min(validation)),
     );
-    vec![(FILE.to_owned(), text)]
+    vec![
+        (FILE.to_owned(), text),
+        (
+            SCRIPT.to_owned(),
+            include_str!("files/to_peft.py").to_owned(),
+        ),
+    ]
 }

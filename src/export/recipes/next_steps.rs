@@ -62,9 +62,10 @@ pub(super) fn text(recipe: &Recipe<'_>) -> String {
         Format::Mlx => {
             out.push_str(
                 "On a Mac with Apple silicon. Set `model` in `mlx.yaml` to BASE.\n\n```console\npip install mlx-lm\n\
-                 mlx_lm.lora --config mlx.yaml\n```\n",
+                 mlx_lm.lora --config mlx.yaml\n```\n\n## Turn the adapter into PEFT's form\n\n```console\npip install \
+                 torch safetensors\npython to_peft.py ../mlx-adapter --base BASE --out ../adapter\n```\n",
             );
-            Trained::Fused
+            Trained::Adapter("../adapter")
         }
         _ => {
             out.push_str("```console\npip install trl peft transformers datasets torch");
@@ -105,8 +106,6 @@ fn has_script(format: Format) -> bool {
 enum Trained {
     /// A PEFT adapter in this folder.
     Adapter(&'static str),
-    /// An adapter of mlx-lm, which is fused into its model.
-    Fused,
     Nothing,
 }
 
@@ -116,20 +115,13 @@ fn after(out: &mut String, trained: Trained) {
         Trained::Adapter(folder) => {
             let _ = writeln!(
                 out,
-                "\n## Turn the adapter into GGUF\n\nWith llama.cpp's converter. `--base` needs the configuration of \
-                 BASE and not its weights.\n\n```console\ngit clone --depth 1 https://github.com/ggml-org/llama.cpp\n\
+                "\n## Turn the adapter into GGUF\n\nWith llama.cpp's converter. It needs the configuration of BASE and not \
+                 its weights. Where BASE is a name on the Hub and no folder, write `--base-model-id` in place of \
+                 `--base`.\n\n```console\ngit clone --depth 1 https://github.com/ggml-org/llama.cpp\n\
                  pip install gguf torch transformers safetensors\npython llama.cpp/convert_lora_to_gguf.py {folder} \
                  --base BASE --outfile ../adapter.gguf\n```\n\n## Use it\n\n```console\namend run prompts.jsonl -m \
                  MODEL.gguf --lora ../adapter.gguf\n```"
             );
         }
-        Trained::Fused => out.push_str(
-            "\n## Turn the model into GGUF\n\nAdapters of mlx-lm are not in PEFT's form, so the adapter is fused into \
-             its model, and the model converted.\n\n```console\nmlx_lm.fuse --model BASE --adapter-path \
-             ../mlx-adapter --save-path ../fused --dequantize\ngit clone --depth 1 \
-             https://github.com/ggml-org/llama.cpp\npip install gguf torch transformers safetensors\npython \
-             llama.cpp/convert_hf_to_gguf.py ../fused --outfile ../fused.gguf\n```\n\n## Use it\n\n```console\namend \
-             run prompts.jsonl -m ../fused.gguf\n```\n",
-        ),
     }
 }

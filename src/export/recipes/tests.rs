@@ -43,6 +43,37 @@ fn every_format_says_what_comes_next_and_leaves_no_blank_unfilled() {
 }
 
 #[test]
+fn every_adapter_that_is_trained_ends_in_a_run() {
+    let manifest = manifest(&[
+        ("train", 9, &["train.jsonl"]),
+        ("valid", 1, &["valid.jsonl"]),
+    ]);
+    let steps = |format| file(format, Kind::Jsonl, &manifest, "NEXT_STEPS.md").unwrap();
+    for format in [
+        Format::TrlSft,
+        Format::TrlDpo,
+        Format::AxolotlDpo,
+        Format::LlamafactorySft,
+        Format::Mlx,
+    ] {
+        let text = steps(format);
+        assert!(text.contains("--lora ../adapter.gguf"), "{text}");
+        // A folder and a name on the Hub are different options of the converter.
+        assert!(text.contains("--base-model-id"), "{text}");
+    }
+    let text = steps(Format::Mlx);
+    let (peft, gguf) = (
+        text.find("python to_peft.py ../mlx-adapter"),
+        text.find("convert_lora_to_gguf.py ../adapter "),
+    );
+    assert!(peft.is_some() && peft < gguf, "{text}");
+    let script = file(Format::Mlx, Kind::Jsonl, &manifest, "to_peft.py").unwrap();
+    assert!(script.contains("adapters.safetensors"));
+    let yaml = file(Format::Mlx, Kind::Jsonl, &manifest, "mlx.yaml").unwrap();
+    assert!(yaml.contains("adapter_path: ../mlx-adapter"), "{yaml}");
+}
+
+#[test]
 fn shards_are_named_one_by_one() {
     let shards = [
         "data/train-00000-of-00002.parquet",

@@ -37,7 +37,7 @@ impl<W: Write> Csv<W> {
     }
 }
 
-impl<W: Write> Table<W> for Csv<W> {
+impl<W: Write + Send> Table<W> for Csv<W> {
     fn row(&mut self, row: &Value) -> io::Result<()> {
         self.line.clear();
         for (index, name) in self.names.iter().enumerate() {

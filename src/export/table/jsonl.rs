@@ -29,7 +29,7 @@ impl<W> Jsonl<W> {
     }
 }
 
-impl<W: Write> Table<W> for Jsonl<W> {
+impl<W: Write + Send> Table<W> for Jsonl<W> {
     fn row(&mut self, row: &Value) -> io::Result<()> {
         self.line.clear();
         serde_json::to_writer(&mut self.line, row)?;

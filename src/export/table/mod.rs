@@ -42,7 +42,7 @@ impl Kind {
 }
 
 /// A file that rows are added to. It holds no more than a few of them.
-pub(super) trait Table<W> {
+pub(super) trait Table<W>: Send {
     /// Adds a row, which has the table's columns.
     fn row(&mut self, row: &Value) -> io::Result<()>;
 
@@ -67,7 +67,7 @@ pub(super) fn begin<W: Write + Send + 'static>(
 }
 
 /// Rows of a file in order, each with its line (in Parquet its number), or what is wrong with it.
-pub(super) type RowIter = Box<dyn Iterator<Item = (u64, Result<Value, String>)>>;
+pub(super) type RowIter = Box<dyn Iterator<Item = (u64, Result<Value, String>)> + Send>;
 
 /// Reads a file back. A row that cannot be read is handed out with its line and the reason; what cannot be
 /// read on from ends the iteration with a last such item.

@@ -276,7 +276,12 @@ fn formats_have_the_splits_that_their_readers_look_for() {
     );
     assert_eq!(
         names(Format::HfCai, None),
-        named(&[("train_sft", 10), ("train_prefs", 10)])
+        named(&[
+            ("train_sft", 9),
+            ("train_prefs", 9),
+            ("test_sft", 1),
+            ("test_prefs", 1)
+        ])
     );
     assert_eq!(
         names(Format::HfCai, Some("train=0.8,test=0.2")),
@@ -357,6 +362,18 @@ fn general_data_is_mixed_into_the_first_split_and_shares_no_prompt_with_others()
     // What is there is taken, and no more.
     let replay = place.export(&mixed(10.0)).unwrap().replay.unwrap();
     assert_eq!((replay.rows, replay.skipped), (30, 11));
+
+    // What `amend verify` would find fault with is passed over.
+    let odd = [
+        json!({"prompt": " ", "response": "Blank."}),
+        json!({"messages": [{"role": "system", "content": ""}, {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "Blank."}]}),
+        json!({"prompt": "Who speaks?", "response": {"role": "user", "content": "I do."}}),
+        json!({"prompt": "Well?", "completion": [{"role": "assistant", "content": "Fine."}]}),
+    ];
+    fs::write(&general, odd.map(|row| format!("{row}\n")).concat()).unwrap();
+    let replay = place.export(&mixed(10.0)).unwrap().replay.unwrap();
+    assert_eq!((replay.rows, replay.skipped), (1, 3));
 
     fs::write(&general, "{\"prompt\": 3}\n").unwrap();
     let error = place.export(&mixed(0.5)).unwrap_err().to_string();

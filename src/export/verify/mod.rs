@@ -22,6 +22,7 @@ use super::format::Format;
 use super::lesson::Lesson;
 use super::manifest::{self, SplitEntry};
 use super::split::prompt_key;
+use super::options::PROBABILITY;
 use super::{Kind, columns_of, table};
 
 /// Faults that are told one by one for each check; more are counted.
@@ -304,7 +305,12 @@ impl Verification<'_> {
 
     fn read(&self, row: Value) -> Result<Lesson, String> {
         columns::check(&self.columns, &row)?;
-        self.format.layout().lesson(&row)
+        let mut lesson = self.format.layout().lesson(&row)?;
+        // A column that any format of pairs may have.
+        if let Lesson::Pair { probability, .. } = &mut lesson {
+            *probability = row[PROBABILITY].as_f64();
+        }
+        Ok(lesson)
     }
 
     fn row(&mut self, side: usize, split: &SplitEntry, place: &Place<'_>, lesson: &Lesson) {

@@ -197,6 +197,32 @@ fn each_fault_is_found_by_its_own_check_with_file_and_line() {
 }
 
 #[test]
+fn a_soft_label_is_a_probability() {
+    let judged = |p: Value| {
+        let mut row = pair("a", "b");
+        row["probability"] = p;
+        let mut dataset = Dataset::new("trl-dpo", &[("train", vec![row])]);
+        dataset.manifest.soft_labels = true;
+        dataset.save();
+        dataset
+    };
+    for sound in [json!(0.5), json!(0), json!(1.0), Value::Null] {
+        assert!(judged(sound.clone()).report().holds(), "{sound}");
+    }
+    for wrong in [json!(1.5), json!(-0.1)] {
+        assert_eq!(
+            judged(wrong).only(Check::Contrast),
+            "train.jsonl:1: the probability is not between 0 and 1"
+        );
+    }
+    assert!(
+        judged(json!("0.5"))
+            .only(Check::Schema)
+            .contains("`probability` is a text")
+    );
+}
+
+#[test]
 fn a_prompt_in_two_splits_is_found_however_it_is_written() {
     let leak = [
         ("train", vec![answered("What is  it?")]),

@@ -32,7 +32,8 @@ pub enum AskError {
 pub type Asked = HashMap<String, [f64; 2]>;
 
 /// Asks a model about the replies to every benign prompt among the matching chains: P(yes), normalised over yes
-/// and no, that the reply refuses. `run` is a whole id.
+/// and no, that the reply refuses. `run` is a whole id. Chains that are in `asked` are left out: what a chain that
+/// ended says does not change.
 ///
 /// # Errors
 ///
@@ -42,11 +43,13 @@ pub fn ask_refusals(
     filter: &Filter,
     run: Option<&str>,
     backend: &dyn Backend,
-) -> Result<Asked, AskError> {
+    asked: &mut Asked,
+) -> Result<(), AskError> {
     let mut chains = Vec::new();
     let mut questions = Vec::new();
     let flow = store.for_each_whole_chain(filter, run, Depth::Responses, |chain| {
         if is_benign(&chain)
+            && !asked.contains_key(&chain.row.chain_id)
             && let Ok(texts) = Texts::of(&chain)
         {
             questions.push(question(&chain.row.prompt, texts.draft.text));
@@ -58,7 +61,8 @@ pub fn ask_refusals(
     debug_assert!(flow.is_continue());
     let answers = answers(backend, questions)?;
     let both = answers.chunks_exact(2).map(|both| [both[0], both[1]]);
-    Ok(chains.into_iter().zip(both).collect())
+    asked.extend(chains.into_iter().zip(both));
+    Ok(())
 }
 
 fn question(prompt: &str, reply: &str) -> Request {

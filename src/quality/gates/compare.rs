@@ -120,7 +120,7 @@ fn read_both<'a>(
     rows: impl Iterator<Item = (usize, &'a Looked)>,
     each: &(dyn Fn(usize, [Tokens; 2]) + Sync),
 ) -> Result<(), StoreError> {
-    let work = |batch: Vec<(usize, [String; 2])>| {
+    let work = |_, batch: Vec<(usize, [String; 2])>| {
         for (number, texts) in batch {
             each(number, texts.map(|text| Tokens::of(&text)));
         }

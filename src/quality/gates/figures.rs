@@ -164,10 +164,7 @@ pub(super) fn count(
         without,
         kept: kept(Decision::keeps_text),
         pairs: kept(Decision::keeps_pair),
-        gates: Gate::ALL
-            .iter()
-            .map(|gate| of_gate(*gate, rows, settings))
-            .collect(),
+        gates: of_gates(decisions(), settings),
         refusals: refusals(rows.iter().filter_map(|row| row.refuses).collect()),
         refusals_asked: refusals(rows.iter().filter_map(|row| row.asked).collect()),
         wordings: Vec::new(),
@@ -177,23 +174,28 @@ pub(super) fn count(
     }
 }
 
-fn of_gate(gate: Gate, rows: &[Looked], settings: &Settings) -> GateFigures {
-    let mut figures = GateFigures {
+fn of_gates<'a>(
+    decisions: impl Iterator<Item = &'a Decision>,
+    settings: &Settings,
+) -> Vec<GateFigures> {
+    let untouched = |gate: Gate| GateFigures {
         gate: gate.as_str(),
         threshold: settings.value(gate),
         dropped: 0,
         pairs: 0,
         changed: 0,
     };
-    let findings = rows.iter().flat_map(|row| &row.decision.findings);
-    for finding in findings.filter(|finding| finding.gate == gate) {
+    let mut gates = Gate::ALL.map(untouched);
+    // In the order of `Gate::ALL`, which is that of the enumeration.
+    for finding in decisions.flat_map(|decision| &decision.findings) {
+        let figures = &mut gates[finding.gate as usize];
         match (finding.action, finding.pair_only) {
             (Action::Drop, false) => figures.dropped += 1,
             (Action::Drop, true) => figures.pairs += 1,
             (Action::Flip | Action::Replace, _) => figures.changed += 1,
         }
     }
-    figures
+    gates.into()
 }
 
 /// From whether draft and final text refuse.

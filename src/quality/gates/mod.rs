@@ -40,6 +40,7 @@ use compare::compare;
 use hand_out::hand_out;
 use room::Room;
 use row::{Look, Looked};
+use words::hash;
 
 pub use asked::{AskError, Asked, ask_refusals};
 pub use collapse::WordingKind;
@@ -90,8 +91,9 @@ pub struct Gating {
     pub figures: Figures,
     /// By run, position and sample, which is nearly the order in which a store keeps chains.
     decisions: Vec<(String, Decision)>,
-    /// Places of the decisions in the order of the chains' ids.
-    by_id: Vec<u32>,
+    /// Hashes of the chains' ids with the places of their decisions, in order: what is looked up for every row
+    /// should not be strings that lie scattered.
+    by_id: Vec<(u64, u32)>,
     /// Chains that were looked at and have no text to learn from, by their ids, and why.
     without: Vec<(String, &'static str)>,
 }
@@ -161,8 +163,9 @@ fn gate_at_once(
         .into_iter()
         .map(|row| (row.chain_id, row.decision))
         .collect();
-    let mut by_id: Vec<u32> = (0..).take(decisions.len()).collect();
-    by_id.sort_unstable_by(|a, b| decisions[*a as usize].0.cmp(&decisions[*b as usize].0));
+    let ids = decisions.iter().map(|(id, _)| hash(id));
+    let mut by_id: Vec<(u64, u32)> = ids.zip(0..).collect();
+    by_id.sort_unstable();
     Ok(Gating {
         settings: settings.clone(),
         figures,
@@ -187,10 +190,9 @@ fn look_at_all(
 ) -> Result<All, StoreError> {
     let judged = Filter::parse("judged:true").unwrap_or_default();
     let any_judged = store.count(&judged, run)? > 0;
-    let all: Mutex<All> = Mutex::default();
-    let work = |batch: Vec<(ChainDetail, Vec<Compared>)>| {
-        let mut rows = Vec::with_capacity(batch.len());
-        let mut without = Vec::new();
+    let all: Mutex<Vec<(usize, All)>> = Mutex::default();
+    let work = |number, batch: Vec<(ChainDetail, Vec<Compared>)>| {
+        let (mut rows, mut without) = (Vec::with_capacity(batch.len()), Vec::new());
         for (chain, compared) in &batch {
             match look.at(chain, compared) {
                 Some(row) => rows.push(row),
@@ -202,10 +204,9 @@ fn look_at_all(
         }
         // Nothing panics while it is held.
         let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.0.append(&mut rows);
-        all.1.append(&mut without);
+        all.push((number, (rows, without)));
     };
-    let size = |(chain, _): &(ChainDetail, Vec<Compared>)| bytes(chain);
+    let size = |(chain, _): &(ChainDetail, Vec<Compared>)| chain.text_bytes();
     let read = hand_out(size, work, |hand| {
         store.for_each_whole_chain(filter, run, Depth::Responses, |chain| {
             let compared = match any_judged {
@@ -222,17 +223,15 @@ fn look_at_all(
     if let ControlFlow::Break(error) = read {
         return Err(error);
     }
-    Ok(all.into_inner().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// About how much the texts of a chain take.
-fn bytes(chain: &ChainDetail) -> usize {
-    let row = &chain.row;
-    let ends = [&row.draft, &row.last, &row.chosen].into_iter().flatten();
-    let turns = chain.prompt_messages.iter().map(|turn| &turn.content);
-    let outputs = chain.steps.iter().map(|step| &step.output);
-    let texts = ends.chain(turns).chain(outputs).chain([&row.prompt]);
-    texts.map(String::len).sum()
+    let mut batches = all.into_inner().unwrap_or_else(PoisonError::into_inner);
+    // The store reads them in the order in which they are compared, so that nothing is left to sort.
+    batches.sort_unstable_by_key(|(number, _)| *number);
+    let mut all = All::default();
+    for (_, (rows, without)) in batches {
+        all.0.extend(rows);
+        all.1.extend(without);
+    }
+    Ok(all)
 }
 
 /// What judges said of the texts of a chain, the latest first.
@@ -254,11 +253,14 @@ fn compared(store: &Store, chain: &ChainDetail) -> Result<Vec<Compared>, StoreEr
 impl Gating {
     /// What was decided about a chain; `None` for one that was not looked at, or has no text.
     pub fn decision(&self, chain_id: &str) -> Option<&Decision> {
-        let at = |place: &u32| &self.decisions[*place as usize];
-        let found = self
-            .by_id
-            .binary_search_by(|place| at(place).0.as_str().cmp(chain_id));
-        found.ok().map(|index| &at(&self.by_id[index]).1)
+        let key = hash(chain_id);
+        let first = self.by_id.partition_point(|(other, _)| *other < key);
+        self.by_id[first..]
+            .iter()
+            .take_while(|(other, _)| *other == key)
+            .map(|(_, place)| &self.decisions[*place as usize])
+            .find(|(id, _)| id == chain_id)
+            .map(|(_, decision)| decision)
     }
 
     /// What a chain gives to a dataset.

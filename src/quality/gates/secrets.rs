@@ -109,7 +109,7 @@ static SHAPES: LazyLock<RegexSet> =
     LazyLock::new(|| RegexSet::new(FORMS.map(|(_, form)| form)).expect("constant patterns"));
 
 static ADDRESS: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"\b[a-z][a-z0-9+.-]{1,15}://[^\s:/@]{1,64}:([^\s:/@]{3,64})@[A-Za-z0-9.-]+")
+    Regex::new(r"\b[a-z][a-z0-9+.-]{1,15}://[^\s:/@]{0,64}:([^\s:/@]{3,64})@[A-Za-z0-9.-]+")
         .expect("a constant pattern")
 });
 
@@ -223,6 +223,8 @@ mod tests {
                 &["postgres://", "anna:", "kJ8s.dd2", "@db.internal/x"],
                 "password",
             ),
+            // Servers that know one user only.
+            (&["redis://", ":", "kJ8s.dd2", "@cache:6379/0"], "password"),
         ] {
             let text = format!("Use {} here.", put_together(parts));
             assert!(
@@ -239,7 +241,7 @@ mod tests {
             "-----BEGIN PUBLIC KEY-----",
             "postgres://user:password@localhost/db and https://user:<token>@host",
             "Set sk-your-key-here and hf_token in the file.",
-            "git@github.com:owner/name.git, http://host:8080/a@b",
+            "git@github.com:owner/name.git, http://host:8080/a@b, http://:8080/a@b",
             "b3:4a52f78da6ef44374a52f78da6ef44374a52f78da6ef44374a52f78da6ef4437",
             "task-oriented risk-management-and-compliance-for-everyone",
         ] {

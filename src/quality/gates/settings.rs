@@ -407,6 +407,9 @@ mod tests {
     #[test]
     fn filters_know_every_gate() {
         assert_eq!(Gate::ALL.map(Gate::as_str), crate::store::GATES);
+        // Figures are counted by these numbers.
+        let numbers: Vec<usize> = Gate::ALL.iter().map(|gate| *gate as usize).collect();
+        assert_eq!(numbers, Vec::from_iter(0..Gate::ALL.len()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Gates on chains in a real store.
 
+mod asked;
 mod figures;
 mod judge;
 
