@@ -219,11 +219,17 @@ impl Cache {
     }
 
     /// Frees cells that only finished sequences hold, until `need` cells are free. False when that cannot
-    /// be had.
+    /// be had; then nothing is freed.
     pub fn make_room(&mut self, cells: &mut impl Cells, need: usize) -> bool {
         let Layout::Unified { cells: total } = self.config.layout else {
             return true;
         };
+        // A request that has to wait anyway would ask at every step, and leave nothing of what others come back to.
+        if total < self.tree.cells() + need
+            && total < self.tree.cells() - self.tree.idle_cells() + need
+        {
+            return false;
+        }
         while total < self.tree.cells() + need {
             if !self.evict(cells) {
                 return false;
@@ -553,6 +559,20 @@ mod tests {
         assert_eq!(cache.resident(0, &[2; 5]), 4);
         assert!(!cache.make_room(&mut model, 10));
         assert_eq!(cache.resident(0, &[3; 8]), 7);
+    }
+
+    #[test]
+    fn a_request_that_finds_no_room_takes_nothing_away() {
+        let (mut cache, mut model) = unified(16);
+        let done = run(&mut cache, &mut model, &[1; 4]);
+        cache.finish(&mut model, done.seq);
+        run(&mut cache, &mut model, &[2; 10]);
+        assert_eq!(cache.admit(&mut model, 0, &[3; 5], 4), None);
+        assert_eq!(cache.resident(0, &[1; 5]), 4);
+        assert!(!cache.make_room(&mut model, 7));
+        assert_eq!(cache.resident(0, &[1; 5]), 4);
+        assert!(cache.make_room(&mut model, 6));
+        assert_eq!(cache.resident(0, &[1; 5]), 0);
     }
 
     #[test]
