@@ -8,7 +8,7 @@ use crate::backend::{BackendError, Ticket, TicketReply};
 use crate::generation::{Choice, FinishReason, Generation, Reply, Usage, split_thinking};
 
 use super::lookup::Lookup;
-use super::sampling::{Sampler, log_softmax};
+use super::sampling::{Sampler, is_blank, log_softmax};
 use super::shape::{Progress, ShapeWriter, Vocabulary};
 
 /// Where a reply goes. Exactly one is sent: one that is dropped unsent says that the backend stopped.
@@ -55,7 +55,7 @@ pub struct Job {
     pub tokens: Vec<u32>,
     /// How many of them render the conversation; the others begin the reply.
     pub prompt_tokens: usize,
-    /// The most tokens that may follow.
+    /// The most tokens that may follow the conversation.
     pub room: usize,
     /// Which adapter computes it, counted as the worker counts them.
     pub domain: usize,
@@ -114,6 +114,8 @@ pub enum Next {
     /// Decode the last token anew and alone: the choice behind it is too close to be left to a row that
     /// was computed beside others.
     Again,
+    /// The row holds no number, so there is nothing to go on from.
+    Broken,
     /// The reply is complete.
     Finished(Reply),
 }
@@ -168,11 +170,6 @@ impl Sequence {
         }
     }
 
-    /// Its place in the queue.
-    pub fn order(&self) -> Ticket {
-        self.reply.ticket()
-    }
-
     /// Tokens that are not decoded yet.
     pub fn pending(&self) -> usize {
         self.tokens.len() - self.decoded
@@ -180,7 +177,7 @@ impl Sequence {
 
     /// How many more tokens it may come to.
     pub fn room(&self) -> usize {
-        (self.start + self.room).saturating_sub(self.tokens.len())
+        (self.prompt_tokens + self.room).saturating_sub(self.tokens.len())
     }
 
     /// What can propose tokens now; `None` where nothing can be proposed.
@@ -220,6 +217,9 @@ impl Sequence {
     ) -> Next {
         let mut used = 0;
         let next = loop {
+            if is_blank(rows[used]) {
+                break Next::Broken;
+            }
             if exact && rows.len() > 1 && self.is_close(rows[used], vocabulary) {
                 self.alone = true;
                 break Next::Again;

@@ -55,9 +55,14 @@ pub struct Counters {
 /// A LoRA adapter and its scale.
 pub type Adapter = (LlamaLoraAdapter, f32);
 
+/// Where a request stands in the queue: by its ticket, and by arrival where those of different callers are equal.
+type Key = (Ticket, u64);
+
 /// A sequence with a place in the cache.
 #[derive(Debug)]
 struct Running {
+    /// Its place in the queue, to which it goes back when it has to give way.
+    key: Key,
     seq: Seq,
     sequence: Sequence,
     /// Its rows in the step: the first one, and how many.
@@ -136,7 +141,7 @@ struct Worker<'a> {
     cache: Cache,
     running: Vec<Running>,
     /// Requests without a place, and sequences that had to give theirs up; earlier requests first.
-    waiting: BTreeMap<(Ticket, u64), Waiting>,
+    waiting: BTreeMap<Key, Waiting>,
     /// The adapter of each domain.
     adapters: Vec<Option<Adapter>>,
     /// The domain of the last step, and for how many steps it was.
@@ -209,7 +214,6 @@ impl<'a> Worker<'a> {
 
     fn enqueue(&mut self, job: Job, arrivals: &mut u64) {
         *arrivals += 1;
-        // Tickets of different callers may be equal.
         self.waiting
             .insert((job.order(), *arrivals), Waiting::New(job));
     }
@@ -256,12 +260,11 @@ impl<'a> Worker<'a> {
                 }
                 None => return,
             };
-            let place = self
-                .running
-                .partition_point(|running| running.sequence.order() <= sequence.order());
+            let place = self.running.partition_point(|running| running.key < key);
             self.running.insert(
                 place,
                 Running {
+                    key,
                     seq: admitted.seq,
                     sequence,
                     rows: (0, 0),
@@ -370,8 +373,7 @@ impl<'a> Worker<'a> {
         let mut sequence = last.sequence;
         sequence.decoded = 0;
         sequence.proposals.clear();
-        self.waiting
-            .insert((sequence.order(), 0), Waiting::Preempted(sequence));
+        self.waiting.insert(last.key, Waiting::Preempted(sequence));
         true
     }
 
@@ -504,6 +506,14 @@ impl<'a> Worker<'a> {
                 Some(Next::Rewind(from)) => {
                     let kept = self.cache.rewind(&mut cells, running.seq, from);
                     running.sequence.decoded = kept;
+                }
+                Some(Next::Broken) => {
+                    // What it leaves in the cache is of no use to anyone.
+                    self.cache.release(&mut cells, running.seq);
+                    let error = "the model computes no numbers: its file may be damaged, or what it computes too large for this device";
+                    let error = BackendError::Inference(error.to_owned());
+                    self.running.remove(index).sequence.resolve(Err(error));
+                    continue;
                 }
                 Some(next) => {
                     settle(&mut self.cache, &mut cells, running);
