@@ -86,18 +86,31 @@ impl LoraArgs {
         }
         let mut roles = Vec::new();
         for role in &self.roles {
-            roles.push(parse_role(role).map_err(|error| usage(anyhow!(error)))?);
+            let (steps, file) = parse_role(role).map_err(|error| usage(anyhow!(error)))?;
+            if roles.iter().any(|(known, _)| *known == steps) {
+                bail!(usage(anyhow!(
+                    "--role {role}: another --role gives these steps an adapter already"
+                )));
+            }
+            roles.push((steps, file));
         }
         // What names one step says more than what names two, wherever it stands.
         roles.sort_by_key(|(steps, _)| std::cmp::Reverse(steps.len()));
         for (steps, file) in roles {
             let found = option(&parse(file)?, true)?;
+            let same = |known: &&AdapterOptions| {
+                (&known.digest, known.scale) == (&found.digest, found.scale)
+            };
+            // Loaded twice, one adapter's steps would share no cache.
+            let known = adapters.load.iter().find(same);
+            let name = known.map_or(&found, |known| known).name.clone();
             for step in steps {
-                adapters
-                    .roles
-                    .extend(found.name.clone().map(|name| (*step, name)));
+                match &name {
+                    Some(name) => adapters.roles.insert(*step, name.clone()),
+                    None => adapters.roles.remove(step),
+                };
             }
-            if !adapters.load.contains(&found) {
+            if known.is_none() {
                 adapters.load.push(found);
             }
         }
@@ -199,6 +212,40 @@ mod tests {
         for bad in ["draft", "judge=a.gguf", "draft="] {
             assert!(parse_role(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_adapter_is_loaded_once_and_a_step_has_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, other] = ["one", "other"].map(|name| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, name).unwrap();
+            path.display().to_string()
+        });
+        let resolve = |lora: &str, roles: &[String]| {
+            let args = LoraArgs {
+                lora: Some(lora.to_owned()),
+                roles: roles.to_vec(),
+                ..LoraArgs::default()
+            };
+            args.resolve()
+        };
+        let critique = format!("critique={other}");
+        let roles = [
+            format!("recheck={one}"),
+            critique.clone(),
+            format!("draft={one}:1"),
+        ];
+        let adapters = resolve(&one, &roles).unwrap();
+        assert_eq!(adapters.load.len(), 2);
+        // What names the common adapter needs no role.
+        let steps: Vec<StepKind> = adapters.roles.into_keys().collect();
+        assert_eq!(steps, [StepKind::Critique]);
+        // Another scale makes another adapter.
+        let adapters = resolve(&one, &[format!("draft={one}:0")]).unwrap();
+        assert_eq!((adapters.load.len(), adapters.roles.len()), (2, 1));
+        let twice = resolve(&one, &[critique.clone(), critique]).unwrap_err();
+        assert!(twice.to_string().contains("already"), "{twice}");
     }
 
     #[test]

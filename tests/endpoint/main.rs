@@ -4,6 +4,7 @@
 #[allow(dead_code)]
 mod builder;
 mod llama_server;
+mod odd;
 mod program;
 mod requests;
 mod server;

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -101,6 +102,17 @@ pub(super) struct Client {
     token: Option<Secret>,
     patience: Patience,
     stop: Arc<Stop>,
+    /// Whether it has answered anything that was sent to it.
+    answered: AtomicBool,
+}
+
+/// What is asked.
+#[derive(Clone, Copy)]
+struct Question<'a> {
+    path: &'a str,
+    body: Option<&'a [u8]>,
+    /// Whether only some servers know the answer.
+    probing: bool,
 }
 
 impl Client {
@@ -130,6 +142,7 @@ impl Client {
             token,
             patience,
             stop,
+            answered: AtomicBool::new(false),
         }
     }
 
@@ -138,20 +151,39 @@ impl Client {
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Value, CallError> {
-        self.call(path, None)
+        self.call(Question {
+            path,
+            body: None,
+            probing: false,
+        })
+    }
+
+    /// Asks for what only some servers have. The others refuse, or have the same page for people at every path.
+    pub(super) fn probe(&self, path: &str) -> Result<Value, CallError> {
+        self.call(Question {
+            path,
+            body: None,
+            probing: true,
+        })
     }
 
     pub(super) fn post(&self, path: &str, body: &Value) -> Result<Value, CallError> {
-        self.call(path, Some(body.to_string().as_bytes()))
+        let answer = self.call(Question {
+            path,
+            body: Some(body.to_string().as_bytes()),
+            probing: false,
+        })?;
+        self.answered.store(true, Ordering::Relaxed);
+        Ok(answer)
     }
 
-    fn call(&self, path: &str, body: Option<&[u8]>) -> Result<Value, CallError> {
+    fn call(&self, question: Question<'_>) -> Result<Value, CallError> {
         let mut attempt = 0;
         loop {
             if self.stop.is_set() {
                 return Err(CallError::Failed(BackendError::Stopped));
             }
-            let (what, wait, unreachable) = match self.once(path, body) {
+            let (what, wait, unreachable) = match self.once(question) {
                 Ok(value) => return Ok(value),
                 Err(Failure::Lasting(error)) => return Err(error),
                 Err(Failure::Passing {
@@ -206,10 +238,10 @@ impl Client {
         }
     }
 
-    fn once(&self, path: &str, body: Option<&[u8]>) -> Result<Value, Failure> {
-        let url = format!("{}{path}", self.address);
+    fn once(&self, question: Question<'_>) -> Result<Value, Failure> {
+        let url = format!("{}{}", self.address, question.path);
         let bearer = self.token.as_ref().map(Secret::bearer);
-        let answer = match body {
+        let answer = match question.body {
             None => {
                 let mut request = self.agent.get(&url);
                 if let Some(bearer) = &bearer {
@@ -230,7 +262,7 @@ impl Client {
         };
         let mut answer = answer.map_err(|error| self.failed(&error))?;
         let bytes = read(answer.body_mut()).map_err(|error| self.failed(&error))?;
-        self.judge(answer.status(), answer.headers(), path, &bytes)
+        self.judge(answer.status(), answer.headers(), question, &bytes)
     }
 
     /// What an answer that came whole means.
@@ -238,10 +270,23 @@ impl Client {
         &self,
         status: StatusCode,
         headers: &HeaderMap,
-        path: &str,
+        question: Question<'_>,
         bytes: &[u8],
     ) -> Result<Value, Failure> {
         let parsed = serde_json::from_slice::<Value>(bytes);
+        let code = status.as_u16();
+        // An object that breaks off is an answer all the same, and comes whole another time.
+        let elsewhere = status.is_redirection()
+            || status.is_success()
+                && parsed.is_err()
+                && !bytes.trim_ascii_start().starts_with(b"{");
+        if question.probing && elsewhere {
+            return Err(Failure::Lasting(CallError::Refused {
+                status: code,
+                body: Value::Null,
+                words: "it has no such page".to_owned(),
+            }));
+        }
         if status.is_success() {
             return parsed.map_err(|_| {
                 Failure::passing(format!("the answer is not JSON: {}", clean(&lossy(bytes))))
@@ -249,14 +294,15 @@ impl Client {
         }
         let body = parsed.unwrap_or(Value::Null);
         let words = words(&body, bytes);
-        let code = status.as_u16();
         if status.is_redirection() {
             return Err(Failure::lasting(format!(
                 "{}: the server redirects to another address; give that one",
                 self.address
             )));
         }
-        if matches!(code, 401 | 403) {
+        // Some services forbid what a request says. One that has answered others takes the token.
+        let forbidden = code == 403 && self.answered.load(Ordering::Relaxed);
+        if matches!(code, 401 | 403) && !forbidden {
             let hint = match self.token {
                 None => "it wants an access token (AMEND_API_KEY)",
                 Some(_) => "it refuses the access token (AMEND_API_KEY)",
@@ -283,7 +329,7 @@ impl Client {
                 unreachable: false,
             });
         }
-        tracing::debug!("{path}: {code}: {words}");
+        tracing::debug!("{}: {code}: {words}", question.path);
         Err(Failure::Lasting(refused))
     }
 

@@ -61,7 +61,7 @@ impl Introduction {
         })?;
         let entry = pick(&models, wanted)
             .map_err(|error| ConnectError::Model(format!("{}: {error}", client.address())))?;
-        let props = match client.get("/props") {
+        let props = match client.probe("/props") {
             Ok(props) if props["default_generation_settings"].is_object() => props,
             Ok(_) | Err(CallError::Refused { .. }) => Value::Null,
             Err(error) => return Err(load_error(error).into()),
@@ -72,7 +72,12 @@ impl Introduction {
             _ => Kind::Other,
         };
         let adapters = match kind {
-            Kind::LlamaServer => client.get("/lora-adapters").unwrap_or(Value::Null),
+            // Without an answer nobody knows whose replies would come.
+            Kind::LlamaServer => match client.probe("/lora-adapters") {
+                Ok(list) => list,
+                Err(CallError::Refused { .. }) => Value::Null,
+                Err(error) => return Err(load_error(error).into()),
+            },
             _ => Value::Null,
         };
         Ok(Self {

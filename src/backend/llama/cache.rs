@@ -219,11 +219,17 @@ impl Cache {
     }
 
     /// Frees cells that only finished sequences hold, until `need` cells are free. False when that cannot
-    /// be had.
+    /// be had; then nothing is freed.
     pub fn make_room(&mut self, cells: &mut impl Cells, need: usize) -> bool {
         let Layout::Unified { cells: total } = self.config.layout else {
             return true;
         };
+        // A request that has to wait anyway would ask at every step, and leave nothing of what others come back to.
+        if total < self.tree.cells() + need
+            && total < self.tree.cells() - self.tree.idle_cells() + need
+        {
+            return false;
+        }
         while total < self.tree.cells() + need {
             if !self.evict(cells) {
                 return false;

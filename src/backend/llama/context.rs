@@ -137,7 +137,10 @@ pub fn size(sizing: &Sizing) -> Sized {
         .unwrap_or(usual)
         .min(most)
         .clamp(1, MAX_SEQUENCES);
-    let (unified, reason) = layout(sizing);
+    let (unified, mut reason) = layout(sizing);
+    if sizing.cells.is_some() && !unified {
+        reason.push_str("; --kv-cells is about one pool");
+    }
     // Not a whole context for everyone: those that need more wait for cells, or give way.
     let typical = work
         .shared_prefix

@@ -121,7 +121,9 @@ impl LlamaBackend {
                     return Err((BackendError::Inference(error), reply));
                 }
                 tokens.extend(common_prefix(&mut options));
-                let room = options.iter().map(Vec::len).max().unwrap_or(0);
+                // An option's last token is scored and not decoded.
+                let longest = options.iter().map(Vec::len).max().unwrap_or(0);
+                let room = tokens.len() - prompt_tokens + longest.saturating_sub(1);
                 (
                     Task::Choose {
                         options,

@@ -40,6 +40,10 @@ impl Sampler {
             return Some(best);
         }
         self.truncate(logits, max, &allowed);
+        // Nothing is near an infinite one.
+        if self.candidates.is_empty() {
+            return Some(best);
+        }
         let u = self.uniform();
         Some(draw(&mut self.candidates, self.params.temperature, u))
     }
@@ -129,6 +133,11 @@ impl Sampler {
 /// Higher logits first; equal ones by id, so that the order never depends on the algorithm.
 fn by_logit(a: &Candidate, b: &Candidate) -> std::cmp::Ordering {
     b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
+}
+
+/// Whether no token of a row can be told to be likelier than another, because none has a number.
+pub fn is_blank(logits: &[f32]) -> bool {
+    !logits.iter().any(|&logit| logit > f32::NEG_INFINITY)
 }
 
 /// The most likely allowed token, the first of equals.
@@ -229,6 +238,16 @@ mod tests {
         assert_eq!(sampler.sample(&logits, |id| id != 1), Some(2));
         assert_eq!(sampler.sample(&logits, |_| false), None);
         assert_eq!(sampler.sample(&[f32::NAN, 1.0, 1.0], |_| true), Some(1));
+    }
+
+    #[test]
+    fn rows_that_are_no_numbers_are_told_and_survived() {
+        assert!(is_blank(&[]) && is_blank(&[f32::NAN, f32::NEG_INFINITY]));
+        assert!(!is_blank(&[f32::NAN, -9.0]));
+        let mut sampler = Sampler::new(params(1.0, 40, 0.9, 0.05), 1);
+        let endless = [0.0, f32::INFINITY, 1.0];
+        assert_eq!(sampler.sample(&endless, |_| true), Some(1));
+        assert_eq!(sampler.sample(&[f32::NAN; 3], |_| true), None);
     }
 
     #[test]

@@ -4,11 +4,11 @@ mod job;
 
 use std::time::Instant;
 
-use crate::backend::{BackendError, ReplyTo, Ticket};
+use crate::backend::{BackendError, ReplyTo};
 use crate::generation::{Choice, FinishReason, Generation, Reply, Usage, split_thinking};
 
 use super::lookup::Lookup;
-use super::sampling::log_softmax;
+use super::sampling::{is_blank, log_softmax};
 use super::shape::{Progress, Vocabulary};
 
 pub use job::{Job, Task};
@@ -23,6 +23,8 @@ pub enum Next {
     /// Decode the last token anew and alone: the choice behind it is too close to be left to a row that
     /// was computed beside others.
     Again,
+    /// The row holds no number, so there is nothing to go on from.
+    Broken,
     /// The reply is complete.
     Finished(Reply),
 }
@@ -77,11 +79,6 @@ impl Sequence {
         }
     }
 
-    /// Its place in the queue.
-    pub fn order(&self) -> Ticket {
-        self.reply.ticket()
-    }
-
     /// Tokens that are not decoded yet.
     pub fn pending(&self) -> usize {
         self.tokens.len() - self.decoded
@@ -89,7 +86,7 @@ impl Sequence {
 
     /// How many more tokens it may come to.
     pub fn room(&self) -> usize {
-        (self.start + self.room).saturating_sub(self.tokens.len())
+        (self.prompt_tokens + self.room).saturating_sub(self.tokens.len())
     }
 
     /// What can propose tokens now; `None` where nothing can be proposed.
@@ -129,6 +126,9 @@ impl Sequence {
     ) -> Next {
         let mut used = 0;
         let next = loop {
+            if is_blank(rows[used]) {
+                break Next::Broken;
+            }
             if exact && rows.len() > 1 && self.is_close(rows[used], vocabulary) {
                 self.alone = true;
                 break Next::Again;

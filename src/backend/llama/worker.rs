@@ -52,9 +52,14 @@ pub struct Counters {
 /// A LoRA adapter and its scale.
 pub type Adapter = (LlamaLoraAdapter, f32);
 
+/// Where a request stands in the queue: by its ticket, and by arrival where those of different callers are equal.
+type Key = (Ticket, u64);
+
 /// A sequence with a place in the cache.
 #[derive(Debug)]
 struct Running {
+    /// Its place in the queue, to which it goes back when it has to give way.
+    key: Key,
     seq: Seq,
     sequence: Sequence,
     /// Its rows in the step: the first one, and how many.
@@ -108,7 +113,7 @@ struct Worker<'a> {
     cache: Cache,
     running: Vec<Running>,
     /// Requests without a place, and sequences that had to give theirs up; earlier requests first.
-    waiting: BTreeMap<(Ticket, u64), Waiting>,
+    waiting: BTreeMap<Key, Waiting>,
     /// The adapter of each domain.
     adapters: Vec<Option<Adapter>>,
     /// The domain of the last step, and for how many steps it was.

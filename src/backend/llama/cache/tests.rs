@@ -249,6 +249,20 @@ fn what_runs_is_never_evicted_and_the_oldest_of_the_rest_goes_first() {
 }
 
 #[test]
+fn a_request_that_finds_no_room_takes_nothing_away() {
+    let (mut cache, mut model) = unified(16);
+    let done = run(&mut cache, &mut model, &[1; 4]);
+    cache.finish(&mut model, done.seq);
+    run(&mut cache, &mut model, &[2; 10]);
+    assert_eq!(cache.admit(&mut model, 0, &[3; 5], 4), None);
+    assert_eq!(cache.resident(0, &[1; 5]), 4);
+    assert!(!cache.make_room(&mut model, 7));
+    assert_eq!(cache.resident(0, &[1; 5]), 4);
+    assert!(cache.make_room(&mut model, 6));
+    assert_eq!(cache.resident(0, &[1; 5]), 0);
+}
+
+#[test]
 fn without_reuse_nothing_stays() {
     let (mut cache, mut model) = unified(16);
     cache.config.reuse = false;

@@ -55,6 +55,11 @@ fn a_pool_is_as_large_as_was_asked_for_and_holds_one_context() {
     assert_eq!(size(&given).cells, 10_240);
     given.cells = Some(100);
     assert_eq!(size(&given).cells, 4096);
+    // Streams are no pool, and say so.
+    given.kv = KvChoice::Streams;
+    assert!(size(&given).reason.contains("--kv-cells"));
+    given.cells = None;
+    assert!(!size(&given).reason.contains("--kv-cells"));
 }
 
 #[test]

@@ -135,3 +135,9 @@ impl Stored for Q8_0 {
     const QUANTS: Quants = Quants::Bytes(2);
     const SCALE: Scale = Scale::Offset(128.0);
 }
+
+/// A number in each of eight bytes, as a factor.
+pub const SPREAD: i64 = 0x0101_0101_0101_0101;
+
+/// Bit `i` in byte `i` of eight.
+pub const ONE_BIT_EACH: i64 = 0x8040_2010_0804_0201_u64.cast_signed();

@@ -1,12 +1,14 @@
-//! Products of a panel of weights with quantised activations, for the processors that the field has.
+//! Products of a tile of weights with quantised activations, for the processors that the field has: of a panel with
+//! any number of columns, or of rows as they lie in the file with a few.
 //!
 //! Every number of a product is added up in the same order however many columns there are, so that a token's
 //! result does not depend on what is computed beside it.
 
 use std::arch::x86_64::*;
 
-use super::format::Format;
+use super::format::{Format, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Stored};
 use super::panel::{BLOCK, PanelBlock, ROWS};
+use super::{avx2, avx512};
 
 /// Which instructions a product uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +25,9 @@ impl Kernel {
         let avx2 = is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("f16c")
             && is_x86_feature_detected!("fma");
-        let avx512 = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni");
+        let avx512 = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vnni");
         match (avx2, avx512) {
             (true, true) => Some(Self::Avx512Vnni),
             (true, false) => Some(Self::Avx2),
@@ -36,7 +40,7 @@ impl Kernel {
         self == Self::Avx512Vnni || format.largest() <= 31
     }
 
-    /// How many columns are computed together.
+    /// How many columns of a panel's product are computed together.
     const fn columns(self) -> usize {
         match self {
             Self::Avx512Vnni => 16,
@@ -64,6 +68,34 @@ pub struct Columns<'a> {
     pub blocks: &'a [Activation],
     /// Blocks of a column.
     pub depth: usize,
+}
+
+impl Columns<'_> {
+    /// How many there are.
+    fn count(self) -> usize {
+        self.blocks.len() / self.depth
+    }
+
+    /// Those behind the first `count`.
+    fn behind(self, count: usize) -> Self {
+        Self {
+            quants: &self.quants[count * self.depth * BLOCK..],
+            blocks: &self.blocks[count * self.depth..],
+            ..self
+        }
+    }
+}
+
+/// 16 rows of weights as they lie in a file.
+#[derive(Clone, Copy)]
+pub struct Rows {
+    /// The first of them.
+    pub first: *const u8,
+    /// Bytes from one to the next.
+    pub stride: usize,
+    /// The first of those that are multiplied next. They are asked for meanwhile, so that they arrive in time: a step
+    /// reads every weight once, and most come from memory.
+    pub next: *const u8,
 }
 
 /// Rounds 32 numbers to signed bytes of one scale, the largest at ±127. What is no number becomes some byte, as in
@@ -112,36 +144,53 @@ pub unsafe fn quantise(numbers: &[f32; BLOCK]) -> ([i8; BLOCK], Activation) {
     }
 }
 
-/// Where a tile's results go: row `r` of column `c` at `first + c × stride + r`, for the rows that exist.
+/// Where a tile's results go: row `r` of column `c` at `first + c × stride + r`.
 #[derive(Clone, Copy)]
 pub struct Output {
     /// The first row of the first column.
     pub first: *mut f32,
     /// Numbers from one column to the next.
     pub stride: usize,
-    /// Rows that exist, at most 16.
+    /// Rows in front that are somebody else's, and are not written.
+    pub skip: usize,
+    /// Rows that exist, those in front included; at most 16.
     pub rows: usize,
 }
 
 impl Output {
-    /// Writes a column.
+    /// Where the columns behind the first `count` go.
+    fn behind(self, count: usize) -> Self {
+        Self {
+            first: self.first.wrapping_add(count * self.stride),
+            ..self
+        }
+    }
+
+    /// Writes `R` rows of a column, from row `at` of the tile on.
     ///
     /// # Safety
     ///
     /// The column's rows can be written.
     #[inline(always)]
-    unsafe fn write(self, column: usize, results: &[f32; ROWS]) {
-        // SAFETY: `rows` is at most 16, and the caller's promise.
+    unsafe fn write<const R: usize>(self, column: usize, at: usize, results: &[f32; R]) {
+        let (start, end) = (self.skip.max(at), self.rows.min(at + R));
+        if start >= end {
+            return;
+        }
+        // SAFETY: rows `start..end` exist, and lie in `results`; the rest is the caller's promise.
         unsafe {
-            let to = self.first.add(column * self.stride);
-            if self.rows == ROWS {
-                to.cast::<[f32; ROWS]>().write_unaligned(*results);
+            let to = self.first.add(column * self.stride + start);
+            if end - start == R {
+                to.cast::<[f32; R]>().write_unaligned(*results);
             } else {
-                std::ptr::copy_nonoverlapping(results.as_ptr(), to, self.rows);
+                std::ptr::copy_nonoverlapping(results.as_ptr().add(start - at), to, end - start);
             }
         }
     }
 }
+
+/// The most columns that [`multiply_rows`] takes: for more, unpacking a tile once is cheaper.
+pub const FEW: usize = 4;
 
 /// Multiplies a tile with every column.
 ///
@@ -153,175 +202,214 @@ pub unsafe fn multiply(
     kernel: Kernel,
     format: Format,
     panel: &[PanelBlock],
-    columns: Columns<'_>,
-    output: Output,
+    mut columns: Columns<'_>,
+    mut output: Output,
 ) {
     assert!(panel.len() == columns.depth && columns.blocks.len().is_multiple_of(panel.len()));
     assert_eq!(columns.quants.len(), columns.blocks.len() * BLOCK);
-    let count = columns.blocks.len() / panel.len();
-    let mut first = 0;
-    while first < count {
+    while columns.count() > 0 {
         // The largest power of two that is left: a column's sums do not depend on its neighbours.
-        let wide = kernel.columns().min(1 << (count - first).ilog2());
-        // SAFETY: columns `first..first + wide` exist; the rest is the caller's promise.
+        let wide = kernel.columns().min(1 << columns.count().ilog2());
+        // SAFETY: there are as many columns; the rest is the caller's promise.
         unsafe {
             match kernel {
-                Kernel::Avx512Vnni => avx512(wide, panel, columns, first, output),
+                Kernel::Avx512Vnni => avx512_panel::<8>(wide, panel, columns, output),
                 Kernel::Avx2 if format.largest() > 15 => {
-                    avx2::<4>(wide, panel, columns, first, output)
+                    avx2_panel::<4>(wide, panel, columns, output);
                 }
-                Kernel::Avx2 => avx2::<8>(wide, panel, columns, first, output),
+                Kernel::Avx2 => avx2_panel::<8>(wide, panel, columns, output),
             }
         }
-        first += wide;
+        (columns, output) = (columns.behind(wide), output.behind(wide));
+    }
+}
+
+/// Multiplies a tile with every column without unpacking it first, to the same results as [`multiply`].
+///
+/// # Safety
+///
+/// The processor runs `kernel`, which reads `format`; `rows` are 16 rows in it, as deep as the columns, of which there
+/// are 1 to [`FEW`]; the rows of every column can be written to `output`.
+pub unsafe fn multiply_rows(
+    kernel: Kernel,
+    format: Format,
+    rows: Rows,
+    columns: Columns<'_>,
+    output: Output,
+) {
+    assert!((1..=FEW).contains(&columns.count()));
+    assert_eq!(columns.quants.len(), columns.blocks.len() * BLOCK);
+    // SAFETY: the caller's promise.
+    unsafe {
+        match format {
+            Format::Q4_0 => multiply_rows_as::<Q4_0>(kernel, rows, columns, output),
+            Format::Q4_1 => multiply_rows_as::<Q4_1>(kernel, rows, columns, output),
+            Format::Q5_0 => multiply_rows_as::<Q5_0>(kernel, rows, columns, output),
+            Format::Q5_1 => multiply_rows_as::<Q5_1>(kernel, rows, columns, output),
+            Format::Q8_0 => multiply_rows_as::<Q8_0>(kernel, rows, columns, output),
+        }
     }
 }
 
 /// # Safety
 ///
-/// As for [`multiply`], for columns `first..first + wide`, where `wide` is 1, 2, 4, 8 or 16.
-#[inline]
-unsafe fn avx512(
-    wide: usize,
-    panel: &[PanelBlock],
+/// As for [`multiply_rows`].
+unsafe fn multiply_rows_as<S: Stored>(
+    kernel: Kernel,
+    rows: Rows,
     columns: Columns<'_>,
-    first: usize,
     output: Output,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        match wide {
-            16 => avx512_columns::<16>(panel, columns, first, output),
-            8 => avx512_columns::<8>(panel, columns, first, output),
-            4 => avx512_columns::<4>(panel, columns, first, output),
-            2 => avx512_columns::<2>(panel, columns, first, output),
-            _ => avx512_columns::<1>(panel, columns, first, output),
+        match kernel {
+            Kernel::Avx512Vnni => avx512_rows::<S>(rows, columns, output),
+            Kernel::Avx2 => avx2_rows::<S>(rows, columns, output),
         }
     }
 }
 
-/// # Safety
-///
-/// As for [`avx512`], with `N` for `wide`.
-#[target_feature(enable = "avx512f,avx512vnni")]
-unsafe fn avx512_columns<const N: usize>(
-    panel: &[PanelBlock],
-    columns: Columns<'_>,
-    first: usize,
-    output: Output,
-) {
-    let depth = columns.depth;
-    let mut totals = [_mm512_setzero_ps(); N];
-    // SAFETY: `panel` has `depth` blocks and columns `first..first + N` exist, with 32 quants a block; the
-    // panel is aligned to 64 bytes.
-    unsafe {
-        let quants = columns.quants.as_ptr().add(first * depth * BLOCK);
-        let blocks = columns.blocks.as_ptr().add(first * depth);
-        for (index, block) in panel.iter().enumerate() {
-            let weights: [__m512i; 8] =
-                std::array::from_fn(|i| _mm512_load_si512(block.quants[i].as_ptr().cast()));
-            let scales = _mm512_load_ps(block.scales.as_ptr());
-            let mins = _mm512_load_ps(block.mins.as_ptr());
-            for (column, total) in totals.iter_mut().enumerate() {
-                let words = quants.add((column * depth + index) * BLOCK).cast::<i32>();
-                let activation = &*blocks.add(column * depth + index);
-                let mut sum = _mm512_setzero_si512();
-                for (i, weights) in weights.into_iter().enumerate() {
-                    sum = _mm512_dpbusd_epi32(
-                        sum,
-                        weights,
-                        _mm512_set1_epi32(words.add(i).read_unaligned()),
-                    );
-                }
-                let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scales);
-                *total = _mm512_fmadd_ps(scaled, _mm512_set1_ps(activation.scale), *total);
-                *total = _mm512_fmadd_ps(mins, _mm512_set1_ps(activation.sum), *total);
-            }
-        }
-        for (column, total) in totals.into_iter().enumerate() {
-            let mut results = [0.0; ROWS];
-            _mm512_storeu_ps(results.as_mut_ptr(), total);
-            output.write(first + column, &results);
-        }
-    }
-}
-
-/// # Safety
-///
-/// As for [`multiply`], for columns `first..first + wide`, where `wide` is 1, 2 or 4.
-#[inline]
-unsafe fn avx2<const RUN: usize>(
-    wide: usize,
-    panel: &[PanelBlock],
-    columns: Columns<'_>,
-    first: usize,
-    output: Output,
-) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match wide {
-            4 => avx2_columns::<RUN, 4>(panel, columns, first, output),
-            2 => avx2_columns::<RUN, 2>(panel, columns, first, output),
-            _ => avx2_columns::<RUN, 1>(panel, columns, first, output),
-        }
-    }
-}
-
-/// `RUN` words' products fit 16 bits when added up: 8 of four bits, 4 of five.
-///
-/// # Safety
-///
-/// As for [`avx2`], with `N` for `wide`.
-#[target_feature(enable = "avx2,fma")]
-unsafe fn avx2_columns<const RUN: usize, const N: usize>(
-    panel: &[PanelBlock],
-    columns: Columns<'_>,
-    first: usize,
-    output: Output,
-) {
-    let depth = columns.depth;
-    let mut totals = [[_mm256_setzero_ps(); 2]; N];
-    let ones = _mm256_set1_epi16(1);
-    // SAFETY: as in `avx512_columns`.
-    unsafe {
-        let quants = columns.quants.as_ptr().add(first * depth * BLOCK);
-        let blocks = columns.blocks.as_ptr().add(first * depth);
-        for (index, block) in panel.iter().enumerate() {
-            for eight in 0..2 {
-                let weights: [__m256i; 8] = std::array::from_fn(|i| {
-                    _mm256_load_si256(block.quants[i].as_ptr().add(8 * eight).cast())
-                });
-                for (column, totals) in totals.iter_mut().enumerate() {
-                    let words = quants.add((column * depth + index) * BLOCK).cast::<i32>();
-                    let activation = &*blocks.add(column * depth + index);
-                    let product = |i: usize| {
-                        _mm256_maddubs_epi16(
-                            weights[i],
-                            _mm256_set1_epi32(words.add(i).read_unaligned()),
-                        )
-                    };
-                    let sum = (0..8)
-                        .step_by(RUN)
-                        .fold(_mm256_setzero_si256(), |sum, start| {
-                            let run = (start + 1..start + RUN)
-                                .fold(product(start), |run, i| _mm256_add_epi16(run, product(i)));
-                            _mm256_add_epi32(sum, _mm256_madd_epi16(run, ones))
-                        });
-                    let scales = _mm256_load_ps(block.scales.as_ptr().add(8 * eight));
-                    let mins = _mm256_load_ps(block.mins.as_ptr().add(8 * eight));
-                    let scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), scales);
-                    let total = &mut totals[eight];
-                    *total = _mm256_fmadd_ps(scaled, _mm256_set1_ps(activation.scale), *total);
-                    *total = _mm256_fmadd_ps(mins, _mm256_set1_ps(activation.sum), *total);
+/// Writes the products of one instruction set, whose steps are in the module `$set`: a function for panels and one for
+/// rows as they lie in the file, each with one for a fixed number of columns.
+macro_rules! products {
+    ($set:ident, $features:tt, $panel:ident, $panel_columns:ident, $rows:ident, $rows_columns:ident) => {
+        /// # Safety
+        ///
+        /// As for [`multiply`], for the first `wide` columns: 1, 2, 4, 8 or 16.
+        unsafe fn $panel<const RUN: usize>(
+            wide: usize,
+            panel: &[PanelBlock],
+            columns: Columns<'_>,
+            output: Output,
+        ) {
+            for at in (0..ROWS).step_by($set::ROWS) {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    match wide {
+                        16 => $panel_columns::<RUN, 16>(panel, at, columns, output),
+                        8 => $panel_columns::<RUN, 8>(panel, at, columns, output),
+                        4 => $panel_columns::<RUN, 4>(panel, at, columns, output),
+                        2 => $panel_columns::<RUN, 2>(panel, at, columns, output),
+                        _ => $panel_columns::<RUN, 1>(panel, at, columns, output),
+                    }
                 }
             }
         }
-        for (column, totals) in totals.into_iter().enumerate() {
-            let mut results = [0.0; ROWS];
-            for (eight, total) in totals.into_iter().enumerate() {
-                _mm256_storeu_ps(results.as_mut_ptr().add(8 * eight), total);
+
+        /// As many rows of the tile as fit a vector, from row `at` on.
+        ///
+        /// # Safety
+        ///
+        /// As for the function above, with `N` for `wide`.
+        #[target_feature(enable = $features)]
+        unsafe fn $panel_columns<const RUN: usize, const N: usize>(
+            panel: &[PanelBlock],
+            at: usize,
+            columns: Columns<'_>,
+            output: Output,
+        ) {
+            let mut totals = [$set::zero(); N];
+            // SAFETY: `panel` has as many blocks as each of the first `N` columns, with 32 quants a block. It is aligned
+            // to 64 bytes, so its rows are aligned from `at` on to what a vector of them needs.
+            unsafe {
+                let (quants, blocks) = (columns.quants.as_ptr(), columns.blocks.as_ptr());
+                for (index, block) in panel.iter().enumerate() {
+                    let weights: [$set::Integers; 8] =
+                        std::array::from_fn(|i| $set::words(block.quants[i].as_ptr().add(at)));
+                    let scales = $set::numbers(block.scales.as_ptr().add(at));
+                    let mins = $set::numbers(block.mins.as_ptr().add(at));
+                    for (column, total) in totals.iter_mut().enumerate() {
+                        let place = column * columns.depth + index;
+                        let sum = $set::dot::<RUN>(&weights, quants.add(place * BLOCK));
+                        *total = $set::add(*total, sum, scales, mins, *blocks.add(place));
+                    }
+                }
+                for (column, total) in totals.into_iter().enumerate() {
+                    let mut results = [0.0; $set::ROWS];
+                    $set::store(total, results.as_mut_ptr());
+                    output.write(column, at, &results);
+                }
             }
-            output.write(first + column, &results);
         }
-    }
+
+        /// # Safety
+        ///
+        /// As for [`multiply_rows`].
+        unsafe fn $rows<S: Stored>(rows: Rows, columns: Columns<'_>, output: Output) {
+            for at in (0..ROWS).step_by($set::ROWS) {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    match columns.count() {
+                        1 => $rows_columns::<S, 1>(rows, at, columns, output),
+                        2 => $rows_columns::<S, 2>(rows, at, columns, output),
+                        3 => $rows_columns::<S, 3>(rows, at, columns, output),
+                        _ => $rows_columns::<S, FEW>(rows, at, columns, output),
+                    }
+                }
+            }
+        }
+
+        /// As many rows of the tile as fit a vector, from row `at` on.
+        ///
+        /// # Safety
+        ///
+        /// As for [`multiply_rows`], with `N` columns.
+        #[target_feature(enable = $features)]
+        unsafe fn $rows_columns<S: Stored, const N: usize>(
+            rows: Rows,
+            at: usize,
+            columns: Columns<'_>,
+            output: Output,
+        ) {
+            let mut totals = [$set::zero(); N];
+            // SAFETY: there are 16 rows of as many blocks as each of the `N` columns, with 32 quants a block. What is
+            // asked for ahead is not read.
+            unsafe {
+                let (quants, blocks) = (columns.quants.as_ptr(), columns.blocks.as_ptr());
+                for index in 0..columns.depth {
+                    // A part of the next tile for each block of this one.
+                    let ahead = (at * columns.depth + index * $set::ROWS) * S::BYTES;
+                    for line in 0..($set::ROWS * S::BYTES).div_ceil(64) {
+                        let line = rows.next.wrapping_add(ahead + 64 * line);
+                        _mm_prefetch::<_MM_HINT_T0>(line.cast());
+                    }
+                    let block = rows.first.add(at * rows.stride + index * S::BYTES);
+                    let weights = [
+                        $set::quants::<S>(block, 4 * rows.stride),
+                        $set::quants::<S>(block.add(rows.stride), 4 * rows.stride),
+                        $set::quants::<S>(block.add(2 * rows.stride), 4 * rows.stride),
+                        $set::quants::<S>(block.add(3 * rows.stride), 4 * rows.stride),
+                    ];
+                    let (scales, mins) = $set::scales::<S>(block, rows.stride);
+                    for (column, total) in totals.iter_mut().enumerate() {
+                        let place = column * columns.depth + index;
+                        let sum = $set::sums(&weights, quants.add(place * BLOCK));
+                        *total = $set::add(*total, sum, scales, mins, *blocks.add(place));
+                    }
+                }
+                for (column, total) in totals.into_iter().enumerate() {
+                    let mut results = [0.0; $set::ROWS];
+                    $set::store(total, results.as_mut_ptr());
+                    output.write(column, at, &results);
+                }
+            }
+        }
+    };
 }
+
+products!(
+    avx512,
+    "avx512f,avx512bw,avx512vnni",
+    avx512_panel,
+    avx512_panel_columns,
+    avx512_rows,
+    avx512_rows_columns
+);
+products!(
+    avx2,
+    "avx2,fma,f16c",
+    avx2_panel,
+    avx2_panel_columns,
+    avx2_rows,
+    avx2_rows_columns
+);

@@ -1,9 +1,10 @@
 //! Products of quantised weights with many tokens at once, faster than ggml's own on common processors.
 //!
 //! For some formats ggml unpacks each row of weights anew for every token, so that a step of sixteen tokens costs some
-//! nine times as much as a step of one (`scripts/bench --only products`). Here a tile of 16 rows is unpacked once a step ([`panel`]) and multiplied with all tokens
-//! ([`kernel`]), by ggml's threads and on weights as they lie in the file. As in ggml's products of these formats,
-//! activations are rounded to eight bits, 32 to a scale; scales and sums are in single precision.
+//! nine times as much as a step of one (`scripts/bench --only products`). Here a tile of 16 rows is unpacked once a step
+//! ([`panel`]) and multiplied with all tokens ([`kernel`]), by ggml's threads and on weights as they lie in the file. With
+//! a few tokens a tile is multiplied as it is, to the same numbers. As in ggml's products of these formats, activations
+//! are rounded to eight bits, 32 to a scale; scales and sums are in single precision.
 //!
 //! [`choose`] offers this to ggml's CPU backend (`ggml.cpp`). Weights that ggml repacks or keeps on a GPU stay with it, as
 //! do other formats and processors.
@@ -11,6 +12,8 @@
 // Vector instructions, and pointers that ggml hands over.
 #![allow(unsafe_code)]
 
+mod avx2;
+mod avx512;
 mod format;
 mod kernel;
 mod panel;
@@ -18,6 +21,7 @@ mod panel;
 mod tests;
 
 use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -28,7 +32,7 @@ use llama_cpp_sys_2::{
 
 use format::Format;
 pub use kernel::Kernel;
-use kernel::{Activation, Columns, Output};
+use kernel::{Activation, Columns, FEW, Output, Rows};
 use panel::{BLOCK, PanelBlock, ROWS};
 
 /// The kernel of this process; none where ggml computes everything. It is chosen once, since ggml's threads ask for it
@@ -121,6 +125,8 @@ impl Product {
                 && op.nb[1].is_multiple_of(size_of::<f32>())
                 && width > 0
                 && width.is_multiple_of(BLOCK)
+                && weights.ne[1] > 0
+                && activations.ne[1] > 0
                 && !weights.buffer.is_null()
                 && ggml_backend_buffer_is_host(weights.buffer);
             fits.then(|| Self {
@@ -167,14 +173,20 @@ impl Product {
         // blocks; after it they are only read, and each thread writes its own panel and its own tiles.
         unsafe {
             let start = work.add(work.align_offset(ALIGNMENT));
-            let next_tile = &*start.cast::<AtomicUsize>();
+            let claimed = &*start.cast::<AtomicUsize>();
             let (quants, blocks) = (
                 start.add(quants).cast::<i8>(),
                 start.add(blocks).cast::<Activation>(),
             );
+            let tiles = self.rows.div_ceil(ROWS);
+            // Few enough to share work evenly, and enough to keep threads out of each other's way.
+            let share = (tiles / (threads * 8)).max(1);
             if thread == 0 {
-                next_tile.store(0, Ordering::Relaxed);
+                // Every thread begins with a share of its own.
+                claimed.store(threads * share, Ordering::Relaxed);
             }
+            // Its weights come while activations are rounded and others are waited for.
+            self.prefetch(thread * share * ROWS);
             for index in quantised * thread / threads..quantised * (thread + 1) / threads {
                 let column = self.activations.add(index / self.depth * self.column_bytes);
                 let numbers = column
@@ -195,25 +207,34 @@ impl Product {
                 .add(panels)
                 .cast::<PanelBlock>()
                 .add(thread * self.depth);
+            let depth = if self.unpacks() { self.depth } else { 0 };
             // ggml's buffer holds anything; a slice must hold numbers.
-            panel.write_bytes(0, self.depth);
-            let panel = std::slice::from_raw_parts_mut(panel, self.depth);
-            let tiles = self.rows.div_ceil(ROWS);
-            // Few enough to share work evenly, and enough to keep threads out of each other's way.
-            let share = (tiles / (threads * 8)).max(1);
-            loop {
-                let first = next_tile.fetch_add(share, Ordering::Relaxed);
-                if first >= tiles {
-                    break;
-                }
-                for tile in first..(first + share).min(tiles) {
-                    self.tile(tile, panel, columns);
+            panel.write_bytes(0, depth);
+            let panel = std::slice::from_raw_parts_mut(panel, depth);
+            let mut tiles = Tiles {
+                claimed,
+                share,
+                own: thread * share..(thread + 1) * share,
+                all: tiles,
+            }
+            .peekable();
+            while let Some(tile) = tiles.next() {
+                let next = tiles.peek().copied();
+                if self.unpacks() {
+                    self.unpacked_tile(tile, next, panel, columns);
+                } else {
+                    self.tile(tile, next, columns);
                 }
             }
         }
     }
 
-    /// Asks for the tile whose first row is `first`, so that it arrives while another one is multiplied: a
+    /// Whether tiles are unpacked before they are multiplied.
+    fn unpacks(&self) -> bool {
+        self.columns > FEW || self.rows < ROWS
+    }
+
+    /// Asks for the tile whose first row is `first`, so that it arrives while something else is computed: a
     /// step reads every weight once, and most come from memory.
     fn prefetch(&self, first: usize) {
         let rows = first.min(self.rows)..(first + ROWS).min(self.rows);
@@ -223,12 +244,18 @@ impl Product {
         }
     }
 
-    /// Computes a tile of 16 rows.
+    /// Unpacks a tile of 16 rows and multiplies it.
     ///
     /// # Safety
     ///
     /// The tile exists, and nobody else writes its results.
-    unsafe fn tile(&self, tile: usize, panel: &mut [PanelBlock], columns: Columns<'_>) {
+    unsafe fn unpacked_tile(
+        &self,
+        tile: usize,
+        next: Option<usize>,
+        panel: &mut [PanelBlock],
+        columns: Columns<'_>,
+    ) {
         let first = tile * ROWS;
         // SAFETY: rows past the last are read as the last, and their results are not written.
         unsafe {
@@ -237,14 +264,69 @@ impl Product {
                     .add((first + row).min(self.rows - 1) * self.row_bytes)
             });
             panel::unpack(self.format, rows, panel);
-            self.prefetch(first + ROWS);
+            if let Some(next) = next {
+                self.prefetch(next * ROWS);
+            }
             let output = Output {
                 first: self.output.cast::<f32>().add(first),
                 stride: self.output_bytes / size_of::<f32>(),
+                skip: 0,
                 rows: ROWS.min(self.rows - first),
             };
             kernel::multiply(self.kernel, self.format, panel, columns, output);
         }
+    }
+
+    /// Multiplies a tile of 16 rows as it is.
+    ///
+    /// # Safety
+    ///
+    /// The tile exists, nobody else writes its results, and there are 16 rows and few columns.
+    unsafe fn tile(&self, tile: usize, next: Option<usize>, columns: Columns<'_>) {
+        // The last tile begins early enough to be whole; what it has in common with the one before is not written.
+        let begin = |tile: usize| (tile * ROWS).min(self.rows - ROWS);
+        let first = begin(tile);
+        // SAFETY: 16 rows begin there.
+        unsafe {
+            let row = |row: usize| self.weights.add(row * self.row_bytes);
+            let rows = Rows {
+                first: row(first),
+                stride: self.row_bytes,
+                next: row(begin(next.unwrap_or(tile))),
+            };
+            let output = Output {
+                first: self.output.cast::<f32>().add(first),
+                stride: self.output_bytes / size_of::<f32>(),
+                skip: tile * ROWS - first,
+                rows: ROWS,
+            };
+            kernel::multiply_rows(self.kernel, self.format, rows, columns, output);
+        }
+    }
+}
+
+/// The tiles that a thread computes: a share of its own, and further shares of what nobody has claimed. One is claimed
+/// when it is looked at, so that the weights of the next tile can be asked for.
+struct Tiles<'a> {
+    /// How many are claimed.
+    claimed: &'a AtomicUsize,
+    /// How many are claimed at a time.
+    share: usize,
+    /// What is left of the thread's share.
+    own: Range<usize>,
+    /// How many there are.
+    all: usize,
+}
+
+impl Iterator for Tiles<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        if self.own.is_empty() {
+            let first = self.claimed.fetch_add(self.share, Ordering::Relaxed);
+            self.own = first..first + self.share;
+        }
+        self.own.next().filter(|tile| *tile < self.all)
     }
 }
 

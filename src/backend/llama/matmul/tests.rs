@@ -5,7 +5,7 @@ use llama_cpp_sys_2::{ggml_get_type_traits, ggml_quantize_chunk, ggml_row_size};
 use proptest::prelude::*;
 
 use super::format::Format;
-use super::kernel::{Activation, Kernel, quantise};
+use super::kernel::{Activation, FEW, Kernel, quantise};
 use super::panel::BLOCK;
 use super::{ALIGNMENT, Product, choose};
 
@@ -62,7 +62,9 @@ fn multiply(
     // SAFETY: the threads share the buffers as `Product::compute` says.
     unsafe impl Send for Shared {}
     let columns = activations.len() / width;
-    let mut output = vec![f32::NAN; rows * columns];
+    // Columns of results lie apart, so that what is written between them shows.
+    let apart = rows + 3;
+    let mut output = vec![f32::NAN; apart * columns];
     let product = Product {
         kernel,
         format,
@@ -74,7 +76,7 @@ fn multiply(
         column_bytes: width * size_of::<f32>(),
         columns,
         output: output.as_mut_ptr().cast(),
-        output_bytes: rows * size_of::<f32>(),
+        output_bytes: apart * size_of::<f32>(),
     };
     let mut work = vec![0_u8; product.parts(threads)[3] + ALIGNMENT];
     let shared = Shared(product, work.as_mut_ptr());
@@ -93,7 +95,13 @@ fn multiply(
             });
         }
     });
-    output
+    let mut results = Vec::new();
+    for column in output.chunks_exact(apart) {
+        let (written, between) = column.split_at(rows);
+        assert!(between.iter().all(|number| number.is_nan()));
+        results.extend_from_slice(written);
+    }
+    results
 }
 
 /// The product in double precision, with activations rounded as the kernels round them.
@@ -185,6 +193,31 @@ fn rows_that_fill_no_tile_and_many_columns_are_right() {
 }
 
 #[test]
+fn few_columns_give_to_the_bit_what_they_give_among_many() {
+    let width = 5 * BLOCK;
+    let bits = |numbers: &[f32]| -> Vec<u32> { numbers.iter().map(|n| n.to_bits()).collect() };
+    for format in Format::ALL {
+        for rows in [1, 15, 16, 17, 31, 32, 70] {
+            let (bytes, _) = stored(format, rows, width, rows as u64);
+            let activations = numbers(4 * FEW * width, 21);
+            for kernel in kernels().into_iter().filter(|kernel| kernel.reads(format)) {
+                let shape = (rows, width);
+                let many = multiply(kernel, format, &bytes, shape, &activations, 1);
+                for (columns, threads) in (1..=FEW + 1).flat_map(|n| [(n, 1), (n, 3)]) {
+                    let first = &activations[..columns * width];
+                    let few = multiply(kernel, format, &bytes, shape, first, threads);
+                    assert_eq!(
+                        bits(&few),
+                        bits(&many[..columns * rows]),
+                        "{kernel:?} {format:?}, {rows} rows by {columns} on {threads} threads"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn zeros_and_one_large_number_do_not_disturb_their_neighbours() {
     let width = 96;
     for format in Format::ALL {
@@ -224,8 +257,8 @@ fn the_largest_quants_and_activations_fit_their_sums() {
             ),
         };
         let bytes = block.repeat(rows * blocks);
-        for number in [1.0_f32, -1.0] {
-            let activations = vec![number; blocks * BLOCK];
+        for (number, columns) in [(1.0_f32, 1), (-1.0, 1), (1.0, FEW + 1), (-1.0, FEW + 1)] {
+            let activations = vec![number; columns * blocks * BLOCK];
             let expected = (quant + min) * f64::from(number) * (blocks * BLOCK) as f64;
             for kernel in kernels().into_iter().filter(|kernel| kernel.reads(format)) {
                 let shape = (rows, blocks * BLOCK);
@@ -288,17 +321,19 @@ fn through_ggml(
 #[test]
 fn ggml_computes_its_products_here() {
     let Some(kernel) = choose(true) else { return };
-    let (rows, width, columns) = (70, 160, 19);
+    let (rows, width) = (70, 160);
     for format in Format::ALL
         .into_iter()
         .filter(|format| kernel.reads(*format))
     {
         let (bytes, _) = stored(format, rows, width, 11);
-        let activations = numbers(columns * width, 12);
-        let here = multiply(kernel, format, &bytes, (rows, width), &activations, 1);
-        for threads in 1..4 {
-            let there = through_ggml(format, &bytes, (rows, width), &activations, threads);
-            assert_eq!(there, here, "{format:?} on {threads} threads");
+        for columns in [1, 3, 19] {
+            let activations = numbers(columns * width, 12);
+            let here = multiply(kernel, format, &bytes, (rows, width), &activations, 1);
+            for threads in 1..4 {
+                let there = through_ggml(format, &bytes, (rows, width), &activations, threads);
+                assert_eq!(there, here, "{format:?} by {columns} on {threads} threads");
+            }
         }
     }
 }

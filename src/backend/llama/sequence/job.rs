@@ -12,7 +12,7 @@ pub struct Job {
     pub tokens: Vec<u32>,
     /// How many of them render the conversation; the others begin the reply.
     pub prompt_tokens: usize,
-    /// The most tokens that may follow.
+    /// The most tokens that may follow the conversation.
     pub room: usize,
     /// Which adapter computes it, counted as the worker counts them.
     pub domain: usize,

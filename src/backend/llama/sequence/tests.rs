@@ -213,6 +213,8 @@ fn fill(salt: u32, most: usize) -> (String, usize) {
         sequence.propose(if alone { 0 } else { most });
         let mut context = sequence.tokens.clone();
         sequence.decoded = context.len();
+        // What is decoded to be tried must fit as well, where conversation and reply just fill the context.
+        assert!(sequence.tokens.len() + sequence.proposals.len() <= 1 + room);
         let beside = !sequence.proposals.is_empty();
         let mut rows = vec![verdict_row(&context, salt, beside)];
         for &token in &sequence.proposals {
@@ -263,4 +265,28 @@ fn a_tie_among_allowed_tokens_is_close_whatever_is_forbidden() {
     (row[usize::from(b'\n')], row[usize::from(b'b')]) = (5.1, 1.0);
     assert!(sampler.is_close(&row, |id| !Bytes.is_control(id)));
     assert!(!sampler.is_close(&row, |id| writer.allows(id, &Bytes)));
+}
+
+#[test]
+fn a_row_without_a_number_is_an_error_and_no_empty_reply() {
+    for nothing in [f32::NAN, f32::NEG_INFINITY] {
+        let (sender, _replies) = crossbeam_channel::unbounded();
+        let job = Job {
+            tokens: vec![0],
+            prompt_tokens: 1,
+            room: 5,
+            domain: 0,
+            lookup: None,
+            task: Task::Write {
+                sampler: Sampler::new(SamplingParams::default(), 1),
+                max_tokens: 5,
+                thinking: None,
+            },
+            reply: ReplyTo::new(0, sender),
+        };
+        let mut sequence = Sequence::new(job, 0);
+        sequence.decoded = 1;
+        let next = sequence.take(&[&[nothing; 10]], &Letters, 1000, false);
+        assert!(matches!(next, Next::Broken), "{next:?}");
+    }
 }

@@ -46,7 +46,6 @@ impl Waiting {
 impl Worker<'_> {
     pub(super) fn enqueue(&mut self, job: Job, arrivals: &mut u64) {
         *arrivals += 1;
-        // Tickets of different callers may be equal.
         self.waiting
             .insert((job.order(), *arrivals), Waiting::New(job));
     }
@@ -89,12 +88,11 @@ impl Worker<'_> {
                 }
                 None => return,
             };
-            let place = self
-                .running
-                .partition_point(|running| running.sequence.order() <= sequence.order());
+            let place = self.running.partition_point(|running| running.key < key);
             self.running.insert(
                 place,
                 Running {
+                    key,
                     seq: admitted.seq,
                     sequence,
                     rows: (0, 0),
@@ -135,8 +133,7 @@ impl Worker<'_> {
         let mut sequence = last.sequence;
         sequence.decoded = 0;
         sequence.proposals.clear();
-        self.waiting
-            .insert((sequence.order(), 0), Waiting::Preempted(sequence));
+        self.waiting.insert(last.key, Waiting::Preempted(sequence));
         true
     }
 }

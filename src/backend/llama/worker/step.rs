@@ -151,6 +151,14 @@ impl Worker<'_> {
                     let kept = self.cache.rewind(&mut cells, running.seq, from);
                     running.sequence.decoded = kept;
                 }
+                Some(Next::Broken) => {
+                    // What it leaves in the cache is of no use to anyone.
+                    self.cache.release(&mut cells, running.seq);
+                    let error = "the model computes no numbers: its file may be damaged, or what it computes too large for this device";
+                    let error = BackendError::Inference(error.to_owned());
+                    self.running.remove(index).sequence.resolve(Err(error));
+                    continue;
+                }
                 Some(next) => {
                     settle(&mut self.cache, &mut cells, running);
                     if let Next::Finished(reply) = next {
