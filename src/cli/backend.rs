@@ -181,6 +181,11 @@ pub fn template_choice(args: &TemplateArgs) -> anyhow::Result<TemplateChoice> {
             let source = fs::read_to_string(path)
                 .with_context(|| format!("{}: cannot read the chat template", path.display()))
                 .map_err(usage)?;
+            // A byte order mark is no text that a model should see.
+            let source = source
+                .strip_prefix('\u{feff}')
+                .unwrap_or(&source)
+                .to_owned();
             Some((path.display().to_string(), source))
         }
         (None, None) => None,
@@ -195,6 +200,10 @@ pub fn template_choice(args: &TemplateArgs) -> anyhow::Result<TemplateChoice> {
             Err(error) => bail!(usage(anyhow!("--chat-template-kwargs: {error}"))),
         },
     };
+    if let Some((name, source)) = &replacement {
+        // Whether it compiles does not depend on the model's special tokens.
+        ChatTemplate::new(name, source, "", "", kwargs.clone()).map_err(usage)?;
+    }
     Ok(TemplateChoice {
         replacement,
         kwargs,

@@ -167,6 +167,24 @@ fn model_files_that_are_no_model() {
 }
 
 #[test]
+fn chat_templates_with_mistakes() {
+    let place = Place::new();
+    place
+        .write("p.jsonl", GOOD)
+        .write("t.jinja", "{{ bos_token }}\n{% if messages %}");
+    let args = ["run", "p.jsonl", "-c", "minimal", "--chat-template-file"];
+    // Told before the model is looked for.
+    let broken = [&args[..], &["t.jinja", "-m", "none.gguf"]].concat();
+    place
+        .amend(&broken)
+        .code(2)
+        .complains(&["t.jinja", "line 2"]);
+    let missing = [&args[..], &["none.jinja"]].concat();
+    place.amend(&missing).code(2).complains(&["none.jinja"]);
+    assert!(!place.path("amend.db").exists(), "a store was made");
+}
+
+#[test]
 fn stores_that_cannot_be_used() {
     let place = Place::new();
     place

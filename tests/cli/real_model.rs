@@ -234,6 +234,34 @@ fn checks_are_decided_without_the_model() {
 }
 
 #[test]
+fn a_byte_order_mark_is_no_part_of_a_chat_template() {
+    let place = place();
+    let template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:";
+    let run = |source: String| {
+        place.write("t.jinja", source);
+        let args = [
+            "run",
+            "p.jsonl",
+            "-c",
+            "minimal",
+            "--rounds",
+            "0",
+            "--limit",
+            "1",
+            "--max-tokens",
+            "4",
+            "--chat-template-file",
+            "t.jinja",
+        ];
+        place.amend(&args).success();
+    };
+    run(template.to_owned());
+    run(format!("\u{feff}{template}"));
+    let runs = place.amend(&["runs", "--json"]).success().json_lines();
+    assert_eq!(runs.len(), 1, "the mark has made another run: {runs:?}");
+}
+
+#[test]
 fn model_info_tells_what_the_model_is() {
     let place = place();
     let info = place.amend(&["model", "info"]).success().stdout;
