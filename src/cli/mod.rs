@@ -136,6 +136,7 @@ enum Command {
 
 /// Parses the arguments, runs the command, and reports its error.
 pub fn main() -> ExitCode {
+    signals::fail_at_file_size_limit();
     let args = args::normalise(std::env::args_os());
     // Like --version, it needs no command.
     let mut options = args.iter().take_while(|arg| *arg != "--");
