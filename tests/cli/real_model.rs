@@ -234,6 +234,28 @@ fn checks_are_decided_without_the_model() {
 }
 
 #[test]
+fn a_chat_template_that_writes_nothing_fails_the_chain() {
+    let place = place();
+    place.write("t.jinja", "{# nothing #}");
+    let args = [
+        "run",
+        "p.jsonl",
+        "-c",
+        "minimal",
+        "--chat-template-file",
+        "t.jinja",
+    ];
+    place.amend(&args).code(3);
+    let failed = place.amend(&["ls", "status:failed", "--json"]);
+    let failed = failed.success().json_lines();
+    assert_eq!(failed.len(), 3);
+    let error = failed[0]["error"].as_str().unwrap();
+    assert!(error.contains("no text at all"), "{error}");
+    let forecast = place.amend(&[&args[..], &["--dry-run", "--json"]].concat());
+    assert_eq!(forecast.success().json_lines()[0]["refused"], 3);
+}
+
+#[test]
 fn a_byte_order_mark_is_no_part_of_a_chat_template() {
     let place = place();
     let template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:";

@@ -32,12 +32,18 @@ impl LlamaBackend {
             });
             thinking = None;
         }
-        let tokens = self
+        let tokens: Vec<u32> = self
             .tokenizer
             .encode(&spans)
             .into_iter()
             .map(|t| t.id.cast_unsigned())
             .collect();
+        if tokens.is_empty() {
+            // Nothing could be decoded, and a reply would be waited for without end.
+            return Err(BackendError::Template(
+                "they come out as no text at all".to_owned(),
+            ));
+        }
         Ok((tokens, thinking))
     }
 
