@@ -245,6 +245,24 @@ impl Job {
         }
     }
 
+    /// A prompt file that holds something else by now than what the run is known by.
+    pub fn changed_file(&self) -> Option<&Path> {
+        let Input::File {
+            path,
+            digest,
+            controls,
+        } = &self.input
+        else {
+            return None;
+        };
+        let mut files = std::iter::once((path, digest)).chain(controls.iter().map(|(p, d)| (p, d)));
+        // One that is gone was read to its end all the same.
+        let changed = |(path, digest): &(&PathBuf, &Digest)| {
+            dataset::digest(path).is_ok_and(|now| now != **digest)
+        };
+        files.find(changed).map(|(path, _)| path.as_path())
+    }
+
     fn prompts_digest(&self) -> Digest {
         match &self.input {
             Input::File { digest, .. } => digest.clone(),
