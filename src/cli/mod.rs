@@ -52,6 +52,13 @@ pub use exit::Exit;
 /// Draft, criticise and revise with a local model, under a written constitution.
 #[derive(Debug, Parser)]
 #[command(name = "amend", version, about, long_about = None, propagate_version = true)]
+#[command(after_help = "\
+Examples:
+  amend run prompts.jsonl -c constitutions/hhh.yaml
+  amend ls 'violated:true not flag:preamble'
+  amend show 7k2m
+  amend export --format trl-dpo --out out/dpo
+  amend run --help                  every command explains itself, with examples")]
 pub struct Cli {
     /// The command.
     #[command(subcommand)]
@@ -207,8 +214,7 @@ impl Global {
             1 => "info,llama-cpp-2=warn",
             _ => "debug",
         };
-        let filter = tracing_subscriber::EnvFilter::try_from_env("AMEND_LOG")
-            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+        let filter = log_filter().unwrap_or_else(|| tracing_subscriber::EnvFilter::new(level));
         // A second subscriber in one process (as in tests) is refused, and the first one stays.
         let _ = tracing_subscriber::fmt()
             .with_env_filter(filter)
@@ -219,4 +225,16 @@ impl Global {
             .log_internal_errors(false)
             .try_init();
     }
+}
+
+/// What `AMEND_LOG` asks to be logged; `None` where it is not set, empty, or cannot be read.
+fn log_filter() -> Option<tracing_subscriber::EnvFilter> {
+    let text = std::env::var("AMEND_LOG").ok()?;
+    if text.trim().is_empty() {
+        return None;
+    }
+    let filter = tracing_subscriber::EnvFilter::try_new(&text);
+    filter
+        .map_err(|error| exit::say(&format!("note: AMEND_LOG is left aside: {error}")))
+        .ok()
 }
