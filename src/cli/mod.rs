@@ -215,10 +215,13 @@ impl Global {
             _ => "debug",
         };
         let filter = log_filter().unwrap_or_else(|| tracing_subscriber::EnvFilter::new(level));
+        let coloured =
+            anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
         // A second subscriber in one process (as in tests) is refused, and the first one stays.
         let _ = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
+            .with_ansi(coloured)
             .without_time()
             .with_target(false)
             // Where stderr takes nothing, there is nobody to tell, and telling them anyhow would panic.

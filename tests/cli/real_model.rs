@@ -234,6 +234,35 @@ fn checks_are_decided_without_the_model() {
 }
 
 #[test]
+fn what_is_logged_is_coloured_on_a_terminal_only() {
+    let place = place();
+    // Longer than the model was trained on, which is warned of.
+    let args = [
+        "run",
+        "p.jsonl",
+        "-c",
+        "minimal",
+        "--ctx-size",
+        "8448",
+        "--rounds",
+        "0",
+        "--limit",
+        "1",
+        "--max-tokens",
+        "4",
+    ];
+    let logged = |more: &[&str]| {
+        let mut command = place.command([&args[..], more].concat());
+        let output = command.env_remove("NO_COLOR").output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains("WARN"), "{stderr}");
+        stderr.contains('\x1b')
+    };
+    assert!(!logged(&[]));
+    assert!(logged(&["--color", "always"]));
+}
+
+#[test]
 fn a_chat_template_that_writes_nothing_fails_the_chain() {
     let place = place();
     place.write("t.jinja", "{# nothing #}");
