@@ -110,6 +110,11 @@ pub fn llama_options(
     if args.script.is_some() {
         bail!(usage(anyhow!("--script needs --backend scripted")));
     }
+    if args.cache_type_v.is_below_f16() && args.flash_attn == args::Switch::Off {
+        bail!(usage(anyhow!(
+            "cached values of a type below f16 need flash attention; leave out --flash-attn off, or --cache-type-v"
+        )));
+    }
     let reference = model::reference(Some(&args.model), args.hf_repo.as_deref())?;
     let path = resolve_with_bar(&reference, args.offline)?;
     let info = gguf::inspect(&path).map_err(usage)?;

@@ -118,6 +118,9 @@ fn read_fields(mut fields: Map<String, Value>, prompt_field: &str) -> Result<Par
     let messages = match fields.shift_remove(field) {
         Some(Value::Array(items)) => read_messages(items, field)?,
         // Tables have no lists of their own, so a conversation is written as JSON there.
+        Some(Value::String(text)) if field == MESSAGES_FIELD && text.trim().is_empty() => {
+            return Err("the field `messages` is blank; fill it or delete the row".to_owned());
+        }
         Some(Value::String(text)) if field == MESSAGES_FIELD => {
             let items = serde_json::from_str(&text).map_err(|error| {
                 format!("the field `messages` is neither a list nor JSON text of one: {error}")

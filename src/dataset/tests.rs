@@ -311,6 +311,8 @@ fn a_csv_conversation_is_json_text() {
         "messages\n\"[{\"\"role\"\": \"\"user\"\", \"\"content\"\": \"\"Hi\"\"}]\"\n",
     );
     assert_eq!(outcome.texts(), ["Hi"]);
+    let outcome = read("p.csv", "id,messages\n1,\n");
+    assert!(outcome.only_skip().1.contains("`messages` is blank"));
     // Beside a column of prompts, of which a row uses one or the other.
     let outcome = read(
         "p.csv",

@@ -75,6 +75,11 @@ pub(super) fn read_folder(path: &str) -> Result<Vec<File>, PackError> {
             names.push(name.to_owned());
         }
     }
+    if names.is_empty() {
+        return Err(PackError::Unreadable(format!(
+            "{path}: {HEADER} is missing"
+        )));
+    }
     names.sort();
     let mut left = MAX_BYTES;
     let mut files = Vec::new();

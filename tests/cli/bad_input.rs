@@ -258,6 +258,12 @@ fn packs_with_mistakes() {
     write("- {role: user, contents: x}\n")
         .code(2)
         .complains(&["critique.yaml", "contents"]);
+    place.write("empty/notes.txt", "no pack");
+    let args = ["run", "p.jsonl", "-c", "minimal", "--pack", "./empty"];
+    place
+        .scripted(&args)
+        .code(2)
+        .complains(&["./empty: pack.yaml is missing"]);
     write("- {role: wizard, content: x}\n")
         .code(2)
         .complains(&["critique.yaml"]);
@@ -279,6 +285,7 @@ fn wrong_usage() {
         &["--pack", "no-such-pack"],
         &["--pack", "paper", "--revise", "when-violated"],
         &["--chat-template-kwargs", "[1]", "--backend", "llama"],
+        &["--cache-type-v", "q8_0", "--flash-attn", "off"],
         &["--no-such-flag"],
     ] {
         let args = [&["run", "p.jsonl", "-c", "minimal"], wrong].concat();
@@ -288,6 +295,13 @@ fn wrong_usage() {
             "{wrong:?}"
         );
     }
+    let select = |ids: &str| place.scripted(&["run", "p.jsonl", "-c", "minimal", "--select", ids]);
+    select("helpfull")
+        .code(2)
+        .complains(&["did you mean `helpful`?"]);
+    let unlike = select("ALL").code(2);
+    let unlike = unlike.complains(&["no principle `ALL`; there are ", "harmless"]);
+    assert!(!unlike.stderr.contains("did you mean"), "{}", unlike.stderr);
     place
         .scripted(&["run", "p.jsonl", "-c", "minimal"])
         .success();
