@@ -195,6 +195,15 @@ fn stores_that_cannot_be_used() {
     let with = |db: &str| place.scripted(&["run", "p.jsonl", "-c", "minimal", "--db", db]);
     with("text.db").code(2).complains(&["text.db", "SQLite"]);
     with(".").code(2).complains(&["folder"]);
+    let made = std::process::Command::new("mkfifo")
+        .arg(place.path("pipe.db"))
+        .status();
+    assert!(made.unwrap().success());
+    with("pipe.db").code(2).complains(&["pipe.db is a pipe"]);
+    place
+        .amend(&["ls", "--db", "pipe.db"])
+        .code(2)
+        .complains(&["pipe.db is a pipe"]);
     // Told before the model is looked for.
     let args = [
         "run",
@@ -264,6 +273,30 @@ fn packs_with_mistakes() {
         .scripted(&args)
         .code(2)
         .complains(&["./empty: pack.yaml is missing"]);
+    let defaults = |defaults: &str| {
+        write("- {role: user, content: '{{ response }}'}\n").success();
+        let header = "name: mine\nversion: 1.0.0\ncritique: verdict\ndefaults:\n";
+        place.write("pack/pack.yaml", format!("{header}  {defaults}\n"));
+        place.scripted(&["run", "p.jsonl", "-c", "minimal", "--pack", "./pack"])
+    };
+    for (given, told) in [
+        ("rounds: 1001", "`rounds` is 1001"),
+        ("sampling: {temperature: -1}", "`temperature` is -1"),
+        ("sampling: {temperature: .nan}", "`temperature` is NaN"),
+        ("sampling: {top_p: 1.5}", "`top_p` is 1.5"),
+        ("sampling: {min_p: -0.1}", "`min_p` is -0.1"),
+        ("sampling: {max_tokens: 0}", "`max_tokens` is 0"),
+    ] {
+        defaults(given)
+            .code(2)
+            .complains(&["pack.yaml, line 5", told]);
+    }
+    defaults("sampling: {temperature: 0, top_p: 1, min_p: 0, max_tokens: 1}").success();
+    fs::create_dir(place.path("pack/recheck.yaml")).unwrap();
+    write("- {role: user, content: '{{ response }}'}\n")
+        .code(2)
+        .complains(&["recheck.yaml: is not a regular file"]);
+    fs::remove_dir(place.path("pack/recheck.yaml")).unwrap();
     write("- {role: wizard, content: x}\n")
         .code(2)
         .complains(&["critique.yaml"]);
