@@ -321,7 +321,9 @@ fn absolute(mut args: JobArgs) -> JobArgs {
     };
     args.prompts = args.prompts.as_deref().map(full);
     args.controls = args.controls.as_deref().map(full);
-    args.chain.constitution = file(&args.chain.constitution, false);
+    // A folder may happen to have the name of one that comes with this program.
+    let is_folder = Path::new(&args.chain.constitution).is_dir();
+    args.chain.constitution = file(&args.chain.constitution, is_folder);
     let pack = &args.chain.pack;
     args.chain.pack = file(pack, Pack::builtin_names().any(|name| name == pack));
     let model = &args.model.model;

@@ -358,6 +358,15 @@ fn shells_get_completions_and_pages() {
 }
 
 #[test]
+fn a_folder_does_not_hide_the_constitution_of_its_name() {
+    let place = place();
+    std::fs::create_dir(place.path("minimal")).unwrap();
+    place
+        .scripted(&["run", "p.jsonl", "-c", "minimal"])
+        .success();
+}
+
+#[test]
 fn a_log_setting_that_cannot_be_read_is_told_and_an_empty_one_is_none() {
     let place = place();
     for (setting, told) in [("amend=nonsense", true), ("", false), ("warn", false)] {
