@@ -362,6 +362,26 @@ fn render_prints_exactly_what_python_gives() {
 }
 
 #[test]
+fn a_template_that_tells_the_time_is_rendered_as_in_a_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let template = folder.path().join("dated.jinja");
+    fs::write(&template, "\u{feff}{{ strftime_now('%Y-%m-%d %H:%M') }}").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_amend"));
+    command
+        .args(["render", "--messages", "-", "--chat-template-file"])
+        .arg(&template)
+        .args(["--chat-template-date", "2024-02-29"]);
+    let output = feed(
+        &mut command,
+        b"[{\"role\": \"user\", \"content\": \"Hi.\"}]",
+    );
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "2024-02-29 12:00"
+    );
+}
+
+#[test]
 fn bad_messages_are_named_with_file_and_line() {
     let cases: [(&[u8], &str); 4] = [
         (

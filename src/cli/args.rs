@@ -264,6 +264,13 @@ pub enum CacheType {
     Q4_0,
 }
 
+impl CacheType {
+    /// Whether numbers are quantised.
+    pub fn is_below_f16(self) -> bool {
+        !matches!(self, Self::F32 | Self::F16 | Self::Bf16)
+    }
+}
+
 /// How tokens are drawn; what is left out comes from the pack, then from the program.
 #[derive(Clone, Debug, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "Sampling")]

@@ -110,6 +110,11 @@ pub fn llama_options(
     if args.script.is_some() {
         bail!(usage(anyhow!("--script needs --backend scripted")));
     }
+    if args.cache_type_v.is_below_f16() && args.flash_attn == args::Switch::Off {
+        bail!(usage(anyhow!(
+            "cached values of a type below f16 need flash attention; leave out --flash-attn off, or --cache-type-v"
+        )));
+    }
     let reference = model::reference(Some(&args.model), args.hf_repo.as_deref())?;
     let path = resolve_with_bar(&reference, args.offline)?;
     let info = gguf::inspect(&path).map_err(usage)?;
@@ -181,6 +186,11 @@ pub fn template_choice(args: &TemplateArgs) -> anyhow::Result<TemplateChoice> {
             let source = fs::read_to_string(path)
                 .with_context(|| format!("{}: cannot read the chat template", path.display()))
                 .map_err(usage)?;
+            // A byte order mark is no text that a model should see.
+            let source = source
+                .strip_prefix('\u{feff}')
+                .unwrap_or(&source)
+                .to_owned();
             Some((path.display().to_string(), source))
         }
         (None, None) => None,
@@ -195,6 +205,10 @@ pub fn template_choice(args: &TemplateArgs) -> anyhow::Result<TemplateChoice> {
             Err(error) => bail!(usage(anyhow!("--chat-template-kwargs: {error}"))),
         },
     };
+    if let Some((name, source)) = &replacement {
+        // Whether it compiles does not depend on the model's special tokens.
+        ChatTemplate::new(name, source, "", "", kwargs.clone()).map_err(usage)?;
+    }
     Ok(TemplateChoice {
         replacement,
         kwargs,

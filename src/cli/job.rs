@@ -28,6 +28,9 @@ use super::tasks::{Chains, NextPrompt, Prompts, Tasks};
 /// Rounds, where neither command line nor pack nor constitution says how many.
 const DEFAULT_ROUNDS: u32 = 2;
 
+/// How much alike two names are, by Jaro and Winkler, of which one may be meant for the other.
+const ALIKE: f64 = 0.8;
+
 /// Everything that describes a run. Kept in the store, so that `resume` needs no options.
 #[derive(Clone, Debug, Args, Serialize, Deserialize)]
 pub struct JobArgs {
@@ -245,6 +248,24 @@ impl Job {
         }
     }
 
+    /// A prompt file that holds something else by now than what the run is known by.
+    pub fn changed_file(&self) -> Option<&Path> {
+        let Input::File {
+            path,
+            digest,
+            controls,
+        } = &self.input
+        else {
+            return None;
+        };
+        let mut files = std::iter::once((path, digest)).chain(controls.iter().map(|(p, d)| (p, d)));
+        // One that is gone was read to its end all the same.
+        let changed = |(path, digest): &(&PathBuf, &Digest)| {
+            dataset::digest(path).is_ok_and(|now| now != **digest)
+        };
+        files.find(changed).map(|(path, _)| path.as_path())
+    }
+
     fn prompts_digest(&self) -> Digest {
         match &self.input {
             Input::File { digest, .. } => digest.clone(),
@@ -300,7 +321,9 @@ fn absolute(mut args: JobArgs) -> JobArgs {
     };
     args.prompts = args.prompts.as_deref().map(full);
     args.controls = args.controls.as_deref().map(full);
-    args.chain.constitution = file(&args.chain.constitution, false);
+    // A folder may happen to have the name of one that comes with this program.
+    let is_folder = Path::new(&args.chain.constitution).is_dir();
+    args.chain.constitution = file(&args.chain.constitution, is_folder);
     let pack = &args.chain.pack;
     args.chain.pack = file(pack, Pack::builtin_names().any(|name| name == pack));
     let model = &args.model.model;
@@ -384,16 +407,18 @@ pub fn sampling(args: &SamplingArgs, pack: &Pack) -> SamplingParams {
 pub fn check_ids(option: &str, ids: &[String], constitution: &Constitution) -> anyhow::Result<()> {
     for id in ids {
         if constitution.principle(id).is_none() {
-            let near = constitution
-                .principles
-                .iter()
-                .map(|p| (strsim::jaro_winkler(id, &p.id), &p.id))
-                .max_by(|a, b| a.0.total_cmp(&b.0))
-                .map(|(_, id)| format!("; did you mean `{id}`?"));
+            let ids = || constitution.principles.iter().map(|p| p.id.as_str());
+            let near = ids()
+                .map(|other| (strsim::jaro_winkler(&id.to_lowercase(), other), other))
+                .filter(|(likeness, _)| *likeness >= ALIKE)
+                .max_by(|a, b| a.0.total_cmp(&b.0));
+            let remedy = match near {
+                Some((_, near)) => format!("did you mean `{near}`?"),
+                None => format!("there are {}", ids().collect::<Vec<_>>().join(", ")),
+            };
             bail!(
-                "{option}: the constitution `{}` has no principle `{id}`{}",
-                constitution.name,
-                near.unwrap_or_default()
+                "{option}: the constitution `{}` has no principle `{id}`; {remedy}",
+                constitution.name
             );
         }
     }

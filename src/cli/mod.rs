@@ -52,6 +52,13 @@ pub use exit::Exit;
 /// Draft, criticise and revise with a local model, under a written constitution.
 #[derive(Debug, Parser)]
 #[command(name = "amend", version, about, long_about = None, propagate_version = true)]
+#[command(after_help = "\
+Examples:
+  amend run prompts.jsonl -c constitutions/hhh.yaml
+  amend ls 'violated:true not flag:preamble'
+  amend show 7k2m
+  amend export --format trl-dpo --out out/dpo
+  amend run --help                  every command explains itself, with examples")]
 pub struct Cli {
     /// The command.
     #[command(subcommand)]
@@ -136,6 +143,7 @@ enum Command {
 
 /// Parses the arguments, runs the command, and reports its error.
 pub fn main() -> ExitCode {
+    signals::fail_at_file_size_limit();
     let args = args::normalise(std::env::args_os());
     // Like --version, it needs no command.
     let mut options = args.iter().take_while(|arg| *arg != "--");
@@ -206,16 +214,30 @@ impl Global {
             1 => "info,llama-cpp-2=warn",
             _ => "debug",
         };
-        let filter = tracing_subscriber::EnvFilter::try_from_env("AMEND_LOG")
-            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+        let filter = log_filter().unwrap_or_else(|| tracing_subscriber::EnvFilter::new(level));
+        let coloured =
+            anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
         // A second subscriber in one process (as in tests) is refused, and the first one stays.
         let _ = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
+            .with_ansi(coloured)
             .without_time()
             .with_target(false)
             // Where stderr takes nothing, there is nobody to tell, and telling them anyhow would panic.
             .log_internal_errors(false)
             .try_init();
     }
+}
+
+/// What `AMEND_LOG` asks to be logged; `None` where it is not set, empty, or cannot be read.
+fn log_filter() -> Option<tracing_subscriber::EnvFilter> {
+    let text = std::env::var("AMEND_LOG").ok()?;
+    if text.trim().is_empty() {
+        return None;
+    }
+    let filter = tracing_subscriber::EnvFilter::try_new(&text);
+    filter
+        .map_err(|error| exit::say(&format!("note: AMEND_LOG is left aside: {error}")))
+        .ok()
 }

@@ -384,6 +384,13 @@ fn execute(
     drop(progress);
     let summary = outcome.map_err(|error| engine_error(error, &resume))?;
     closed?;
+    if let Some(path) = job.changed_file() {
+        say(&format!(
+            "note: {} was changed while it was read, so some prompts of run {id} may be those of the new version; \
+             `amend run` with it as it is now begins another run",
+            path.display()
+        ));
+    }
     let report = Report {
         id: &id,
         summary,

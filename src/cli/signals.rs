@@ -1,9 +1,9 @@
-//! Ctrl-C and SIGTERM.
+//! Ctrl-C and SIGTERM, and the signal of a file that has grown too large.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 use super::Exit;
@@ -25,6 +25,13 @@ pub fn interruption(first: &str, second: &str) -> anyhow::Result<Arc<AtomicBool>
         }
     })?;
     Ok(flag)
+}
+
+/// Lets a write beyond the limit that the system sets for files (`ulimit -f`) fail like one on a full disk, in
+/// place of ending the process without a word.
+pub fn fail_at_file_size_limit() {
+    // Where it cannot be set the process ends as it would without it.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)));
 }
 
 fn on_signal(mut then: impl FnMut() + Send + 'static) -> anyhow::Result<()> {

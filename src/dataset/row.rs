@@ -1,6 +1,6 @@
 //! What makes a row a prompt: the same rules for every kind of file.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use crate::generation::{Message, Role};
 
@@ -95,9 +95,17 @@ fn read_fields(mut fields: Map<String, Value>, prompt_field: &str) -> Result<Par
         suite.rename(&mut fields);
     }
     let present = |name: &str| fields.get(name).is_some_and(|value| !value.is_null());
-    let field = if present(prompt_field) {
+    let empty = |name: &str| {
+        fields
+            .get(name)
+            .is_some_and(|value| value.as_str() == Some(""))
+    };
+    let by_messages = prompt_field == DEFAULT_FIELD && present(MESSAGES_FIELD);
+    // Where a table has both columns, the one that a row does not use is an empty cell.
+    let unused = by_messages && empty(prompt_field) && !empty(MESSAGES_FIELD);
+    let field = if present(prompt_field) && !unused {
         prompt_field
-    } else if prompt_field == DEFAULT_FIELD && present(MESSAGES_FIELD) {
+    } else if by_messages {
         MESSAGES_FIELD
     } else if fields.contains_key(prompt_field) {
         return Err(format!(
@@ -110,6 +118,9 @@ fn read_fields(mut fields: Map<String, Value>, prompt_field: &str) -> Result<Par
     let messages = match fields.shift_remove(field) {
         Some(Value::Array(items)) => read_messages(items, field)?,
         // Tables have no lists of their own, so a conversation is written as JSON there.
+        Some(Value::String(text)) if field == MESSAGES_FIELD && text.trim().is_empty() => {
+            return Err("the field `messages` is blank; fill it or delete the row".to_owned());
+        }
         Some(Value::String(text)) if field == MESSAGES_FIELD => {
             let items = serde_json::from_str(&text).map_err(|error| {
                 format!("the field `messages` is neither a list nor JSON text of one: {error}")
@@ -129,7 +140,13 @@ fn read_fields(mut fields: Map<String, Value>, prompt_field: &str) -> Result<Par
         None | Some(Value::Null) => None,
         Some(Value::String(id)) if id.is_empty() => None,
         Some(Value::String(id)) => Some(check_id(id)?),
-        Some(Value::Number(number)) => Some(number.to_string()),
+        Some(Value::Number(number)) if is_exact(&number) => Some(number.to_string()),
+        Some(Value::Number(_)) => {
+            return Err(
+                "the id is a number of more digits than can be kept; write it as a string"
+                    .to_owned(),
+            );
+        }
         Some(other) => {
             return Err(format!(
                 "the id is {}; use a string or a number",
@@ -142,6 +159,12 @@ fn read_fields(mut fields: Map<String, Value>, prompt_field: &str) -> Result<Par
         messages,
         metadata: fields,
     })
+}
+
+/// Whether a number is kept as it was written: beyond 64 bits it is rounded, and two ids may become one.
+fn is_exact(number: &Number) -> bool {
+    const WHOLE: f64 = (1_u64 << 53) as f64;
+    !number.is_f64() || number.as_f64().is_some_and(|value| value.abs() < WHOLE)
 }
 
 fn check_id(id: String) -> Result<String, String> {

@@ -311,6 +311,36 @@ fn a_csv_conversation_is_json_text() {
         "messages\n\"[{\"\"role\"\": \"\"user\"\", \"\"content\"\": \"\"Hi\"\"}]\"\n",
     );
     assert_eq!(outcome.texts(), ["Hi"]);
+    let outcome = read("p.csv", "id,messages\n1,\n");
+    assert!(outcome.only_skip().1.contains("`messages` is blank"));
+    // Beside a column of prompts, of which a row uses one or the other.
+    let outcome = read(
+        "p.csv",
+        "id,prompt,messages\n1,One?,\n2,,\"[{\"\"role\"\": \"\"user\"\", \"\"content\"\": \"\"Two?\"\"}]\"\n3,,\n",
+    );
+    assert_eq!(outcome.texts(), ["One?", "Two?"]);
+    assert_eq!(outcome.only_skip().0, 4);
+    assert!(outcome.only_skip().1.contains("blank"));
+}
+
+#[test]
+fn a_number_that_would_be_rounded_is_no_id() {
+    let outcome = read(
+        "p.jsonl",
+        concat!(
+            "{\"prompt\": \"One?\", \"id\": 18446744073709551615}\n",
+            "{\"prompt\": \"Two?\", \"id\": 18446744073709551616}\n",
+            "{\"prompt\": \"Three?\", \"id\": -9223372036854775808}\n",
+            "{\"prompt\": \"Four?\", \"id\": 2.5}\n",
+        ),
+    );
+    let ids: Vec<_> = outcome.prompts.iter().map(|p| p.id.0.as_str()).collect();
+    assert_eq!(ids, ["18446744073709551615", "-9223372036854775808", "2.5"]);
+    let (line, reason) = outcome.only_skip();
+    assert!(
+        line == 2 && reason.contains("write it as a string"),
+        "{reason}"
+    );
 }
 
 #[test]

@@ -15,6 +15,9 @@ pub enum StoreError {
     /// The path is a folder.
     #[error("{} is a folder, and a store is a file; name one with --db", .0.display())]
     IsFolder(PathBuf),
+    /// The path is a named pipe.
+    #[error("{} is a pipe, and a store is a file; name one with --db", .0.display())]
+    IsPipe(PathBuf),
     /// The file is there and cannot be opened.
     #[error("cannot open {}: {reason}; check that the file and its folder can be read and written", path.display())]
     CannotOpen {
@@ -149,6 +152,7 @@ impl StoreError {
             StoreError::Missing(_)
                 | StoreError::Empty(_)
                 | StoreError::IsFolder(_)
+                | StoreError::IsPipe(_)
                 | StoreError::NotSqlite(_)
                 | StoreError::Foreign(_)
                 | StoreError::NewerSchema { .. }

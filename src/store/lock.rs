@@ -133,6 +133,17 @@ fn is_at(_file: &File, _path: &Path) -> bool {
     true
 }
 
+/// Whether a path leads to a named pipe.
+#[cfg(unix)]
+pub(super) fn is_pipe(meta: &std::fs::Metadata) -> bool {
+    std::os::unix::fs::FileTypeExt::is_fifo(&meta.file_type())
+}
+
+#[cfg(not(unix))]
+pub(super) fn is_pipe(_meta: &std::fs::Metadata) -> bool {
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

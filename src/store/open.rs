@@ -9,6 +9,7 @@ use rusqlite::{Connection, Error, OpenFlags};
 use rusqlite_migration::{M, Migrations};
 
 use super::StoreError;
+use super::lock::is_pipe;
 
 /// Marks a file as a store; set by the first migration.
 const APPLICATION_ID: i64 = 0x616d_6e64;
@@ -220,6 +221,8 @@ fn frozen_uri(path: &Path) -> OsString {
 fn exists(path: &Path) -> Result<bool, StoreError> {
     match std::fs::metadata(path) {
         Ok(meta) if meta.is_dir() => Err(StoreError::IsFolder(path.to_owned())),
+        // SQLite would wait for whoever writes into it.
+        Ok(meta) if is_pipe(&meta) => Err(StoreError::IsPipe(path.to_owned())),
         Ok(_) => Ok(true),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(StoreError::CannotOpen {

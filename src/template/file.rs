@@ -75,6 +75,11 @@ pub(super) fn read_folder(path: &str) -> Result<Vec<File>, PackError> {
             names.push(name.to_owned());
         }
     }
+    if names.is_empty() {
+        return Err(PackError::Unreadable(format!(
+            "{path}: {HEADER} is missing"
+        )));
+    }
     names.sort();
     let mut left = MAX_BYTES;
     let mut files = Vec::new();
@@ -88,6 +93,12 @@ pub(super) fn read_folder(path: &str) -> Result<Vec<File>, PackError> {
 }
 
 fn read_text(path: &Path, label: &str, limit: u64) -> Result<String, PackError> {
+    // A pipe would be waited for, and nobody puts one into a pack on purpose.
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(PackError::Unreadable(format!(
+            "{label}: is not a regular file"
+        )));
+    }
     let mut bytes = Vec::new();
     fs::File::open(path)
         .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
@@ -164,6 +175,13 @@ pub(super) fn build(files: Vec<File>) -> Result<Pack, PackError> {
     if header.name.trim().is_empty() {
         return Err(invalid(label, None, "the name is empty".to_owned()));
     }
+    check_defaults(&header.defaults).map_err(|message| {
+        let key = message.split('`').nth(1).unwrap_or_default();
+        let line = text
+            .lines()
+            .position(|line| line.contains(&format!("{key}:")));
+        invalid(label, line.map(|index| index + 1), message.clone())
+    })?;
     let mut environment = strict_environment();
     let (mut steps, mut places) = (BTreeMap::new(), Places::new());
     // What judges are told decides nothing in a run.
@@ -216,6 +234,29 @@ pub(super) fn build(files: Vec<File>) -> Result<Pack, PackError> {
         try_out(&pack, step).map_err(|error| placed(label, &places, &error))?;
     }
     Ok(pack)
+}
+
+/// Holds the defaults to the ranges of the options that they stand for; the error begins with the key.
+fn check_defaults(defaults: &PackDefaults) -> Result<(), String> {
+    const MOST_ROUNDS: u32 = 1000;
+    let sampling = &defaults.sampling;
+    if let Some(rounds) = defaults.rounds.filter(|rounds| *rounds > MOST_ROUNDS) {
+        return Err(format!(
+            "`rounds` is {rounds}; write a number from 0 to {MOST_ROUNDS}"
+        ));
+    }
+    if let Some(given) = sampling.temperature.filter(|t| !t.is_finite() || *t < 0.0) {
+        return Err(format!("`temperature` is {given}; write 0 or more"));
+    }
+    for (key, share) in [("top_p", sampling.top_p), ("min_p", sampling.min_p)] {
+        if let Some(given) = share.filter(|share| !(0.0..=1.0).contains(share)) {
+            return Err(format!("`{key}` is {given}; write a number from 0 to 1"));
+        }
+    }
+    match sampling.max_tokens {
+        Some(0) => Err("`max_tokens` is 0; write 1 or more".to_owned()),
+        _ => Ok(()),
+    }
 }
 
 /// By the name of a content: its file, and where it begins there.

@@ -167,6 +167,24 @@ fn model_files_that_are_no_model() {
 }
 
 #[test]
+fn chat_templates_with_mistakes() {
+    let place = Place::new();
+    place
+        .write("p.jsonl", GOOD)
+        .write("t.jinja", "{{ bos_token }}\n{% if messages %}");
+    let args = ["run", "p.jsonl", "-c", "minimal", "--chat-template-file"];
+    // Told before the model is looked for.
+    let broken = [&args[..], &["t.jinja", "-m", "none.gguf"]].concat();
+    place
+        .amend(&broken)
+        .code(2)
+        .complains(&["t.jinja", "line 2"]);
+    let missing = [&args[..], &["none.jinja"]].concat();
+    place.amend(&missing).code(2).complains(&["none.jinja"]);
+    assert!(!place.path("amend.db").exists(), "a store was made");
+}
+
+#[test]
 fn stores_that_cannot_be_used() {
     let place = Place::new();
     place
@@ -177,6 +195,15 @@ fn stores_that_cannot_be_used() {
     let with = |db: &str| place.scripted(&["run", "p.jsonl", "-c", "minimal", "--db", db]);
     with("text.db").code(2).complains(&["text.db", "SQLite"]);
     with(".").code(2).complains(&["folder"]);
+    let made = std::process::Command::new("mkfifo")
+        .arg(place.path("pipe.db"))
+        .status();
+    assert!(made.unwrap().success());
+    with("pipe.db").code(2).complains(&["pipe.db is a pipe"]);
+    place
+        .amend(&["ls", "--db", "pipe.db"])
+        .code(2)
+        .complains(&["pipe.db is a pipe"]);
     // Told before the model is looked for.
     let args = [
         "run",
@@ -240,6 +267,36 @@ fn packs_with_mistakes() {
     write("- {role: user, contents: x}\n")
         .code(2)
         .complains(&["critique.yaml", "contents"]);
+    place.write("empty/notes.txt", "no pack");
+    let args = ["run", "p.jsonl", "-c", "minimal", "--pack", "./empty"];
+    place
+        .scripted(&args)
+        .code(2)
+        .complains(&["./empty: pack.yaml is missing"]);
+    let defaults = |defaults: &str| {
+        write("- {role: user, content: '{{ response }}'}\n").success();
+        let header = "name: mine\nversion: 1.0.0\ncritique: verdict\ndefaults:\n";
+        place.write("pack/pack.yaml", format!("{header}  {defaults}\n"));
+        place.scripted(&["run", "p.jsonl", "-c", "minimal", "--pack", "./pack"])
+    };
+    for (given, told) in [
+        ("rounds: 1001", "`rounds` is 1001"),
+        ("sampling: {temperature: -1}", "`temperature` is -1"),
+        ("sampling: {temperature: .nan}", "`temperature` is NaN"),
+        ("sampling: {top_p: 1.5}", "`top_p` is 1.5"),
+        ("sampling: {min_p: -0.1}", "`min_p` is -0.1"),
+        ("sampling: {max_tokens: 0}", "`max_tokens` is 0"),
+    ] {
+        defaults(given)
+            .code(2)
+            .complains(&["pack.yaml, line 5", told]);
+    }
+    defaults("sampling: {temperature: 0, top_p: 1, min_p: 0, max_tokens: 1}").success();
+    fs::create_dir(place.path("pack/recheck.yaml")).unwrap();
+    write("- {role: user, content: '{{ response }}'}\n")
+        .code(2)
+        .complains(&["recheck.yaml: is not a regular file"]);
+    fs::remove_dir(place.path("pack/recheck.yaml")).unwrap();
     write("- {role: wizard, content: x}\n")
         .code(2)
         .complains(&["critique.yaml"]);
@@ -261,6 +318,7 @@ fn wrong_usage() {
         &["--pack", "no-such-pack"],
         &["--pack", "paper", "--revise", "when-violated"],
         &["--chat-template-kwargs", "[1]", "--backend", "llama"],
+        &["--cache-type-v", "q8_0", "--flash-attn", "off"],
         &["--no-such-flag"],
     ] {
         let args = [&["run", "p.jsonl", "-c", "minimal"], wrong].concat();
@@ -270,6 +328,13 @@ fn wrong_usage() {
             "{wrong:?}"
         );
     }
+    let select = |ids: &str| place.scripted(&["run", "p.jsonl", "-c", "minimal", "--select", ids]);
+    select("helpfull")
+        .code(2)
+        .complains(&["did you mean `helpful`?"]);
+    let unlike = select("ALL").code(2);
+    let unlike = unlike.complains(&["no principle `ALL`; there are ", "harmless"]);
+    assert!(!unlike.stderr.contains("did you mean"), "{}", unlike.stderr);
     place
         .scripted(&["run", "p.jsonl", "-c", "minimal"])
         .success();

@@ -144,6 +144,25 @@ fn the_first_signal_stores_what_is_in_flight_and_says_how_to_go_on() {
 }
 
 #[test]
+fn a_prompt_file_that_is_changed_meanwhile_is_told() {
+    let place = place();
+    let run = Waiting::begin(&place);
+    place.write(
+        "p.jsonl",
+        format!("{PROMPTS}{{\"prompt\": \"One more?\"}}\n"),
+    );
+    place.write("late", "");
+    let (code, said, _) = run.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("p.jsonl was changed"), "{said}");
+    // Nothing is said of a file that is as it was.
+    let quiet = place
+        .amend(&[RUN, &["--db", "other.db"]].concat())
+        .success();
+    assert!(!quiet.stderr.contains("changed"), "{}", quiet.stderr);
+}
+
+#[test]
 fn the_second_signal_leaves_at_once_and_loses_nothing_that_was_finished() {
     let place = place();
     let mut run = Waiting::begin(&place);

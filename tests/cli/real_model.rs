@@ -235,6 +235,85 @@ fn checks_are_decided_without_the_model() {
 }
 
 #[test]
+fn what_is_logged_is_coloured_on_a_terminal_only() {
+    let place = place();
+    // Longer than the model was trained on, which is warned of.
+    let args = [
+        "run",
+        "p.jsonl",
+        "-c",
+        "minimal",
+        "--ctx-size",
+        "8448",
+        "--rounds",
+        "0",
+        "--limit",
+        "1",
+        "--max-tokens",
+        "4",
+    ];
+    let logged = |more: &[&str]| {
+        let mut command = place.command([&args[..], more].concat());
+        let output = command.env_remove("NO_COLOR").output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains("WARN"), "{stderr}");
+        stderr.contains('\x1b')
+    };
+    assert!(!logged(&[]));
+    assert!(logged(&["--color", "always"]));
+}
+
+#[test]
+fn a_chat_template_that_writes_nothing_fails_the_chain() {
+    let place = place();
+    place.write("t.jinja", "{# nothing #}");
+    let args = [
+        "run",
+        "p.jsonl",
+        "-c",
+        "minimal",
+        "--chat-template-file",
+        "t.jinja",
+    ];
+    place.amend(&args).code(3);
+    let failed = place.amend(&["ls", "status:failed", "--json"]);
+    let failed = failed.success().json_lines();
+    assert_eq!(failed.len(), 3);
+    let error = failed[0]["error"].as_str().unwrap();
+    assert!(error.contains("no text at all"), "{error}");
+    let forecast = place.amend(&[&args[..], &["--dry-run", "--json"]].concat());
+    assert_eq!(forecast.success().json_lines()[0]["refused"], 3);
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_a_chat_template() {
+    let place = place();
+    let template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:";
+    let run = |source: String| {
+        place.write("t.jinja", source);
+        let args = [
+            "run",
+            "p.jsonl",
+            "-c",
+            "minimal",
+            "--rounds",
+            "0",
+            "--limit",
+            "1",
+            "--max-tokens",
+            "4",
+            "--chat-template-file",
+            "t.jinja",
+        ];
+        place.amend(&args).success();
+    };
+    run(template.to_owned());
+    run(format!("\u{feff}{template}"));
+    let runs = place.amend(&["runs", "--json"]).success().json_lines();
+    assert_eq!(runs.len(), 1, "the mark has made another run: {runs:?}");
+}
+
+#[test]
 fn model_info_tells_what_the_model_is() {
     let place = place();
     let info = place.amend(&["model", "info"]).success().stdout;

@@ -329,6 +329,7 @@ fn shells_get_completions_and_pages() {
         .code(1)
         .complains(&["file/pages"]);
     for command in [
+        "",
         "run",
         "resume",
         "ls",
@@ -347,12 +348,36 @@ fn shells_get_completions_and_pages() {
         "completions",
         "man",
     ] {
-        let args: Vec<_> = command.split(' ').chain(["--help"]).collect();
+        let args: Vec<_> = command.split_whitespace().chain(["--help"]).collect();
         let help = place.amend(&args).success().stdout;
         assert!(
             help.contains("Examples:"),
             "{command} --help has no examples"
         );
+    }
+}
+
+#[test]
+fn a_folder_does_not_hide_the_constitution_of_its_name() {
+    let place = place();
+    std::fs::create_dir(place.path("minimal")).unwrap();
+    place
+        .scripted(&["run", "p.jsonl", "-c", "minimal"])
+        .success();
+}
+
+#[test]
+fn a_log_setting_that_cannot_be_read_is_told_and_an_empty_one_is_none() {
+    let place = place();
+    for (setting, told) in [("amend=nonsense", true), ("", false), ("warn", false)] {
+        let output = place
+            .command(["model", "list"])
+            .env("AMEND_LOG", setting)
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{stderr}");
+        assert_eq!(stderr.contains("AMEND_LOG"), told, "{setting}: {stderr}");
     }
 }
 

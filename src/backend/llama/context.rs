@@ -111,8 +111,9 @@ impl std::fmt::Display for Sized {
         };
         write!(
             f,
-            "{} sequences at a time; KV cache: {layout}, {} cells, {} MiB ({})",
+            "{} sequence{} at a time; KV cache: {layout}, {} cells, {} MiB ({})",
             self.parallel,
+            if self.parallel == 1 { "" } else { "s" },
             self.cells,
             self.bytes >> 20,
             self.reason

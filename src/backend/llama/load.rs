@@ -206,6 +206,17 @@ impl LlamaBackend {
                 "a context of {wanted} tokens is longer than the {trained} that the model was trained on"
             );
         }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        if let Some(threads) = options.threads.filter(|&n| n as usize > cores) {
+            tracing::warn!(
+                "{threads} threads on {} wait for each other, which is slow",
+                if cores == 1 {
+                    "1 core".to_owned()
+                } else {
+                    format!("{cores} cores")
+                }
+            );
+        }
         let context = options.context(trained);
         let can_share = !model.is_recurrent() && !model.is_hybrid();
         let gpu = runtime()?.supports_gpu_offload() && gpu_layers != Some(0);

@@ -23,12 +23,18 @@ impl LlamaBackend {
             .template
             .render_for_reply(messages, close)
             .map_err(|error| BackendError::Template(error.to_string()))?;
-        let tokens = self
+        let tokens: Vec<u32> = self
             .tokenizer
             .encode(&spans)
             .into_iter()
             .map(|t| t.id.cast_unsigned())
             .collect();
+        if tokens.is_empty() {
+            // Nothing could be decoded, and a reply would be waited for without end.
+            return Err(BackendError::Template(
+                "they come out as no text at all".to_owned(),
+            ));
+        }
         Ok((tokens, thinking))
     }
 

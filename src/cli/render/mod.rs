@@ -48,6 +48,9 @@ pub struct Args {
     /// Further variables of the template, as a JSON object
     #[arg(long, value_name = "JSON")]
     chat_template_kwargs: Option<String>,
+    /// What a template that tells the date takes for today [default: today]
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    chat_template_date: Option<jiff::civil::Date>,
     /// End after the last message, without opening a reply
     #[arg(long)]
     no_generation_prompt: bool,
@@ -152,7 +155,12 @@ impl Args {
         };
         let bos = special(&self.bos, Tokenizer::bos_text);
         let eos = special(&self.eos, Tokenizer::eos_text);
-        ChatTemplate::new(&name, &source, &bos, &eos, self.kwargs()?).map_err(usage)
+        // A run takes noon for the time, so that its templates tell nothing but the date.
+        let today = self.chat_template_date;
+        let noon = today
+            .unwrap_or_else(|| jiff::Zoned::now().date())
+            .at(12, 0, 0, 0);
+        ChatTemplate::at(&name, &source, &bos, &eos, self.kwargs()?, noon).map_err(usage)
     }
 
     fn template_source(&self, tokenizer: Option<&Tokenizer>) -> anyhow::Result<(String, String)> {

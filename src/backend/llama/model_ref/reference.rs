@@ -41,7 +41,7 @@ impl ModelRef {
             return parse_hub(rest).map_err(|detail| bad(text, &detail));
         }
         if text.is_empty() {
-            return Err(bad(text, "it is empty"));
+            return Err(bad(text, "it is empty, or AMEND_MODEL is"));
         }
         if text.contains("://") {
             return Err(bad(text, "web addresses are not fetched"));
