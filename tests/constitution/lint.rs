@@ -344,24 +344,6 @@ principles:
 }
 
 #[test]
-fn a_merge_key_is_one_finding_with_a_remedy_of_its_own() {
-    let text = "\
-name: n
-principles:
-  - &a
-    id: a
-    critique: Look for rude words.
-    revision: Take out what is rude.
-    tests: [{prompt: p, response: r, expect: ok}]
-  - <<: *a
-    id: b
-";
-    assert_eq!(found(text), [(Code::Unsupported, 8, 5)]);
-    let report = report(&[("c.yaml", text)]);
-    assert!(report.problems[0].remedy.contains("extends"));
-}
-
-#[test]
 fn a_wrong_digest_is_found_beside_other_problems() {
     let pin = format!("b3:{}", "0".repeat(64));
     let text = format!("name: n\nextends: [base.yaml#{pin}]\nextra: 1\n");

@@ -4,6 +4,7 @@
 mod hostile;
 mod laid_out;
 mod lint;
+mod merge_keys;
 mod problems;
 mod schema;
 

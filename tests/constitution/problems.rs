@@ -133,39 +133,6 @@ principles:
 }
 
 #[test]
-fn merge_keys_are_refused_with_what_to_write_instead_and_nothing_is_missed_for_them() {
-    let principle = "\
-name: n
-principles:
-  - &a
-    id: a
-    critique: Look closely.
-    revision: Mend it.
-    tests:
-      - &t {prompt: p, response: r, expect: ok}
-      - {<<: *t, expect: violation}
-  - <<: *a
-    id: b
-";
-    let (problems, message) = wrong(principle);
-    let unsupported = |line, column| (Code::Unsupported, line, column);
-    assert_eq!(problems, [unsupported(9, 10), unsupported(10, 5)]);
-    for words in ["merge keys (`<<`) are not read here", "*name", "`extends`"] {
-        assert!(message.contains(words), "no `{words}` in: {message}");
-    }
-    // Name and principles may be in what was to be merged.
-    for text in [
-        "<<: {name: n}\nprinciples: [{id: a, critique: c, revision: r}]\n",
-        "<<: {principles: [{id: a, critique: c, revision: r}]}\nname: n\n",
-    ] {
-        assert_eq!(wrong(text).0, [unsupported(1, 1)], "{text}");
-    }
-    // In a check, all of which is left out then, and in the defaults.
-    let text = with("    check: {<<: {max_words: 3}}\n") + "defaults: {<<: {rounds: 2}}\n";
-    assert_eq!(wrong(&text).0, [unsupported(7, 13), unsupported(8, 12)]);
-}
-
-#[test]
 fn wrong_values_are_named_with_their_place() {
     use Code::*;
     let cases: [(&str, Code, usize, usize, &str); 30] = [
