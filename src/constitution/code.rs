@@ -36,7 +36,7 @@ pub enum Code {
     Syntax,
     /// The file holds nothing, or only comments.
     Empty,
-    /// A YAML feature that constitutions do not use: several documents, tags, keys that are not text.
+    /// A YAML feature that constitutions do not use: several documents, tags, merge keys, keys that are not text.
     Unsupported,
     /// Values nested too deeply.
     TooDeep,
@@ -122,7 +122,7 @@ const TABLE: [(Code, &str, &str, &str); 34] = [
         Code::Unsupported,
         "C006",
         "unsupported",
-        "A YAML feature that constitutions do not use: several documents, tags, keys that are not text.",
+        "A YAML feature that constitutions do not use: several documents, tags, merge keys, keys that are not text.",
     ),
     (
         Code::TooDeep,

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use super::error::{Code, ConstitutionError, Place, Problem, Span, did_you_mean, excerpt};
 use super::merge::{self, Merged, Origin};
 use super::salvage::{Salvaged, salvage};
-use super::source::{SHIPPED, named};
+use super::source::{SHIPPED, Shipped, named};
 use super::tree::{self, Node};
 use super::{Constitution, shape, wire};
 use crate::digest::Digest;
@@ -90,6 +90,7 @@ pub(super) fn examine(
         read,
         layers: Vec::new(),
         seen: HashMap::new(),
+        shipped: HashMap::new(),
         chain: Vec::new(),
         discovered: Vec::new(),
         texts: BTreeMap::new(),
@@ -165,6 +166,8 @@ struct Loader<'r> {
     layers: Vec<Layer>,
     /// Files that were visited, and their layer where they are well-formed.
     seen: HashMap<PathBuf, Option<usize>>,
+    /// The same of shipped constitutions, by name.
+    shipped: HashMap<&'static str, Option<usize>>,
     /// The files from the root to the one being visited.
     chain: Vec<PathBuf>,
     discovered: Vec<PathBuf>,
@@ -326,7 +329,7 @@ impl Loader<'_> {
         let layer = match (self.read)(&extend.path) {
             Ok(text) => self.visit(&extend.path, &text),
             Err(error) => match named(extend.written).filter(|_| is_missing(&error)) {
-                Some(shipped) => self.visit(&extend.path, shipped.text),
+                Some(shipped) => self.shipped(&extend.path, shipped),
                 None => {
                     self.unreadable(file, extend, error);
                     None
@@ -334,6 +337,16 @@ impl Loader<'_> {
             },
         };
         self.seen.insert(extend.path.clone(), layer);
+        layer
+    }
+
+    /// Visits a shipped constitution once: it is the same from whichever folder it is named.
+    fn shipped(&mut self, path: &Path, shipped: &Shipped) -> Option<usize> {
+        if let Some(known) = self.shipped.get(shipped.name) {
+            return *known;
+        }
+        let layer = self.visit(path, shipped.text);
+        self.shipped.insert(shipped.name, layer);
         layer
     }
 

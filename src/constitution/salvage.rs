@@ -11,7 +11,7 @@ use serde_yaml::Value;
 
 use super::check::Check;
 use super::error::{Code, Problem, Span, excerpt};
-use super::shape::is_kebab;
+use super::shape::{MERGE, is_kebab};
 use super::tree::{Data, Node};
 use super::wire::{File, Principle};
 use super::{Defaults, Example, PrincipleTest};
@@ -45,8 +45,11 @@ pub(super) fn salvage(root: &Node, problems: &[Problem]) -> Salvaged {
     let lossy = nodes.len() < listed.len()
         || match root.get("principles") {
             Some(node) => !matches!(node.data, Data::List(_)),
-            // They may be there under a misspelt key.
-            None => problems.iter().any(|p| p.code == Code::UnknownKey) || !is_map(root),
+            // They may be there under a misspelt key, or in what was to be merged.
+            None => {
+                let misspelt = problems.iter().any(|p| p.code == Code::UnknownKey);
+                misspelt || root.get(MERGE).is_some() || !is_map(root)
+            }
         };
     let defaults = root.get("defaults");
     let default = |key| sound.field(defaults?, key);
@@ -137,8 +140,11 @@ impl Sound {
             // It stands in messages.
             excerpt(id)
         };
+        let merges = node.get(MERGE).is_some();
         let prose = |key| {
-            let written = node.get(key)?;
+            let Some(written) = node.get(key) else {
+                return merges.then(|| STAND_IN.to_owned());
+            };
             let sound = self.is(written).then(|| written.text()).flatten();
             Some(sound.unwrap_or(STAND_IN).to_owned())
         };

@@ -20,6 +20,9 @@ const MAX_TEMPLATES: usize = 64 * 1024;
 /// How long an id may be, in bytes.
 pub(super) const MAX_ID: usize = 100;
 
+/// The key under which YAML 1.1 merged other mappings into one.
+pub(super) const MERGE: &str = "<<";
+
 /// What a mapping is called.
 const MAPPING: &str = "a mapping (`key: value` lines)";
 
@@ -113,6 +116,7 @@ impl Walk<'_> {
         for entry in entries {
             match keys.iter().find(|key| key.name == entry.key) {
                 Some(key) => self.value(&format!("`{}`", key.name), &entry.value, &key.kind),
+                None if entry.key == MERGE => self.merge_key(entry.key_span),
                 None => {
                     let guess = did_you_mean(&entry.key, keys.iter().map(|key| key.name));
                     let written = excerpt(&entry.key);
@@ -123,13 +127,22 @@ impl Walk<'_> {
                 }
             }
         }
-        for key in keys.iter().filter(|key| key.required) {
+        // What is missing may be in what was to be merged.
+        let merges = node.get(MERGE).is_some();
+        for key in keys.iter().filter(|key| key.required && !merges) {
             if node.get(key.name).is_none() {
                 let message = format!("{what} must have `{}`", key.name);
                 let remedy = format!("add `{}: …`", key.name);
                 self.say(Code::MissingKey, node.span, message, remedy);
             }
         }
+    }
+
+    fn merge_key(&mut self, span: Span) {
+        let message = "merge keys (`<<`) are not read here".to_owned();
+        let remedy = "write the keys out, or repeat single values by alias (`critique: *name`); a file takes over \
+                      the principles of another one with `extends`";
+        self.say(Code::Unsupported, span, message, remedy);
     }
 
     fn schema(&mut self, name: &str, node: &Node) {

@@ -164,7 +164,8 @@ pub(super) const TURN: &str = "SELECT c.parent, c.role, t.body
 
 /// The messages of a conversation, first message first.
 pub(super) fn messages(conn: &Connection, id: Option<i64>) -> rusqlite::Result<Vec<Message>> {
-    turns(&mut conn.prepare_cached(TURN)?, id)
+    let mut statement = conn.prepare_cached(TURN)?;
+    turns(&mut statement, id)
 }
 
 /// The same with [`TURN`] as a statement.

@@ -73,6 +73,28 @@ fn a_report_in_each_format() {
 }
 
 #[test]
+fn junit_is_legal_whatever_is_quoted() {
+    let place = place();
+    let script = r#"
+rules:
+  - verdict: true
+    probability: 0.875
+    reply: '{"violated": true, "quote": "\u0001]]>\u001b[31m&\uffff", "critique": "<\u0000>", "severity": "minor"}'
+"#;
+    place.write("script.yaml", script).write(
+        "c.yaml",
+        CONSTITUTION.replace("Capital of Spain?", "\"Capital\\nof\\x7f \\eSpain?\""),
+    );
+    let xml = place.scripted(&[TEST, &["--format", "junit"]].concat());
+    let xml = xml.success().stdout;
+    let quote = "quote: \u{fffd}]]&gt;\u{fffd}[31m&amp;\u{fffd} (not in the response)";
+    assert!(xml.contains(quote), "{xml}");
+    assert!(xml.contains("Capital&#10;of\u{7f} \u{fffd}Spain?"), "{xml}");
+    let illegal = |c: char| matches!(c, '\0'..='\x08' | '\x0b'..='\x1f' | '\u{fffe}' | '\u{ffff}');
+    assert!(!xml.contains(illegal), "{xml:?}");
+}
+
+#[test]
 fn repetitions_stand_together_and_one_principle_can_be_chosen() {
     let place = place();
     let args = ["--principle", "no-perhaps", "--repeat", "3"];
@@ -111,7 +133,12 @@ fn an_accuracy_below_the_least_ends_with_four_and_an_error_with_three() {
 fn history_shows_each_wording_once() {
     let place = place();
     let history = &[TEST, &["--history"]].concat();
-    place.amend(history).code(2).complains(&["no store at"]);
+    let command = "`amend constitution test c.yaml` makes one";
+    place
+        .amend(history)
+        .code(2)
+        .complains(&["no store at amend.db", command]);
+    assert!(!place.path("amend.db").exists());
     place.scripted(TEST).success();
     place.scripted(TEST).success();
     place.write(
@@ -156,6 +183,14 @@ fn what_cannot_be_tested_is_said_before_a_model_is_loaded() {
     test(&["--repeat", "0"]).complains(&["--repeat"]);
     test(&["--min-accuracy", "70"]).complains(&["between 0 and 1"]);
     test(&["--watch", "--format", "junit"]).complains(&["--watch knows"]);
+    test(&["--history", "--format", "junit"]).complains(&["--history knows"]);
+    for more in [
+        ["--min-accuracy", "0.5"],
+        ["--principle", "no-perhaps"],
+        ["--repeat", "2"],
+    ] {
+        test(&["--history", more[0], more[1]]).complains(&["cannot be used with"]);
+    }
     place
         .amend(&["constitution", "test", "minimal", "--watch"])
         .code(2)

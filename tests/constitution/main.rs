@@ -4,6 +4,7 @@
 mod hostile;
 mod laid_out;
 mod lint;
+mod merge_keys;
 mod problems;
 mod schema;
 mod values;
@@ -221,6 +222,19 @@ fn a_shipped_name_in_a_folder_is_the_path_of_a_missing_file() {
     let (problems, _) = wrong_files(&[("sub/c.yaml", "name: n\nextends: [../minimal]\n")]);
     assert_eq!(problems, [(Code::ExtendsMissing, 2, 11)]);
     good(&[("sub/c.yaml", "name: n\nextends: [minimal]\n")]);
+}
+
+#[test]
+fn a_shipped_constitution_is_one_file_from_whichever_folder_it_is_named() {
+    let base = "name: b\nextends: [minimal]\nprinciples: [{id: helpful, weight: 3}]\n";
+    for extends in ["sub/b.yaml, minimal", "minimal, sub/b.yaml"] {
+        let root = format!("name: n\nextends: [{extends}]\n");
+        let resolved = good(&[("c.yaml", &root), ("sub/b.yaml", base)]);
+        assert_eq!(resolved.files.len(), 3, "{:?}", resolved.files);
+        let constitution = resolved.constitution;
+        assert_eq!(constitution.principles.len(), 3);
+        assert_eq!(constitution.principle("helpful").unwrap().weight, 3.0);
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ fn wrong_values_are_named_with_their_place() {
     use Code::*;
     let cases: [(&str, Code, usize, usize, &str); 30] = [
         ("    wieght: 1\n", UnknownKey, 7, 5, "did you mean `weight`"),
-        ("    <<: {}\n", UnknownKey, 7, 5, "its keys are id"),
+        ("    <<: {}\n", Unsupported, 7, 5, "merge keys (`<<`)"),
         ("    7: x\n", UnknownKey, 7, 5, "`7`"),
         ("    weight: -1\n", BadValue, 7, 13, "`weight` is -1"),
         ("    weight: .nan\n", BadValue, 7, 13, "NaN"),

@@ -4,13 +4,13 @@ mod html;
 mod page;
 
 use std::collections::BTreeSet;
-use std::io::Write;
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use super::{print, print_data};
 use crate::cli::chains::{ChainsArgs, Chosen};
-use crate::cli::{Exit, runs, stdout};
+use crate::cli::{Exit, runs};
 use crate::constitution::Status;
 use crate::evaluation::{Coverage, Findings};
 use crate::store::{RunRow, Store};
@@ -51,13 +51,11 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         .coverage(&filter, run.as_deref())
         .map_err(runs::failed)?;
     let about = About::new(&store, run.as_deref(), &coverage)?;
-    let mut out = stdout::styled();
     match args.format {
-        Format::Text => out.write_all(page::render(&coverage, &about).as_bytes())?,
-        Format::Json => writeln!(out, "{}", to_json(&coverage, &about))?,
-        Format::Html => out.write_all(html::render(&coverage, &about).as_bytes())?,
+        Format::Text => print(&page::render(&coverage, &about))?,
+        Format::Json => print_data(&format!("{}\n", to_json(&coverage, &about)))?,
+        Format::Html => print_data(&html::render(&coverage, &about))?,
     }
-    out.flush()?;
     Ok(Exit::Done)
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anstyle::{AnsiColor, Style};
 use serde_json::{Value, json};
 
-use super::print;
+use super::{print, print_data};
 use crate::cli::Exit;
 use crate::cli::diff::{self, painted, words};
 use crate::cli::exit::usage;
@@ -47,7 +47,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let comparison = compare(&old.resolved.constitution, &new.resolved.constitution);
     if args.json {
         let object = object(&old, &new, &comparison);
-        print(&(serde_json::to_string(&object)? + "\n"))?;
+        print_data(&(serde_json::to_string(&object)? + "\n"))?;
     } else {
         let stdout = std::io::stdout();
         let colour = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow};
 
-use super::{print, read};
+use super::{print, print_data, read};
 use crate::cli::Exit;
 use crate::cli::exit::{say, usage};
 use crate::constitution::layout::format;
@@ -56,7 +56,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
                 exit = Exit::CheckFailed;
             }
         } else if file == "-" {
-            print(&printed)?;
+            print_data(&printed)?;
         } else if !same {
             replace(Path::new(file), &printed)?;
             say(&format!("laid out {file}"));

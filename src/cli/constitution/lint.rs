@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 
-use super::print;
+use super::{print, print_data};
 use crate::cli::Exit;
 use crate::cli::exit::usage;
 use crate::constitution::lint::{explanation, lint};
@@ -68,12 +68,11 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         }
     }
     let findings = Findings::of(&args.files, &denied);
-    let printed = match args.format {
-        Format::Text => text::report(&findings),
-        Format::Json => json::report(&findings)?,
-        Format::Sarif => sarif::report(&findings)?,
-    };
-    print(&printed)?;
+    match args.format {
+        Format::Text => print(&text::report(&findings))?,
+        Format::Json => print_data(&json::report(&findings)?)?,
+        Format::Sarif => print_data(&sarif::report(&findings)?)?,
+    }
     Ok(if findings.count(Shown::Error) > 0 {
         Exit::Usage
     } else if findings.count(Shown::Denied) > 0 {

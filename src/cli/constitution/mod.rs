@@ -94,6 +94,14 @@ fn print(text: &str) -> anyhow::Result<()> {
     Ok(stdout::or_closed(printed)?)
 }
 
+/// Prints what a program is to read, byte for byte: where colour cannot be shown, the other one takes out more than
+/// styles. A reader that goes away changes nothing about how a command ends.
+fn print_data(text: &str) -> anyhow::Result<()> {
+    let mut out = stdout::raw();
+    let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    Ok(stdout::or_closed(printed)?)
+}
+
 /// Reads a text of at most [`MAX_BYTES`], from stdin for `-`.
 fn read(file: &str) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
@@ -117,7 +125,7 @@ fn read(file: &str) -> anyhow::Result<String> {
 /// Writes a file, or stdout for `-`. An existing file is replaced only when `force` is set.
 fn write(path: &Path, text: &str, force: bool) -> anyhow::Result<()> {
     if path.as_os_str() == "-" {
-        return print(text);
+        return print_data(text);
     }
     let mut options = OpenOptions::new();
     options.write(true);

@@ -1,6 +1,6 @@
 //! `amend constitution schema`.
 
-use super::print;
+use super::print_data;
 use crate::cli::Exit;
 use crate::constitution::schema_text;
 
@@ -13,6 +13,6 @@ pub struct Args {}
 
 /// Runs the command.
 pub fn run(_: Args) -> anyhow::Result<Exit> {
-    print(&schema_text())?;
+    print_data(&schema_text())?;
     Ok(Exit::Done)
 }

@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
-use super::print;
+use super::{print, print_data};
 use crate::cli::Exit;
 use crate::cli::exit::usage;
 use crate::cli::text::sanitize;
@@ -63,7 +63,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let wanted = |id: &str| args.principle.as_deref().is_none_or(|wanted| wanted == id);
     match args.format {
         Format::Text => print(&page(&loaded, args.principle.is_none(), &wanted))?,
-        Format::Json => print(&(serde_json::to_string(&object(&loaded, &wanted))? + "\n"))?,
+        Format::Json => print_data(&(serde_json::to_string(&object(&loaded, &wanted))? + "\n"))?,
     }
     Ok(Exit::Done)
 }

@@ -10,8 +10,8 @@ use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::print;
 use super::trial::{self, TrialArgs};
+use super::{print, print_data};
 use crate::cli::backend::Loaded;
 use crate::cli::exit::{say, usage};
 use crate::cli::{Exit, job, runs, signals};
@@ -101,15 +101,14 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         return Ok(Exit::Interrupted);
     };
     let kept = args.db.as_deref().map(|db| (db, config.run_id()));
-    let text = match args.format {
-        Format::Text => page::render(&results, kept),
+    match args.format {
+        Format::Text => print(&page::render(&results, kept))?,
         Format::Json => {
             let run = kept.map(|(_, run)| run);
             let model = &loaded.backend().identity().name;
-            format!("{}\n", to_json(&plan, model, run, &results))
+            print_data(&format!("{}\n", to_json(&plan, model, run, &results)))?;
         }
-    };
-    print(&text)?;
+    }
     let failed = results.iter().any(|result| result.failed > 0);
     Ok(if failed { Exit::SomeFailed } else { Exit::Done })
 }

@@ -56,7 +56,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "history")]
     watch: bool,
     /// Print how accuracy went from wording to wording, and run nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["principle", "repeat", "min_accuracy"])]
     history: bool,
     #[command(flatten)]
     trial: TrialArgs,
@@ -208,12 +208,17 @@ struct Shown<'a> {
 impl Shown<'_> {
     /// Prints the report; with `only`, in text, just these principles and the figures of all.
     fn print(&self, only: Option<&[String]>) -> io::Result<()> {
-        let mut out = stdout::styled();
-        match self.args.format {
-            Format::Text => out.write_all(page::render(self, only).as_bytes())?,
-            Format::Json => writeln!(out, "{}", self.json())?,
-            Format::Junit => out.write_all(junit::render(self).as_bytes())?,
-        }
+        let data = match self.args.format {
+            Format::Text => {
+                let mut out = stdout::styled();
+                out.write_all(page::render(self, only).as_bytes())?;
+                return out.flush();
+            }
+            Format::Json => format!("{}\n", self.json()),
+            Format::Junit => junit::render(self),
+        };
+        let mut out = stdout::raw();
+        out.write_all(data.as_bytes())?;
         out.flush()
     }
 

@@ -163,13 +163,13 @@ impl Bench<'_> {
             &mut |_| {},
         )?;
         let outcome = memory.take(&id);
-        let text = match self.args.format {
-            Format::Text => page::render(&outcome),
-            Format::Json => format!("{}\n", self.to_json(&plan, prompt, &outcome)),
-        };
-        printed.note(|| {
-            let mut out = stdout::styled();
-            out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        printed.note(|| match self.args.format {
+            Format::Text => {
+                let mut out = stdout::styled();
+                let written = out.write_all(page::render(&outcome).as_bytes());
+                written.and_then(|()| out.flush())
+            }
+            Format::Json => stdout::line(&self.to_json(&plan, prompt, &outcome)),
         });
         let failed = outcome.end.is_some_and(|end| end.error.is_some());
         Ok(if failed { Exit::SomeFailed } else { Exit::Done })

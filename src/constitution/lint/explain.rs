@@ -26,8 +26,10 @@ pub fn explanation(code: Code) -> &'static str {
             "The file has no content apart from comments. `amend constitution new` writes one to begin with."
         }
         Code::Unsupported => {
-            "Constitutions use a plain part of YAML: one document, text keys, no tags (`!…`). That keeps the file \
-             the same for every program that reads it."
+            "Constitutions use a plain part of YAML: one document, text keys, no tags (`!…`), no merge keys (`<<`), \
+             which YAML 1.2 dropped and readers resolve in different ways. That keeps the file the same for every \
+             program that reads it. Aliases (`*name`) repeat single values; to build on principles that are \
+             written elsewhere, `extends` takes them over, and a principle with the same id changes single fields."
         }
         Code::TooDeep => "The format itself needs 6 levels; at most 32 are read.",
         Code::Aliases => {

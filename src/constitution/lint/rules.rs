@@ -15,6 +15,7 @@ use crate::constitution::form::PRINCIPLE;
 use crate::constitution::merge::{Merged, Origin};
 use crate::constitution::resolve::{Examined, Layer};
 use crate::constitution::sentences::sentences;
+use crate::constitution::shape::MERGE;
 use crate::constitution::tree::Node;
 use crate::constitution::{Principle, Status};
 
@@ -133,6 +134,10 @@ impl<'a> Rules<'a> {
         let (Some(node), Some(span)) = (node, self.here(&origin.principle)) else {
             return;
         };
+        // Tests may be in what was to be merged.
+        if node.get(MERGE).is_some() {
+            return;
+        }
         let written = node.get("tests");
         if written.is_none_or(|tests| tests.items().is_empty() && tests.text().is_none()) {
             let message = format!("the principle `{id}` has no test");

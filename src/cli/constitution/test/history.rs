@@ -11,7 +11,7 @@ use crate::cli::exit::usage;
 use crate::cli::text::{Table, terminal_width};
 use crate::cli::{Exit, runs, stdout};
 use crate::statistics::{Interval, wilson};
-use crate::store::TestHistory;
+use crate::store::{Store, StoreError, TestHistory};
 
 /// Prints the history of the constitution's name.
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
@@ -20,11 +20,10 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     }
     let constitution = trial::read(&args.constitution)?.resolved.constitution;
     let current = constitution.digest();
-    let store = runs::open(&args.db)?;
+    let store = open(args)?;
     let history = store
         .test_history(&constitution.name)
         .map_err(runs::failed)?;
-    let mut out = stdout::styled();
     if args.format == Format::Json {
         let rows: Vec<_> = history
             .iter()
@@ -37,9 +36,10 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
             })
             .collect::<serde_json::Result<_>>()?;
         let line = json!({ "constitution": constitution.name, "digest": current, "history": rows });
-        writeln!(out, "{line}")?;
+        stdout::line(&line)?;
         return Ok(Exit::Done);
     }
+    let mut out = stdout::styled();
     if history.is_empty() {
         writeln!(
             out,
@@ -54,6 +54,18 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         writeln!(out, "{line}")?;
     }
     Ok(Exit::Done)
+}
+
+/// The store. Where there is none yet, the same command without `--history` makes one.
+fn open(args: &Args) -> anyhow::Result<Store> {
+    Store::open_read(&args.db.db).map_err(|error| match error {
+        StoreError::Missing(path) => usage(anyhow!(
+            "no store at {}, so nothing was tested; `amend constitution test {}` makes one, and --db names another",
+            path.display(),
+            args.constitution
+        )),
+        error => runs::failed(error),
+    })
 }
 
 fn table(history: &[TestHistory], current: &str) -> Table {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::Shown;
 use crate::constitution::Expect;
 use crate::evaluation::{Figures, PrincipleReport, TestResult};
+use crate::verdict::Verdict;
 
 /// The whole document.
 pub fn render(shown: &Shown<'_>) -> String {
@@ -58,35 +59,58 @@ fn case(xml: &mut String, class: &str, result: &TestResult) {
         "    <testcase classname=\"{class}\" name=\"{}\"",
         escape(&name)
     );
-    if result.correct() {
-        xml.push_str("/>\n");
+    let verdict = result.verdict.as_ref();
+    if let Some(verdict) = verdict.filter(|_| result.correct()) {
+        let found = [Some(decided(verdict)), quote(verdict)];
+        let found: Vec<_> = found.into_iter().flatten().collect();
+        let _ = writeln!(
+            xml,
+            ">\n      <system-out>{}</system-out>\n    </testcase>",
+            escape(&found.join("\n"))
+        );
         return;
     }
-    let (tag, message) = match (&result.error, &result.verdict) {
+    let (tag, message) = match (&result.error, verdict) {
         (Some(error), _) => ("error", error.clone()),
         (None, None) => ("failure", "the reply holds no verdict".to_owned()),
-        (None, Some(verdict)) => {
-            let word = if verdict.violated { "violated" } else { "ok" };
-            let p = verdict
-                .probability
-                .map_or_else(String::new, |p| format!(", P {p:.3}"));
-            (
-                "failure",
-                format!("expected {expected}, the verdict is {word}{p}"),
-            )
-        }
+        (None, Some(verdict)) => (
+            "failure",
+            format!("expected {expected}, {}", decided(verdict)),
+        ),
     };
-    let critique = result.verdict.as_ref().map_or("", |v| v.critique.as_str());
-    let body = format!(
-        "prompt: {}\nresponse: {}\ncritique: {critique}",
-        case.prompt, case.response
-    );
+    let critique = verdict.map_or("", |v| v.critique.as_str());
+    let lines = [
+        Some(format!("prompt: {}", case.prompt)),
+        Some(format!("response: {}", case.response)),
+        verdict.and_then(quote),
+        Some(format!("critique: {critique}")),
+    ];
+    let lines: Vec<_> = lines.into_iter().flatten().collect();
     let _ = writeln!(
         xml,
         ">\n      <{tag} message=\"{}\">{}</{tag}>\n    </testcase>",
         escape(&message),
-        escape(body.trim_end())
+        escape(lines.join("\n").trim_end())
     );
+}
+
+/// The verdict, with P(violated) where it is known.
+fn decided(verdict: &Verdict) -> String {
+    let word = if verdict.violated { "violated" } else { "ok" };
+    let p = verdict
+        .probability
+        .map_or_else(String::new, |p| format!(", P {p:.3}"));
+    format!("the verdict is {word}{p}")
+}
+
+/// The words that a violation quotes, and whether they are the response's.
+fn quote(verdict: &Verdict) -> Option<String> {
+    let found = match verdict.quote_verified {
+        true => "",
+        false => " (not in the response)",
+    };
+    let quote = verdict.quote.as_ref().filter(|_| verdict.violated)?;
+    Some(format!("quote: {quote}{found}"))
 }
 
 fn counts(figures: &Figures) -> String {
