@@ -305,8 +305,8 @@ pub struct FilterKey {
     pub names: Vec<&'static str>,
     /// What it takes: `bool`, `whole` (number), `real` (number), `name` (one of `values`) or `free` (any text).
     pub kind: &'static str,
-    /// Whether it speaks of a step rather than of the whole chain.
-    pub of_step: bool,
+    /// What it speaks of: a `step`, a `judgement`, or the whole `chain`.
+    pub about: &'static str,
     /// The names that it takes as values, where it takes names.
     pub values: Vec<&'static str>,
 }
@@ -322,7 +322,11 @@ pub(super) fn keys() -> Vec<FilterKey> {
             Kind::Name => "name",
             Kind::Free => "free",
         },
-        of_step: key.is_of_step(),
+        about: match key {
+            key if key.is_of_step() => "step",
+            key if key.is_of_judgement() => "judgement",
+            _ => "chain",
+        },
         values: key.names(),
     });
     described.collect()

@@ -1,7 +1,7 @@
 // The filter language, for a report that is opened from disk: `store/filter.rs` is the same grammar, and
 // `store/filter_sql.rs` the same meaning. A test holds both against each other.
 //
-// `keys` is the table of keys that the report carries: {names, kind, of_step, values}.
+// `keys` is the table of keys that the report carries: {names, kind, about, values}.
 
 const MAX_LENGTH = 64 * 1024;
 const MAX_DEPTH = 32;
