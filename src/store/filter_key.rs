@@ -137,10 +137,11 @@ impl Key {
         }
         let names: Vec<&str> = KEYS.iter().flat_map(|(_, names)| *names).copied().collect();
         let documented: Vec<&str> = KEYS.iter().map(|(_, names)| names[0]).collect();
+        let hint = nearest(&lower, &names, &documented);
+        let or = if hint.ends_with('?') { " Or" } else { ", or" };
         Err(format!(
-            "unknown key `{}`; {}, or quote the words to search for them as text",
-            clip(name),
-            nearest(&lower, &names, &documented)
+            "unknown key `{}`; {hint}{or} quote the words to search for them as text",
+            clip(name)
         ))
     }
 

@@ -123,7 +123,8 @@ class FilterParser {
     }
     if (!key) {
       const hint = nearest(lower, this.keys.flatMap((key) => key.names), this.keys.map((key) => key.names[0]));
-      this.fail(`unknown key \`${clip(name)}\`; ${hint}, or quote the words to search for them as text`, start);
+      const or = hint.endsWith("?") ? " Or" : ", or";
+      this.fail(`unknown key \`${clip(name)}\`; ${hint}${or} quote the words to search for them as text`, start);
     }
     this.at = after + sign.length;
     const valueAt = this.at;
