@@ -11,7 +11,7 @@ use crate::constitution::Severity;
 use crate::generation::{Field, FieldKind, Generation, Shape};
 
 /// Who reached a verdict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VerdictSource {
     /// The model, under a grammar.

@@ -75,6 +75,45 @@ def view(bench: Bench) -> Outcome:
     )
 
 
+@workload("pages", "the viewer on two runs of 50,000 chains each: the first constitution and the first comparison")
+def pages(bench: Bench) -> Outcome:
+    chains = bench.size(50_000, 1_000)
+    prompt_file(bench.folder / "prompts.jsonl", chains)
+    write(bench, "runs.db")
+    bench.run("run", "prompts.jsonl", *RUN, *SECOND, "--db", "runs.db")
+    read, constitution, comparison, later = [], [], [], []
+    for _ in range(bench.pairs):
+        # What is counted is kept, so that only the first answers of a viewer count.
+        with Viewer(bench, "runs.db") as viewer:
+            first, second = (run["run_id"] for run in viewer.ask("/api/info", {})[1]["runs"])
+            both = {"a": first, "b": second}
+            read.append(1000 * viewer.ask("/api/charts", {"q": ""})[0])
+            constitution.append(1000 * viewer.ask(f"/api/runs/{second}", {})[0])
+            seconds, answer = viewer.ask("/api/compare", both)
+            comparison.append(1000 * seconds)
+            if answer["comparison"]["pairs"] != chains:
+                raise BenchError(f"{answer['comparison']['pairs']} of {chains} chains are in pairs")
+            later.append(1000 * viewer.ask("/api/compare", {**both, "differs": "true", "offset": str(chains // 4)})[0])
+    return Outcome(
+        measures=[
+            Measure("charts, first answer of a viewer", "ms", read),
+            Measure("constitution, first answer", "ms", constitution, FIRST),
+            Measure("comparison, first answer", "ms", comparison, FIRST),
+            Measure("comparison, a later page", "ms", later, SOON),
+        ],
+        settings={
+            "runs": ["amend run prompts.jsonl " + " ".join(map(str, [*RUN, *more])) for more in ([], SECOND)],
+            "viewer": "amend view --db runs.db --read-only",
+            "chains of a run": chains,
+        },
+        notes=["The first answer of a viewer waits until it has read what lists need of every chain."],
+    )
+
+
+# Another run over the same prompts.
+SECOND = ["--seed", 7]
+# What a person may wait for something that is counted once.
+FIRST = Target("<=", 500)
 LABELLED = "revised:true p>0.9"
 
 

@@ -88,7 +88,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         })
         .map_err(runs::failed)??;
     let comparison = comparison.finish();
-    let paired = comparison.pairs + left_out.unmatched;
+    let paired = comparison.counts.pairs + left_out.unmatched;
     left_out.second = second.row.chains.saturating_sub(paired);
     if args.json {
         let line = json!({

@@ -45,6 +45,7 @@ Filters:
                     round>=2  revised:true  regressed:true  changed>0.3  len>2.0  tokens>300
                     flag:preamble  label:accept|reject|edit|none  prompt:ID  sample:0
                     run:ID  chain:ID  text:\"some words\"  revised-in:2
+                    kept:true  pair:true  gate:length-ratio
   about judgements  judged:true  preference>0.6  margin<0  agree:true
 
   Conditions about a step that stand side by side speak of one and the same step; in parentheses of
@@ -236,6 +237,22 @@ mod tests {
         assert_eq!(value["prompt"], chain().prompt);
         assert_eq!(value["stop_reason"], "rounds-done");
         assert!(value.get("final").is_some());
+    }
+
+    #[test]
+    fn the_help_names_every_key() {
+        for key in crate::store::Filter::keys() {
+            let named = |name: &str| {
+                FILTER_HELP
+                    .split([' ', '\n'])
+                    .any(|word| word.strip_prefix(name).is_some_and(begins_with_an_operator))
+            };
+            assert!(named(key.names[0]), "{}", key.names[0]);
+        }
+    }
+
+    fn begins_with_an_operator(text: &str) -> bool {
+        text.starts_with([':', '<', '>', '='])
     }
 
     #[test]

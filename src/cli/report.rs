@@ -78,7 +78,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
             Format::Html => {
                 let options = HtmlOptions {
                     messages: !args.without_messages,
-                    command: &super::reproduce::chain,
+                    command: &super::reproduce::chain_by_file_names,
                 };
                 report::html(&store, &scope, &options, target.writer())
             }

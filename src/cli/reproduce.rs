@@ -1,5 +1,8 @@
 //! The command that makes a run, or one of its chains, again: from the options that the store keeps.
 
+use std::ffi::OsStr;
+use std::path::Path;
+
 use clap::{ArgAction, CommandFactory, Parser};
 use serde_json::Value;
 
@@ -13,12 +16,60 @@ struct Described {
     job: JobArgs,
 }
 
+/// Options that name files.
+const FILES: [&str; 9] = [
+    "prompts",
+    "controls",
+    "constitution",
+    "pack",
+    "script",
+    "chat_template_file",
+    "lora",
+    "lora_scaled",
+    "roles",
+];
+
 /// The command that makes a chain again, in a store of its own; quoted for a shell.
 ///
 /// Seeds derive from the run's seed, the prompt and the sample, so a run over the one prompt writes the
 /// same chain. Drafts of another run are only in the run's own store.
 pub fn chain(run: &RunDetail, chain: &ChainRow) -> String {
+    command(run.execution.clone(), run, chain)
+}
+
+/// The same for readers elsewhere: files by their names, without the folders that they are in on this machine.
+pub fn chain_by_file_names(run: &RunDetail, chain: &ChainRow) -> String {
     let mut execution = run.execution.clone();
+    for option in FILES {
+        shorten(&mut execution[option]);
+    }
+    // The model of a server is a name there.
+    if execution["endpoint"].is_null() {
+        shorten(&mut execution["model"]);
+    }
+    command(execution, run, chain)
+}
+
+/// Leaves the folders out of absolute paths, also behind the step of a role.
+fn shorten(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(shorten),
+        Value::String(text) => {
+            let path = match text.split_once('=') {
+                Some((_, path)) if !text.starts_with('/') => path,
+                _ => text.as_str(),
+            };
+            let name = Path::new(path).file_name().and_then(OsStr::to_str);
+            if let Some(name) = name.filter(|_| Path::new(path).is_absolute()) {
+                let before = &text[..text.len() - path.len()];
+                *text = format!("{before}{name}");
+            }
+        }
+        _ => {}
+    }
+}
+
+fn command(mut execution: Value, run: &RunDetail, chain: &ChainRow) -> String {
     let samples = run.config["samples"].as_u64().unwrap_or(1).max(1);
     let number = chain.position / samples + 1;
     if execution["drafts_from"].is_null() {
@@ -91,6 +142,8 @@ pub fn quote(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueHint;
+
     use super::*;
 
     /// What a shell makes of the quoted words.
@@ -120,6 +173,42 @@ mod tests {
         ];
         let line: Vec<_> = words.iter().map(|word| quote(word)).collect();
         assert_eq!(unquoted(&line.join(" ")), words);
+    }
+
+    #[test]
+    fn folders_of_this_machine_are_left_out() {
+        let mut execution = serde_json::json!({
+            "prompts": "/data/my prompts.jsonl",
+            "constitution": "hhh",
+            "roles": ["draft=/a/b.gguf:0.5", "recheck=c.gguf"],
+            "lora_scaled": ["/a/x=y.gguf", "2"],
+            "limit": null,
+        });
+        let fields = execution.as_object_mut().unwrap();
+        fields.values_mut().for_each(shorten);
+        let expected = serde_json::json!({
+            "prompts": "my prompts.jsonl",
+            "constitution": "hhh",
+            "roles": ["draft=b.gguf:0.5", "recheck=c.gguf"],
+            "lora_scaled": ["x=y.gguf", "2"],
+            "limit": null,
+        });
+        assert_eq!(execution, expected);
+        // Every option that takes a file is known.
+        let command = Described::command();
+        let ids: Vec<_> = command
+            .get_arguments()
+            .map(|arg| arg.get_id().as_str())
+            .collect();
+        assert!(FILES.iter().all(|file| ids.contains(file)), "{ids:?}");
+        let named = command.get_arguments().filter(|arg| {
+            let hint = arg.get_value_hint();
+            let files = [ValueHint::FilePath, ValueHint::AnyPath];
+            files.contains(&hint)
+        });
+        for arg in named {
+            assert!(FILES.contains(&arg.get_id().as_str()), "{}", arg.get_id());
+        }
     }
 
     #[test]

@@ -63,29 +63,60 @@ pub struct Asked {
     pub quote: Option<String>,
 }
 
+/// What is counted of a pair. Principles are named by their ids, or by anything else that tells them apart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome<P = String> {
+    /// Whether both chains have the same draft.
+    pub same_draft: bool,
+    /// Whether they ended with the same text.
+    pub same_final: bool,
+    /// What is counted of either chain.
+    pub sides: [PairFindings<P>; 2],
+}
+
+/// What is counted of a chain of a pair.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PairFindings<P = String> {
+    /// Principles that a critique asked about, with a verdict.
+    pub asked: BTreeSet<P>,
+    /// Those that a critique found violated.
+    pub fired: BTreeSet<P>,
+    /// Whether a revision was adopted.
+    pub revised: bool,
+}
+
+impl<P: Ord> Outcome<P> {
+    /// Whether the chains found other principles violated, or ended with other texts.
+    pub fn differs(&self) -> bool {
+        let [first, second] = &self.sides;
+        first.fired != second.fired || !self.same_final
+    }
+}
+
 impl Side {
-    /// Principles that a critique found violated.
-    pub fn fired(&self) -> BTreeSet<&str> {
-        self.critiques(|asked| asked.violated)
-    }
-
-    fn asked(&self) -> BTreeSet<&str> {
-        self.critiques(|_| true)
-    }
-
-    fn critiques(&self, which: impl Fn(&Asked) -> bool) -> BTreeSet<&str> {
+    fn findings(&self) -> PairFindings {
         let critiques = self.asked.iter().filter(|a| a.kind == StepKind::Critique);
-        critiques
-            .filter(|a| which(a))
-            .map(|a| a.principle.as_str())
-            .collect()
+        let principle = |asked: &Asked| asked.principle.clone();
+        PairFindings {
+            asked: critiques.clone().map(principle).collect(),
+            fired: critiques.filter(|a| a.violated).map(principle).collect(),
+            revised: self.revised,
+        }
     }
 }
 
 impl Pair {
     /// Whether the chains found other principles violated, or ended with other texts.
     pub fn differs(&self) -> bool {
-        self.first.fired() != self.second.fired() || self.first.last != self.second.last
+        self.outcome().differs()
+    }
+
+    fn outcome(&self) -> Outcome {
+        Outcome {
+            same_draft: self.first.draft == self.second.draft,
+            same_final: self.first.last == self.second.last,
+            sides: [self.first.findings(), self.second.findings()],
+        }
     }
 }
 
@@ -155,9 +186,9 @@ impl Totals {
     }
 }
 
-/// Figures of a comparison.
+/// How pairs fall.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Comparison {
+pub struct Counts<P = String> {
     /// Pairs.
     pub pairs: u64,
     /// Pairs that differ in what fired or in their final texts.
@@ -171,7 +202,50 @@ pub struct Comparison {
     /// Chains that were revised.
     pub revised: Split,
     /// By principle: whether it fired, in pairs in which both runs asked about it.
-    pub principles: BTreeMap<String, Split>,
+    pub principles: BTreeMap<P, Split>,
+}
+
+impl<P: Ord + Clone> Counts<P> {
+    /// Takes a pair.
+    pub fn add(&mut self, pair: &Outcome<P>) {
+        let [a, b] = &pair.sides;
+        self.pairs += 1;
+        self.different += u64::from(pair.differs());
+        self.same_drafts += u64::from(pair.same_draft);
+        self.same_finals += u64::from(pair.same_final);
+        self.fired.add(!a.fired.is_empty(), !b.fired.is_empty());
+        self.revised.add(a.revised, b.revised);
+        for principle in a.asked.intersection(&b.asked) {
+            let split = self.principles.entry(principle.clone()).or_default();
+            split.add(a.fired.contains(principle), b.fired.contains(principle));
+        }
+    }
+
+    /// The figures once all pairs were taken, with the names of the principles.
+    pub fn finish(self, name: impl Fn(P) -> String) -> Counts {
+        let named = self.principles.into_iter().map(|(p, s)| (name(p), s));
+        let mut counts = Counts {
+            pairs: self.pairs,
+            different: self.different,
+            same_drafts: self.same_drafts,
+            same_finals: self.same_finals,
+            fired: self.fired,
+            revised: self.revised,
+            principles: named.collect(),
+        };
+        counts.fired.test();
+        counts.revised.test();
+        counts.principles.values_mut().for_each(Split::test);
+        counts
+    }
+}
+
+/// Figures of a comparison.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Comparison {
+    /// How the pairs fall.
+    #[serde(flatten)]
+    pub counts: Counts,
     /// The first run's chains.
     pub first: Totals,
     /// The second run's chains.
@@ -181,28 +255,17 @@ pub struct Comparison {
 impl Comparison {
     /// Takes a pair.
     pub fn add(&mut self, pair: &Pair) {
-        let (a, b) = (&pair.first, &pair.second);
-        self.pairs += 1;
-        self.different += u64::from(pair.differs());
-        self.same_drafts += u64::from(a.draft == b.draft);
-        self.same_finals += u64::from(a.last == b.last);
-        let (fired_a, fired_b) = (a.fired(), b.fired());
-        self.fired.add(!fired_a.is_empty(), !fired_b.is_empty());
-        self.revised.add(a.revised, b.revised);
-        for principle in a.asked().intersection(&b.asked()) {
-            let split = self.principles.entry((*principle).to_owned()).or_default();
-            split.add(fired_a.contains(principle), fired_b.contains(principle));
-        }
-        self.first.add(a);
-        self.second.add(b);
+        self.counts.add(&pair.outcome());
+        self.first.add(&pair.first);
+        self.second.add(&pair.second);
     }
 
     /// The figures once all pairs were taken.
-    pub fn finish(mut self) -> Self {
-        self.fired.test();
-        self.revised.test();
-        self.principles.values_mut().for_each(Split::test);
-        self
+    pub fn finish(self) -> Self {
+        Self {
+            counts: self.counts.finish(|id| id),
+            ..self
+        }
     }
 }
 
@@ -256,16 +319,17 @@ mod tests {
             side(&[("a", true)], "draft"),
         ));
         let done = comparison.finish();
+        let counts = &done.counts;
         assert_eq!(
             (
-                done.pairs,
-                done.different,
-                done.same_drafts,
-                done.same_finals
+                counts.pairs,
+                counts.different,
+                counts.same_drafts,
+                counts.same_finals
             ),
             (6, 5, 6, 1)
         );
-        let fired = done.fired;
+        let fired = counts.fired;
         assert_eq!(
             (
                 fired.both,
@@ -277,8 +341,8 @@ mod tests {
         );
         assert!((fired.p_value - 0.0625).abs() < 1e-9);
         // Only what both were asked about can be compared.
-        assert_eq!(done.principles.keys().collect::<Vec<_>>(), ["a"]);
-        assert_eq!(done.principles["a"].pairs(), 6);
+        assert_eq!(counts.principles.keys().collect::<Vec<_>>(), ["a"]);
+        assert_eq!(counts.principles["a"].pairs(), 6);
         assert_eq!((done.first.final_chars, done.second.final_chars), (20, 30));
         assert_eq!((done.first.critiques, done.first.tokens), (11, 18));
     }
@@ -287,7 +351,7 @@ mod tests {
     fn a_recheck_is_no_firing() {
         let mut first = side(&[("a", true)], "draft");
         first.asked[0].kind = StepKind::Recheck;
-        assert!(first.fired().is_empty());
+        assert!(first.findings().fired.is_empty());
         assert!(!pair(first, side(&[("a", false)], "draft")).differs());
     }
 }

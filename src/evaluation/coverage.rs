@@ -8,11 +8,12 @@ use serde::Serialize;
 use crate::chain::StepKind;
 use crate::verdict::VerdictSource;
 
-/// A step about a principle, as far as coverage needs it.
+/// A step about a principle, as far as coverage needs it. Principles are named by their ids, or by anything else
+/// that tells them apart.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Trace {
+pub struct Trace<P = String> {
     /// The principle.
-    pub principle: String,
+    pub principle: P,
     /// Critique, revision or recheck.
     pub kind: StepKind,
     /// For a revision: whether it was adopted.
@@ -73,16 +74,16 @@ pub struct Retrigger {
 
 /// What the principles did in the chains that were taken.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Coverage {
+pub struct Coverage<P = String> {
     /// Chains.
     pub chains: u64,
     /// By principle.
-    pub principles: BTreeMap<String, PrincipleCoverage>,
+    pub principles: BTreeMap<P, PrincipleCoverage>,
     /// By the principle that was mended, then by the one that was asked about after.
-    pub retriggers: BTreeMap<String, BTreeMap<String, Retrigger>>,
+    pub retriggers: BTreeMap<P, BTreeMap<P, Retrigger>>,
     /// Chains in which each principle was asked about and fired, for finding those that go together.
     #[serde(skip)]
-    histories: BTreeMap<String, History>,
+    histories: BTreeMap<P, History>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -105,44 +106,39 @@ pub struct Findings {
     pub always_together: Vec<(String, String)>,
 }
 
-/// Where a principle stands in a chain: clean or mended, and the last revision for another since.
-#[derive(Default)]
-struct Settled<'a> {
-    after: Option<&'a str>,
-}
-
-impl Coverage {
+impl<P: Ord + Clone> Coverage<P> {
     /// Takes the steps of one chain about principles, in order.
-    pub fn add(&mut self, steps: &[Trace]) {
+    pub fn add(&mut self, steps: &[Trace<P>]) {
         let chain = self.chains;
         self.chains += 1;
-        let mut settled: BTreeMap<&str, Settled<'_>> = BTreeMap::new();
+        // Principles that are clean or mended, each with the one that was mended last since.
+        let mut settled: BTreeMap<&P, Option<&P>> = BTreeMap::new();
         for step in steps {
-            let id = step.principle.as_str();
-            self.principles.entry(id.to_owned()).or_default().take(step);
+            let id = &step.principle;
+            self.principles.entry(id.clone()).or_default().take(step);
             if step.kind == StepKind::Revision {
                 if step.adopted {
-                    for (other, state) in &mut settled {
+                    for (other, after) in &mut settled {
                         if *other != id {
-                            state.after = Some(id);
+                            *after = Some(id);
                         }
                     }
                     // Mended, as far as its own revision goes.
-                    settled.insert(id, Settled::default());
+                    settled.insert(id, None);
                 }
                 continue;
             }
             let Some(found) = step.found else { continue };
-            if let Some(Settled { after: Some(after) }) = settled.get(id) {
+            if let Some(Some(after)) = settled.get(id).copied() {
                 self.asked_again(after, id, found.violated);
             }
             if found.violated {
                 settled.remove(id);
             } else {
-                settled.insert(id, Settled::default());
+                settled.insert(id, None);
             }
             if step.kind == StepKind::Critique {
-                let history = self.histories.entry(id.to_owned()).or_default();
+                let history = self.histories.entry(id.clone()).or_default();
                 history.asked.insert(chain);
                 if found.violated {
                     history.fired.insert(chain);
@@ -151,9 +147,9 @@ impl Coverage {
         }
     }
 
-    fn asked_again(&mut self, mended: &str, asked: &str, fired: bool) {
-        let row = self.retriggers.entry(mended.to_owned()).or_default();
-        let cell = row.entry(asked.to_owned()).or_default();
+    fn asked_again(&mut self, mended: &P, asked: &P, fired: bool) {
+        let row = self.retriggers.entry(mended.clone()).or_default();
+        let cell = row.entry(asked.clone()).or_default();
         cell.asked += 1;
         if fired {
             cell.fired += 1;
@@ -162,7 +158,9 @@ impl Coverage {
             }
         }
     }
+}
 
+impl Coverage {
     /// The cell of the matrix: how often mending `mended` made `asked` fire.
     pub fn retrigger(&self, mended: &str, asked: &str) -> Retrigger {
         let row = self.retriggers.get(mended);
@@ -211,7 +209,7 @@ impl Coverage {
 }
 
 impl PrincipleCoverage {
-    fn take(&mut self, step: &Trace) {
+    fn take<P>(&mut self, step: &Trace<P>) {
         match step.kind {
             StepKind::Revision => self.revised += u64::from(step.adopted),
             StepKind::Critique => self.asked += 1,

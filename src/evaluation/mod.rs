@@ -18,7 +18,7 @@ mod suite;
 mod tests;
 
 pub use agreement::{BestThreshold, Judged, PrincipleAgreement, agreement};
-pub use comparison::{Asked, Comparison, Pair, Side, Split, Totals};
+pub use comparison::{Asked, Comparison, Counts, Outcome, Pair, PairFindings, Side, Split, Totals};
 pub use coverage::{Coverage, Findings, Found, PrincipleCoverage, Retrigger, Trace};
 pub use report::{Figures, Overall, PrincipleReport, Report};
 pub use stress::{PairStress, PrinciplePair, STRESS_ROUNDS, Stress, StressPrompt, pairs};

@@ -63,7 +63,7 @@ pub struct RunEvent {
     pub probability: Option<f64>,
     /// Whether the step's output became the chain's response.
     pub adopted: Option<bool>,
-    /// Why the chain ended.
+    /// Why the chain ended then. One that failed may have been begun again, and have ended otherwise since.
     pub stop_reason: Option<StopReason>,
 }
 
@@ -150,5 +150,25 @@ pub(super) fn record(
         "INSERT INTO events (run, at, what, chain, step) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?
     .execute(params![run, timestamp(), what.as_str(), chain, step])?;
+    Ok(())
+}
+
+/// Records that a chain ended.
+pub(super) fn record_end(
+    conn: &Connection,
+    run: i64,
+    chain: i64,
+    stop: StopReason,
+) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO events (run, at, what, chain, stop) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![
+        run,
+        timestamp(),
+        EventKind::End.as_str(),
+        chain,
+        stop.as_str()
+    ])?;
     Ok(())
 }

@@ -137,10 +137,11 @@ impl Key {
         }
         let names: Vec<&str> = KEYS.iter().flat_map(|(_, names)| *names).copied().collect();
         let documented: Vec<&str> = KEYS.iter().map(|(_, names)| names[0]).collect();
+        let hint = nearest(&lower, &names, &documented);
+        let or = if hint.ends_with('?') { " Or" } else { ", or" };
         Err(format!(
-            "unknown key `{}`; {}, or quote the words to search for them as text",
-            clip(name),
-            nearest(&lower, &names, &documented)
+            "unknown key `{}`; {hint}{or} quote the words to search for them as text",
+            clip(name)
         ))
     }
 
@@ -305,8 +306,8 @@ pub struct FilterKey {
     pub names: Vec<&'static str>,
     /// What it takes: `bool`, `whole` (number), `real` (number), `name` (one of `values`) or `free` (any text).
     pub kind: &'static str,
-    /// Whether it speaks of a step rather than of the whole chain.
-    pub of_step: bool,
+    /// What it speaks of: a `step`, a `judgement`, or the whole `chain`.
+    pub about: &'static str,
     /// The names that it takes as values, where it takes names.
     pub values: Vec<&'static str>,
 }
@@ -322,7 +323,11 @@ pub(super) fn keys() -> Vec<FilterKey> {
             Kind::Name => "name",
             Kind::Free => "free",
         },
-        of_step: key.is_of_step(),
+        about: match key {
+            key if key.is_of_step() => "step",
+            key if key.is_of_judgement() => "judgement",
+            _ => "chain",
+        },
         values: key.names(),
     });
     described.collect()

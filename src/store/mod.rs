@@ -6,6 +6,7 @@
 
 mod chain_set;
 mod changes;
+mod compared;
 mod content;
 mod detail;
 mod drafts;
@@ -41,6 +42,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use compared::{Compared, ComparedPair};
 pub use detail::Depth;
 pub use drafts::{Draft, Drafts};
 pub use error::StoreError;

@@ -1,9 +1,13 @@
-//! What lists and charts need of every chain, in memory.
+//! What lists, charts, figures and comparisons need of every chain, in memory.
 //!
 //! Only what never changes is kept: which chains hold a text, what their steps found, and how they ended where
 //! they are done. It is read once, and from then on as far as the store has grown, so that 100,000 chains are
 //! counted without reading their steps again. What may change (labels, chains that run or have failed) is asked
 //! of the store each time.
+
+mod histories;
+mod lists;
+mod news;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -12,6 +16,11 @@ use rusqlite::{Connection, Row, params_from_iter};
 
 use super::chain_set::ChainSet;
 use super::filter_sql::{Condition, FROM};
+use crate::chain::StepKind;
+use crate::verdict::VerdictSource;
+pub(super) use histories::{Done, Histories};
+use lists::{Last, Lists, Numbered};
+use news::News;
 
 /// What the connections to one file share, so that none reads again what another has read. Empty at first.
 ///
@@ -94,6 +103,30 @@ pub(super) enum Finding {
     Flag(String),
 }
 
+/// What a step about a principle did, but for its probability.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Mark {
+    /// The principle.
+    pub principle: String,
+    /// Critique, revision or recheck.
+    pub kind: StepKind,
+    /// Whether its output became the chain's response.
+    pub adopted: bool,
+    /// What was found.
+    pub verdict: Option<MarkedVerdict>,
+}
+
+/// A verdict, but for its probability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct MarkedVerdict {
+    /// Whether the response violates the principle.
+    pub violated: bool,
+    /// Whether the quote occurs in the response.
+    pub quote_verified: bool,
+    /// Who decided.
+    pub source: VerdictSource,
+}
+
 /// What the row of a chain says of its end.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct End<'a> {
@@ -107,12 +140,16 @@ pub(super) struct End<'a> {
     pub revised: bool,
     /// Whether the final text violates a principle again.
     pub regressed: bool,
+    /// The key of the draft's text.
+    pub draft: Option<i64>,
+    /// The key of the final text.
+    pub last: Option<i64>,
 }
 
 impl<'a> End<'a> {
     /// The columns that [`read`](Self::read) reads, of `c`.
     pub const COLUMNS: &'static str =
-        "c.status, c.stop_reason, c.length_ratio, c.revised, c.regressed <> '[]'";
+        "c.status, c.stop_reason, c.length_ratio, c.revised, c.regressed <> '[]', c.draft, c.final";
 
     /// Reads them, where they begin at a column.
     pub fn read(row: &'a Row<'_>, at: usize) -> rusqlite::Result<Self> {
@@ -122,6 +159,8 @@ impl<'a> End<'a> {
             length_ratio: row.get(at + 2)?,
             revised: row.get(at + 3)?,
             regressed: row.get(at + 4)?,
+            draft: row.get(at + 5)?,
+            last: row.get(at + 6)?,
         })
     }
 }
@@ -132,53 +171,38 @@ const DONE: &str = "done";
 /// The end of a chain that is done.
 #[derive(Clone, Copy, Debug)]
 struct Ended {
-    /// An index of the `stops` beside it.
-    stop: Option<usize>,
+    /// A number of the `stops` beside it.
+    stop: Option<u32>,
     length_ratio: Option<f64>,
     revised: bool,
     regressed: bool,
+    draft: Option<i64>,
+    last: Option<i64>,
 }
 
-/// Lists that grow at any time, in one vector: each item knows the one before it.
-#[derive(Debug, Default)]
-struct Lists(Vec<(u32, Last)>);
+/// Tells prompts apart by id and conversation, whatever else their rows hold.
+type Question = [u8; 16];
 
-/// Where a list ends: the place behind its last item; 0 for an empty list.
-type Last = u32;
-
-impl Lists {
-    /// Adds to a list that ends at `last`, and gives back where it ends then.
-    fn push(&mut self, last: Last, item: u32) -> Last {
-        self.0.push((item, last));
-        // As many items as do not fit here would not fit into memory either.
-        self.0.len() as Last
-    }
-
-    /// The items of a list, the last one first.
-    fn items(&self, last: Last) -> impl Iterator<Item = u32> {
-        let all = &self.0;
-        let at = move |last: Last| all.get((last as usize).checked_sub(1)?).copied();
-        std::iter::successors(at(last), move |(_, before)| at(*before)).map(|(item, _)| item)
-    }
+#[derive(Clone, Copy, Debug)]
+struct Chain {
+    position: i64,
+    sample: u32,
+    question: Question,
+    /// `None` where it is not done.
+    ended: Option<Ended>,
+    /// Numbers of findings.
+    found: Last,
+    /// Steps about principles.
+    steps: Last,
 }
 
-/// Findings by number.
-#[derive(Debug, Default)]
-struct Findings {
-    all: Vec<Finding>,
-    numbers: HashMap<Finding, u32>,
-}
-
-impl Findings {
-    fn number(&mut self, finding: Finding) -> u32 {
-        if let Some(number) = self.numbers.get(&finding) {
-            return *number;
-        }
-        let number = self.all.len() as u32;
-        self.all.push(finding.clone());
-        self.numbers.insert(finding, number);
-        number
-    }
+/// A step about a principle.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MarkedStep {
+    /// The number of its mark.
+    pub mark: u32,
+    /// P(violated); NaN where it is not known.
+    pub probability: f64,
 }
 
 #[derive(Debug, Default)]
@@ -186,141 +210,41 @@ struct Known {
     reach: Reach,
     /// Keys of the chains, in order. A chain's place is its index here.
     keys: Vec<i64>,
-    /// By place; `None` where a chain is not done.
-    ends: Vec<Option<Ended>>,
+    /// By place.
+    chains: Vec<Chain>,
     /// Reasons for which chains ended.
-    stops: Vec<String>,
-    /// By place: numbers of findings.
-    found: Vec<Last>,
-    findings: Findings,
+    stops: Numbered<String>,
+    findings: Numbered<Finding>,
+    marks: Numbered<Mark>,
     /// By key of a text: places of the chains that hold it as prompt or as output of a step.
     texts: HashMap<i64, Last>,
-    lists: Lists,
-}
-
-/// What was written since, by keys of chains.
-#[derive(Debug, Default)]
-struct News {
-    /// With the texts of their prompts.
-    chains: Vec<(i64, i64, Option<Ended>)>,
-    /// Chains that were known, and are done now.
-    ended: Vec<(i64, Ended)>,
-    /// Texts of steps.
-    outputs: Vec<(i64, i64)>,
-    /// Numbers of findings.
-    found: Vec<(i64, u32)>,
-    /// Reasons and findings that are spoken of, by numbers of their own.
-    stops: Vec<String>,
-    findings: Findings,
-}
-
-const STEPS: &str = "SELECT chain, output, CASE WHEN kind = 'revision' AND adopted THEN round END
-    FROM steps WHERE id > ?1";
-const VERDICTS: &str = "SELECT chain, principle, violated FROM verdicts
-    WHERE step > ?1 AND kind = 'critique' AND principle IS NOT NULL";
-const FLAGS: &str = "SELECT chain, flag FROM step_flags WHERE step > ?1";
-
-impl News {
-    fn read(conn: &Connection, from: Reach) -> rusqlite::Result<Self> {
-        let mut news = Self::default();
-        let ends = End::COLUMNS;
-        let chains = format!(
-            "SELECT c.id, p.text, {ends} FROM chains c CROSS JOIN prompts p ON p.id = c.prompt
-             WHERE c.id > ?1 ORDER BY c.id"
-        );
-        each(conn, &chains, from.chain, |row| {
-            let ended = Ended::of(End::read(row, 2)?, &mut news.stops);
-            news.chains.push((row.get(0)?, row.get(1)?, ended));
-            Ok(())
-        })?;
-        // The ends of chains that were never looked at before came with the chains.
-        if from.chain > 0 {
-            let ended = format!(
-                "SELECT c.id, {ends} FROM events e CROSS JOIN chains c ON c.id = e.chain
-                 WHERE e.id > ?1 AND e.what = 'end'"
-            );
-            each(conn, &ended, from.event, |row| {
-                if let Some(ended) = Ended::of(End::read(row, 1)?, &mut news.stops) {
-                    news.ended.push((row.get(0)?, ended));
-                }
-                Ok(())
-            })?;
-        }
-        each(conn, STEPS, from.step, |row| {
-            let chain: i64 = row.get(0)?;
-            news.outputs.push((chain, row.get(1)?));
-            let revised: Option<u32> = row.get(2)?;
-            if let Some(round) = revised {
-                let number = news.findings.number(Finding::Revised(round));
-                news.found.push((chain, number));
-            }
-            Ok(())
-        })?;
-        each(conn, VERDICTS, from.step, |row| {
-            let number = news.findings.number(Finding::Verdict {
-                principle: row.get(1)?,
-                violated: row.get(2)?,
-            });
-            news.found.push((row.get(0)?, number));
-            Ok(())
-        })?;
-        each(conn, FLAGS, from.step, |row| {
-            let number = news.findings.number(Finding::Flag(row.get(1)?));
-            news.found.push((row.get(0)?, number));
-            Ok(())
-        })?;
-        Ok(news)
-    }
-}
-
-impl Ended {
-    /// `None` where the chain is not done. `stops` takes up reasons that it does not hold.
-    fn of(end: End<'_>, stops: &mut Vec<String>) -> Option<Self> {
-        (end.status == DONE).then(|| Self {
-            stop: end.stop.map(|stop| number_of(stops, stop)),
-            length_ratio: end.length_ratio,
-            revised: end.revised,
-            regressed: end.regressed,
-        })
-    }
-}
-
-fn number_of(stops: &mut Vec<String>, stop: &str) -> usize {
-    let known = stops.iter().position(|known| known == stop);
-    known.unwrap_or_else(|| {
-        stops.push(stop.to_owned());
-        stops.len() - 1
-    })
+    /// Numbers of findings of chains, and places of texts.
+    lists: Lists<u32>,
+    steps: Lists<MarkedStep>,
 }
 
 impl Known {
     /// Takes up what was written up to `to`. Nothing here can fail, so that it is taken up as a whole.
     fn append(&mut self, news: News, to: Reach) {
-        let stops: Vec<usize> = news
-            .stops
-            .iter()
-            .map(|stop| number_of(&mut self.stops, stop))
-            .collect();
-        let numbers: Vec<u32> = news
-            .findings
-            .all
-            .into_iter()
-            .map(|finding| self.findings.number(finding))
-            .collect();
+        let stops = self.stops.take_up(news.stops);
+        let findings = self.findings.take_up(news.findings);
+        let marks = self.marks.take_up(news.marks);
         let here = |ended: Ended| Ended {
-            stop: ended.stop.map(|stop| stops[stop]),
+            stop: ended.stop.map(|stop| stops[stop as usize]),
             ..ended
         };
-        for (key, text, ended) in news.chains {
+        for (key, text, chain) in news.chains {
             let place = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
             self.keys.push(key);
-            self.ends.push(ended.map(here));
-            self.found.push(0);
+            self.chains.push(Chain {
+                ended: chain.ended.map(here),
+                ..chain
+            });
             self.add_text(text, place);
         }
         for (key, ended) in news.ended {
             if let Some(place) = self.place(key) {
-                self.ends[place] = Some(here(ended));
+                self.chains[place].ended = Some(here(ended));
             }
         }
         for (key, text) in news.outputs {
@@ -330,7 +254,17 @@ impl Known {
         }
         for (key, number) in news.found {
             if let Some(place) = self.place(key) {
-                self.add_finding(place, numbers[number as usize]);
+                self.add_finding(place, findings[number as usize]);
+            }
+        }
+        for (key, number, probability) in news.steps {
+            if let Some(place) = self.place(key) {
+                let step = MarkedStep {
+                    mark: marks[number as usize],
+                    probability,
+                };
+                let chain = &mut self.chains[place];
+                chain.steps = self.steps.push(chain.steps, step);
             }
         }
         self.reach = to;
@@ -341,12 +275,11 @@ impl Known {
         *last = self.lists.push(*last, place);
     }
 
-    /// Verdicts are counted each, all else once a chain.
+    /// Each finding is kept once a chain.
     fn add_finding(&mut self, place: usize, number: u32) {
-        let last = self.found[place];
-        let each = matches!(self.findings.all[number as usize], Finding::Verdict { .. });
-        if each || self.lists.items(last).all(|found| found != number) {
-            self.found[place] = self.lists.push(last, number);
+        let last = self.chains[place].found;
+        if self.lists.items(last).all(|found| found != number) {
+            self.chains[place].found = self.lists.push(last, number);
         }
     }
 
@@ -359,20 +292,6 @@ impl Known {
             false => self.keys.binary_search(&key).ok(),
         }
     }
-}
-
-fn each(
-    conn: &Connection,
-    sql: &str,
-    after: i64,
-    mut add: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
-) -> rusqlite::Result<()> {
-    let mut statement = conn.prepare_cached(sql)?;
-    let mut rows = statement.query([after])?;
-    while let Some(row) = rows.next()? {
-        add(row)?;
-    }
-    Ok(())
 }
 
 /// The overview as it was at a moment of the store.
@@ -442,13 +361,16 @@ impl Seen<'_> {
     /// Hands out how those of some chains ended that are done, as far as is known here.
     pub fn each_end(&self, of: impl Iterator<Item = usize>, mut each: impl FnMut(End<'_>)) {
         let known = self.overview.known();
-        for ended in of.filter_map(|place| known.ends[place].as_ref()) {
+        let stops = known.stops.all();
+        for ended in of.filter_map(|place| known.chains[place].ended) {
             each(End {
                 status: DONE,
-                stop: ended.stop.map(|stop| known.stops[stop].as_str()),
+                stop: ended.stop.map(|stop| stops[stop as usize].as_str()),
                 length_ratio: ended.length_ratio,
                 revised: ended.revised,
                 regressed: ended.regressed,
+                draft: ended.draft,
+                last: ended.last,
             });
         }
     }
@@ -456,16 +378,66 @@ impl Seen<'_> {
     /// How often each thing was found in the steps of some chains.
     pub fn findings(&self, of: &ChainSet) -> Vec<(Finding, u64)> {
         let known = self.overview.known();
-        let mut counts = vec![0_u64; known.findings.all.len()];
+        let mut found = vec![0_u64; known.findings.all().len()];
+        let mut marked = vec![0_u64; known.marks.all().len()];
         for place in of.iter() {
-            for number in known.lists.items(known.found[place]) {
-                counts[number as usize] += 1;
+            let chain = &known.chains[place];
+            for number in known.lists.items(chain.found) {
+                found[number as usize] += 1;
+            }
+            for step in known.steps.items(chain.steps) {
+                marked[step.mark as usize] += 1;
             }
         }
-        let counted = known.findings.all.iter().zip(counts);
-        counted
+        let verdicts = known.marks.all().iter().zip(marked);
+        let verdicts = verdicts.filter_map(|(mark, count)| Some((mark.finding()?, count)));
+        let findings = known.findings.all().iter().cloned().zip(found);
+        findings
+            .chain(verdicts)
             .filter(|(_, count)| *count > 0)
-            .map(|(finding, count)| (finding.clone(), count))
             .collect()
+    }
+
+    /// The steps of some chains about principles.
+    pub fn histories(&self, of: &ChainSet) -> Histories {
+        let known = self.overview.known();
+        Histories::of(&known, of.iter())
+    }
+
+    /// Those of some chains that are done, as far as is known here, and the steps of each.
+    pub fn done(&self, of: &ChainSet) -> (Vec<Done>, Histories) {
+        let known = self.overview.known();
+        let done: Vec<Done> = of
+            .iter()
+            .filter_map(|place| {
+                let chain = &known.chains[place];
+                let ended = chain.ended?;
+                Some(Done {
+                    key: known.keys[place],
+                    position: chain.position,
+                    sample: chain.sample,
+                    question: chain.question,
+                    draft: ended.draft,
+                    last: ended.last,
+                    revised: ended.revised,
+                })
+            })
+            .collect();
+        let places = of
+            .iter()
+            .filter(|place| known.chains[*place].ended.is_some());
+        let histories = Histories::of(&known, places);
+        (done, histories)
+    }
+}
+
+impl Mark {
+    /// What charts count of it: verdicts of critiques.
+    fn finding(&self) -> Option<Finding> {
+        let verdict = self.verdict.filter(|_| self.kind == StepKind::Critique)?;
+        Some(Finding::Verdict {
+            principle: self.principle.clone(),
+            violated: verdict.violated,
+        })
     }
 }

@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 
 use rusqlite::{OptionalExtension, params_from_iter};
 
-use super::query::chain_by_id;
+use super::compared::ComparedPair;
+use super::query::{chain_by_id, chain_row};
 use super::rows::{ChainRow, ChainState};
 use super::{Filter, Store, StoreError, filter_sql, read};
 use crate::chain::ChainId;
@@ -84,11 +85,11 @@ impl Store {
         }
     }
 
-    /// A chain with its counterpart in another run; `None` as for [`for_each_pair`](Self::for_each_pair).
-    pub fn pair(&self, first: &ChainId, run: &str) -> Result<Option<Pair>, StoreError> {
-        let row = self.read(|conn| chain_by_id(conn, &first.0).optional())?;
-        let row = row.ok_or_else(|| self.unknown("chain", &first.0, "; `amend ls` lists them"))?;
-        Ok(match self.paired(row, run, &|_, _| true)? {
+    /// The chains of a pair; `second` is the whole id of the second run. `None` where they are no pair any more.
+    pub fn pair(&self, pair: ComparedPair, second: &str) -> Result<Option<Pair>, StoreError> {
+        let first = self.read(|conn| chain_row(conn, pair.first).optional())?;
+        let Some(first) = first else { return Ok(None) };
+        Ok(match self.paired(first, second, &|_, _| true)? {
             Paired::Pair(pair) => Some(*pair),
             Paired::Unmatched | Paired::Alone => None,
         })

@@ -356,7 +356,7 @@ const CHAIN_BY_ID: &str =
     FROM v_chains WHERE chain_id = ?1";
 
 /// A row of `v_chains` by the chain's key.
-fn chain_row(conn: &Connection, key: i64) -> rusqlite::Result<ChainRow> {
+pub(super) fn chain_row(conn: &Connection, key: i64) -> rusqlite::Result<ChainRow> {
     let id: String = conn
         .prepare_cached("SELECT chain_id FROM chains WHERE id = ?1")?
         .query_row([key], |row| row.get(0))?;

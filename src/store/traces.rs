@@ -1,9 +1,12 @@
 //! The steps about principles, chain by chain.
 
+use std::collections::BTreeMap;
+
 use rusqlite::params_from_iter;
 
+use super::overview::{Histories, MarkedStep};
 use super::{Filter, Store, StoreError, filter_sql, read};
-use crate::evaluation::{Coverage, Found, Trace};
+use crate::evaluation::{Coverage, Found, PrincipleCoverage, Trace};
 
 impl Store {
     /// What the principles did in the matching chains. `run` is a whole id.
@@ -39,7 +42,7 @@ impl Store {
                     })
                 });
                 steps.push(Trace {
-                    principle: row.get(1)?,
+                    principle: row.get::<_, String>(1)?,
                     kind: read::name(row, 2)?,
                     adopted: row.get(3)?,
                     found: found.transpose()?,
@@ -51,4 +54,48 @@ impl Store {
             Ok(coverage)
         })
     }
+
+    /// What each principle did in all chains of a run, by its whole id. It is what [`coverage`](Self::coverage)
+    /// says, from what is kept in memory.
+    pub fn principle_coverage(
+        &self,
+        run: &str,
+    ) -> Result<BTreeMap<String, PrincipleCoverage>, StoreError> {
+        self.snapshot(|conn| {
+            let seen = self.overview().now(conn)?;
+            let chains = seen.matching(conn, &Filter::all(), Some(run))?;
+            Ok(by_principle(&seen.histories(&chains)))
+        })
+    }
+}
+
+fn by_principle(histories: &Histories) -> BTreeMap<String, PrincipleCoverage> {
+    let (names, places) = histories.principles();
+    let marks = histories.marks();
+    let trace = |step: &MarkedStep| {
+        let mark = &marks[step.mark as usize];
+        let found = mark.verdict.map(|verdict| Found {
+            violated: verdict.violated,
+            probability: Some(step.probability).filter(|p| !p.is_nan()),
+            quote_verified: verdict.quote_verified,
+            source: verdict.source,
+        });
+        Trace {
+            principle: places[step.mark as usize],
+            kind: mark.kind,
+            adopted: mark.adopted,
+            found,
+        }
+    };
+    let mut coverage = Coverage::default();
+    let mut steps = Vec::new();
+    for chain in histories.chains() {
+        steps.clear();
+        steps.extend(chain.iter().map(trace));
+        coverage.add(&steps);
+    }
+    let named = coverage.principles.into_iter();
+    named
+        .map(|(place, did)| (names[place].to_owned(), did))
+        .collect()
 }

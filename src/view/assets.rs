@@ -34,6 +34,7 @@ const ASSETS: &[Asset] = files! {
     "app.js": SCRIPT,
     "charts.js": SCRIPT,
     "dom.js": SCRIPT,
+    "drafts.js": SCRIPT,
     "filter.js": SCRIPT,
     "filterbox.js": SCRIPT,
     "format.js": SCRIPT,

@@ -3,7 +3,9 @@
 //! Places and lengths count UTF-16 units, as JavaScript does.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::ops::Range;
+use std::path::Path;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -62,8 +64,8 @@ pub struct RunHead {
     pub model: String,
     /// Its prompt pack.
     pub pack: String,
-    /// Its prompt file.
-    pub prompts_path: String,
+    /// The name of its prompt file.
+    pub prompts: String,
     /// The least P(violated) that counts as violated, where the run has kept it.
     pub threshold: Option<f64>,
     /// What all seeds derive from.
@@ -198,12 +200,18 @@ impl RunHead {
             constitution: format!("{} {}", row.constitution, row.constitution_version),
             model: row.model.clone(),
             pack: row.pack.clone(),
-            prompts_path: row.prompts_path.clone(),
+            prompts: file_name(&row.prompts_path).to_owned(),
             threshold: run.config["threshold"].as_f64(),
             seed: run.config["seed"].as_u64(),
             deterministic: run.config["deterministic"] == true,
         }
     }
+}
+
+/// The name of a file, without the folders that it is in on the machine of the run.
+pub fn file_name(path: &str) -> &str {
+    let name = Path::new(path).file_name().and_then(OsStr::to_str);
+    name.unwrap_or(path)
 }
 
 impl StepPage {

@@ -1,6 +1,5 @@
 //! Two runs side by side, a page of pairs at a time.
 
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Json;
@@ -10,9 +9,8 @@ use serde_json::{Value, json};
 
 use super::api::{Answer, Params, Shared};
 use super::chain::{Difference, difference};
-use crate::chain::ChainId;
-use crate::evaluation::{Comparison, Pair};
-use crate::store::{RunRow, Store, StoreError};
+use crate::evaluation::Pair;
+use crate::store::{Compared, RunRow, Store, StoreError};
 
 /// Pairs of a page, where the page does not say.
 const PAIRS: usize = 20;
@@ -43,11 +41,7 @@ struct PairPage {
 struct Summary {
     /// The runs, as they stood.
     runs: [RunRow; 2],
-    comparison: Comparison,
-    /// Chains of the first run in pairs, in order, and whether the pairs differ.
-    pairs: Vec<(ChainId, bool)>,
-    /// Chains of the first run that are in no pair.
-    left_out: u64,
+    compared: Compared,
 }
 
 /// The last comparison.
@@ -61,35 +55,10 @@ impl Latest {
         if let Some(summary) = kept().as_ref().filter(|summary| summary.runs == runs) {
             return Ok(Arc::clone(summary));
         }
-        let summary = Arc::new(Summary::of(store, runs)?);
+        let compared = store.compared(&runs[0].run_id, &runs[1].run_id)?;
+        let summary = Arc::new(Summary { runs, compared });
         *kept() = Some(Arc::clone(&summary));
         Ok(summary)
-    }
-}
-
-impl Summary {
-    fn of(store: &Store, runs: [RunRow; 2]) -> Result<Self, StoreError> {
-        let mut comparison = Comparison::default();
-        let (mut pairs, mut left_out) = (Vec::new(), 0);
-        let walked = store.for_each_pair(&runs[0].run_id, &runs[1].run_id, |pair| {
-            match pair {
-                Some(pair) => {
-                    comparison.add(&pair);
-                    pairs.push((ChainId(pair.first.chain_id.clone()), pair.differs()));
-                }
-                None => left_out += 1,
-            }
-            Ok::<(), Infallible>(())
-        })?;
-        match walked {
-            Ok(()) => Ok(Self {
-                runs,
-                comparison: comparison.finish(),
-                pairs,
-                left_out,
-            }),
-            Err(never) => match never {},
-        }
     }
 }
 
@@ -104,31 +73,32 @@ pub async fn compare(State(app): Shared, params: Params<CompareParams>) -> Answe
             let settings = (shared.settings)(&first.config, &second.config);
             let other = second.row.run_id.clone();
             let summary = shared.latest.of(store, [first.row, second.row])?;
-            let wanted = summary.pairs.iter();
-            let wanted = wanted.filter(|(_, differs)| *differs || !params.differs);
+            let compared = &summary.compared;
+            let wanted = compared.pairs.iter().copied();
+            let wanted = wanted.filter(|pair| pair.differs || !params.differs);
             let total = wanted.clone().count();
             let limit = params.limit.unwrap_or(PAIRS).min(MAX_PAIRS);
             let mut pairs = Vec::new();
-            for (chain, differs) in wanted.skip(params.offset).take(limit) {
-                // A chain that was begun again meanwhile is left out until the next look.
-                let Some(pair) = store.pair(chain, &other)? else {
+            for found in wanted.skip(params.offset).take(limit) {
+                // One that is no pair any more is left out until the next look.
+                let Some(pair) = store.pair(found, &other)? else {
                     continue;
                 };
                 let (a, b) = (&pair.first.last, &pair.second.last);
                 let diff = (a != b).then(|| difference(a, b));
                 pairs.push(PairPage {
                     pair,
-                    differs: *differs,
+                    differs: found.differs,
                     diff,
                 });
             }
-            let paired = summary.comparison.pairs;
+            let paired = compared.counts.pairs;
             Ok(Json(json!({
                 "first": summary.runs[0],
                 "second": summary.runs[1],
                 "settings": settings,
-                "comparison": summary.comparison,
-                "left_out_first": summary.left_out,
+                "comparison": compared.counts,
+                "left_out_first": compared.alone,
                 "left_out_second": summary.runs[1].chains.saturating_sub(paired),
                 "total": total,
                 "offset": params.offset,

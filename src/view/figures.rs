@@ -1,10 +1,10 @@
-//! What the principles of a run did, which takes long to count over many chains.
+//! What the principles of a run did, which takes a while to count over many chains.
 
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
-use crate::store::{Filter, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// The last figures, kept until the run goes on.
 #[derive(Default)]
@@ -29,9 +29,8 @@ impl Figures {
         {
             return Ok(kept.figures.clone());
         }
-        let coverage = store.coverage(&Filter::all(), Some(run))?;
         // Plain data, which has a form in JSON.
-        let figures = serde_json::to_value(&coverage.principles).unwrap_or_default();
+        let figures = serde_json::to_value(store.principle_coverage(run)?).unwrap_or_default();
         *kept() = Some(Kept {
             run: run.to_owned(),
             event,

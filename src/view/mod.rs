@@ -37,6 +37,3 @@ mod server;
 pub use assets::{Asset, assets};
 pub use chain::{ChainPage, Context};
 pub use server::{Options, Server, ViewError};
-
-#[cfg(test)]
-mod tests;

@@ -10,6 +10,10 @@ fn a_filter_completes_and_says_where_it_is_wrong() {
     let (place, _viewer, browser) = open();
     browser.press("/");
     browser
+        .fill("#filter", "marg")
+        .sees("#filter-options", "a judgement")
+        .fill("#filter", "text:\"princ")
+        .hides("#filter-options")
         .fill("#filter", "princ")
         .sees("#filter-options", "principle");
     browser.press("\u{e015}\u{e007}"); // Arrow down, Enter

@@ -15,4 +15,5 @@ mod outside;
 mod report;
 mod screenshots;
 mod stores;
+mod unsaved;
 mod viewer;

@@ -48,6 +48,20 @@ fn a_report_is_read_without_a_server() {
         .sees("#principle-no-perhaps .says", "Does the response hedge");
     browser.sees("#principle-no-perhaps .did", "violated");
     browser.reload().sees("h1", "test");
+    // The beginning of an id is enough of an address, where it is that of one chain.
+    let chains = place.amend(&["ls", "--json"]).success().json_lines();
+    let ids: Vec<_> = chains
+        .iter()
+        .map(|c| c["chain_id"].as_str().unwrap())
+        .collect();
+    let shared = |id: &&str| {
+        let pairs = id.chars().zip(ids[0].chars());
+        pairs.take_while(|(a, b)| a == b).count()
+    };
+    let length = 1 + ids[1..].iter().map(shared).max().unwrap();
+    browser
+        .goto(&format!("{url}#/chain/{}", &ids[0][..length]))
+        .sees("h1", ids[0]);
     // Nothing but the file itself, each time that it was opened, and its icon.
     let asked = browser.requests();
     let beyond: Vec<_> = asked

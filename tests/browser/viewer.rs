@@ -118,6 +118,20 @@ fn filter_open_diff_and_go_on_within_the_filter() {
         "the step has the focus again",
         &format!("document.activeElement.id === {step}"),
     );
+    // As browsers tell it where the bracket is behind AltGr; and no shortcut of the browser is taken for a key.
+    let down = "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: arguments[0], bubbles: true,
+        altKey: arguments[1], ctrlKey: true}))";
+    browser.script(down, &[json!("["), json!(true)]);
+    browser.wait(
+        "the step before has the focus",
+        "document.activeElement.id === 'step-0'",
+    );
+    browser.script(down, &[json!("]"), json!(false)]);
+    browser.script(down, &[json!("b"), json!(true)]);
+    browser.wait(
+        "the step has the focus still",
+        "document.activeElement.id === 'step-0'",
+    );
     // A page that is no longer there is the last one that is.
     browser.goto(&viewer.page("/?q=principle%3Ano-perhaps&offset=5000"));
     browser.sees(".summary", "match").shows(".row");

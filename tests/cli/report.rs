@@ -2,7 +2,11 @@
 //! tested in `tests/browser`.
 
 use std::fs;
+use std::io::Read;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use flate2::read::GzDecoder;
 use insta::assert_snapshot;
 use serde_json::json;
 
@@ -203,6 +207,35 @@ fn texts_never_leave_the_data_and_the_policy_names_what_may_run() {
         .next()
         .unwrap();
     assert!(!title.contains('<'), "{title}");
+}
+
+/// What a browser unpacks of a report.
+fn unpacked(page: &str) -> String {
+    let parts = page.split("class=\"data\">").skip(1);
+    let bytes: Vec<u8> = parts
+        .flat_map(|part| STANDARD.decode(part.split('<').next().unwrap()).unwrap())
+        .collect();
+    let mut text = String::new();
+    GzDecoder::new(&bytes[..])
+        .read_to_string(&mut text)
+        .unwrap();
+    text
+}
+
+#[test]
+fn a_report_names_files_and_no_folder_of_this_machine() {
+    let place = place();
+    place.amend(&["report"]).success();
+    let page = place.read("report.html");
+    let data = unpacked(&page);
+    let markdown = place.amend(&["report", "--format", "md"]).success().stdout;
+    let folder = place.root().to_str().unwrap();
+    for text in [&page, &data, &markdown] {
+        assert!(!text.contains(folder), "{text}");
+    }
+    assert!(data.contains("\"prompts\":\"p.jsonl\""), "{data}");
+    let command = "amend run p.jsonl --constitution c.yaml";
+    assert!(data.contains(command), "{data}");
 }
 
 /// A thousand chains as a model of several billion parameters writes them: drafts of some 180 words, critiques

@@ -9,7 +9,7 @@ use unicode_width::UnicodeWidthStr;
 use super::{LeftOut, settings};
 use crate::chain::StepKind;
 use crate::cli::text::{Table, excerpt, pad, plural, sanitize, terminal_width};
-use crate::evaluation::{Comparison, Pair, Side, Split, Totals};
+use crate::evaluation::{Comparison, Counts, Pair, Side, Split, Totals};
 use crate::store::RunDetail;
 
 const BOLD: Style = Style::new().bold();
@@ -143,7 +143,7 @@ fn wrap_line(line: &str, width: usize) -> Vec<String> {
 
 /// The figures over all pairs.
 pub fn figures(comparison: &Comparison, left_out: &LeftOut) -> String {
-    let c = comparison;
+    let c = &comparison.counts;
     let mut lines = vec![format!(
         "{BOLD}{}{BOLD:#}: {} differ; drafts equal in {}, final texts in {}",
         plural(c.pairs, "pair"),
@@ -170,12 +170,12 @@ pub fn figures(comparison: &Comparison, left_out: &LeftOut) -> String {
         lines.push(String::new());
         lines.extend(splits(c));
         lines.push(String::new());
-        lines.extend(totals(c));
+        lines.extend(totals(comparison));
     }
     lines.join("\n") + "\n"
 }
 
-fn splits(c: &Comparison) -> Vec<String> {
+fn splits(c: &Counts) -> Vec<String> {
     let mut table = Table::new(&[
         "",
         ">PAIRS",
@@ -204,11 +204,16 @@ fn splits(c: &Comparison) -> Vec<String> {
     table.lines(terminal_width())
 }
 
-fn totals(c: &Comparison) -> Vec<String> {
+fn totals(comparison: &Comparison) -> Vec<String> {
+    let pairs = comparison.counts.pairs as f64;
     let mut table = Table::new(&["A PAIR, ON AVERAGE", ">A", ">B"]);
     let mut row = |name: &str, read: fn(&Totals) -> u64| {
-        let mean = |totals: &Totals| format!("{:.1}", read(totals) as f64 / c.pairs as f64);
-        table.row(vec![name.to_owned(), mean(&c.first), mean(&c.second)]);
+        let mean = |totals: &Totals| format!("{:.1}", read(totals) as f64 / pairs);
+        table.row(vec![
+            name.to_owned(),
+            mean(&comparison.first),
+            mean(&comparison.second),
+        ]);
     };
     row("verdicts of critiques", |t| t.critiques);
     row("characters of the draft", |t| t.draft_chars);

@@ -1,3 +1,5 @@
+//! What files are taken for, older schemas, and makers at the same moment.
+
 use super::*;
 
 fn folder() -> tempfile::TempDir {
@@ -132,6 +134,42 @@ fn verdicts_and_flags_of_an_older_schema_learn_their_chains() {
         .query_row("SELECT label FROM v_chains", [], |row| row.get(0))
         .unwrap();
     assert_eq!(label, None);
+}
+
+#[test]
+fn ends_of_an_older_schema_learn_their_reasons() {
+    let dir = folder();
+    let path = dir.path().join("older.db");
+    let conn = with_schema(&path, &SCHEMA[..10]).unwrap();
+    // One chain that failed and then ended well, one that failed and is under way again, one that failed.
+    conn.execute_batch(
+        "INSERT INTO texts (id, digest, body) VALUES (1, zeroblob(32), 'a text');
+         INSERT INTO prompts (id, digest, prompt_id, text, metadata)
+             VALUES (1, zeroblob(32), 'p', 1, '{}');
+         INSERT INTO models VALUES (1, '', '', '', '{}');
+         INSERT INTO runs VALUES (1, 'r', '', '', 0, 'done', '', '{}', 1, '', '', 1, 1, '', '', '', '');
+         INSERT INTO chains (id, chain_id, run, position, prompt, sample, status, stop_reason) VALUES
+             (1, 'a', 1, 0, 1, 0, 'done', 'clean'), (2, 'b', 1, 1, 1, 1, 'running', NULL),
+             (3, 'c', 1, 2, 1, 2, 'failed', 'failed');
+         INSERT INTO events (run, what, chain) VALUES
+             (1, 'end', 1), (1, 'end', 2), (1, 'step', 1), (1, 'end', 1), (1, 'end', 3);",
+    )
+    .unwrap();
+    drop(conn);
+    let conn = for_writing(&path).unwrap();
+    let mut statement = conn
+        .prepare("SELECT chain_id, ifnull(stop_reason, '-') FROM v_events ORDER BY event")
+        .unwrap();
+    let told: Vec<(String, String)> = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    let told: Vec<_> = told
+        .iter()
+        .map(|(chain, why)| format!("{chain} {why}"))
+        .collect();
+    assert_eq!(told, ["a failed", "b failed", "a -", "a clean", "c failed"]);
 }
 
 #[test]

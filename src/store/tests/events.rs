@@ -62,3 +62,24 @@ fn what_is_recorded_again_happened_once() {
     let new: Vec<_> = after[before.len()..].iter().map(|e| e.what).collect();
     assert_eq!(new, [EventKind::Running, EventKind::Done]);
 }
+
+#[test]
+fn a_chain_that_is_begun_again_has_failed_before() {
+    let place = filled();
+    let mut writer = place.writer("run1");
+    let scripts = scripts("run1");
+    let letter = &scripts[3];
+    let ends = || {
+        let events = place.store().events(None, 0, 1000).unwrap().into_iter();
+        let ends = events.filter(|e| e.what == EventKind::End);
+        let of_letter = ends.filter(|e| e.chain_id.as_ref() == Some(&letter.start.id.0));
+        of_letter.map(|e| e.stop_reason).collect::<Vec<_>>()
+    };
+    writer.begin_chain(&letter.start).unwrap();
+    writer.commit().unwrap();
+    assert_eq!(ends(), [Some(StopReason::Failed)]);
+    let clean = end(StopReason::Clean, "Dear reader", "Dear reader", 1);
+    writer.end_chain(&letter.start.id, &clean).unwrap();
+    writer.commit().unwrap();
+    assert_eq!(ends(), [Some(StopReason::Failed), Some(StopReason::Clean)]);
+}

@@ -1,6 +1,7 @@
 //! The store as its users see it: recorded through the `Recorder`, read back, filtered, opened from the
 //! outside.
 
+mod compared;
 mod events;
 mod filters;
 mod gates;

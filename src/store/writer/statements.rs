@@ -191,7 +191,7 @@ pub(super) fn end_chain(
         .prepare_cached("SELECT status = 'running' FROM chains WHERE id = ?1")?
         .query_row([chain], |row| row.get(0))?;
     if running {
-        events::record(conn, run, EventKind::End, Some(chain), None)?;
+        events::record_end(conn, run, chain, end.stop)?;
     }
     conn.prepare_cached(
         "UPDATE chains SET status = ?2, stop_reason = ?3, rounds = ?4, draft = ?5, final = ?6,

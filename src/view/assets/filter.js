@@ -1,7 +1,7 @@
 // The filter language, for a report that is opened from disk: `store/filter.rs` is the same grammar, and
 // `store/filter_sql.rs` the same meaning. A test holds both against each other.
 //
-// `keys` is the table of keys that the report carries: {names, kind, of_step, values}.
+// `keys` is the table of keys that the report carries: {names, kind, about, values}.
 
 const MAX_LENGTH = 64 * 1024;
 const MAX_DEPTH = 32;
@@ -123,7 +123,8 @@ class FilterParser {
     }
     if (!key) {
       const hint = nearest(lower, this.keys.flatMap((key) => key.names), this.keys.map((key) => key.names[0]));
-      this.fail(`unknown key \`${clip(name)}\`; ${hint}, or quote the words to search for them as text`, start);
+      const or = hint.endsWith("?") ? " Or" : ", or";
+      this.fail(`unknown key \`${clip(name)}\`; ${hint}${or} quote the words to search for them as text`, start);
     }
     this.at = after + sign.length;
     const valueAt = this.at;

@@ -48,6 +48,8 @@ function read() {
 
 /** What could stand at the caret: {from, to, options: [{text, told}]}. */
 export function completions(text, caret, { keys, principles, runs }) {
+  // A text that is searched for holds no keys.
+  if (isQuoted(text.slice(0, caret))) return { from: caret, to: caret, options: [] };
   const start = text.slice(0, caret).search(/[^\s()]*$/);
   const word = text.slice(start, caret);
   const parts = /^([\p{L}_-]+)(!=|<=|>=|[:=<>])(.*)$/u.exec(word);
@@ -68,6 +70,9 @@ export function completions(text, caret, { keys, principles, runs }) {
   return { from, to: caret, options: options.map((v) => ({ text: `${quoted(v.text)} `, told: v.told })) };
 }
 
+/** Whether a text ends inside of quotation marks. */
+const isQuoted = (text) => text.replace(/\\[\\"]/g, "").split('"').length % 2 === 0;
+
 const isNumber = (key) => key.kind === "whole" || key.kind === "real";
 
 function valuesOf(key, principles, runs) {
@@ -79,7 +84,7 @@ function valuesOf(key, principles, runs) {
 }
 
 function describe(key) {
-  const about = key.of_step ? "a step" : "the chain";
+  const about = { step: "a step", judgement: "a judgement" }[key.about] ?? "the chain";
   if (key.values.length > 0) return `${about}: ${key.values.join(", ")}`;
   const kinds = { bool: "true or false", whole: "a whole number", real: "a number", free: "text" };
   return `${about}: ${kinds[key.kind] ?? "text"}`;

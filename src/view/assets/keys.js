@@ -47,11 +47,16 @@ export function help(info) {
 // Keys that may be held. Everything else is meant once, however long the key is down.
 const HELD = ["j", "k", "[", "]"];
 
+// Keys that need another one on some keyboards.
+const COMPOSED = ["[", "]", "/", "?"];
+
 /** Listens for keys. `commands()` gives what they do now, by key; sequences of two are written `g l`. */
 export function listen(commands) {
   let before = null;
   addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    if (event.metaKey || event.isComposing) return;
+    // Some keyboards have these behind AltGr, which browsers tell as Alt, or as Ctrl and Alt.
+    if ((event.ctrlKey || event.altKey) && !(event.altKey && COMPOSED.includes(event.key))) return;
     if (event.repeat && !HELD.includes(event.key)) return;
     if (document.querySelector("dialog[open]")) return;
     const field = event.target.closest?.("input:not([type=checkbox]), textarea, select, [contenteditable]");

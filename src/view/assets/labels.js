@@ -2,6 +2,7 @@
 
 import { count, plural, time } from "./format.js";
 import { button, chip, h, put } from "./dom.js";
+import { keepUnsaved, unsaved } from "./drafts.js";
 import { nodes } from "./text.js";
 
 const KINDS = { accept: "good", reject: "bad", edit: "accent" };
@@ -14,6 +15,7 @@ export const labelChip = (label) => label && chip(WORDS[label] ?? label, KINDS[l
 /** The panel of a chain: what holds, what can be said, and what was said when and by whom. */
 export function labelPanel(app, changed) {
   const now = h("p", { class: "label-now", role: "status" });
+  const begun = h("div", { class: "begun" });
   const log = h("ol", { class: "history" });
   const history = h("details", { class: "more-about" }, h("summary", {}, "History"), log);
   let labels = null;
@@ -32,6 +34,24 @@ export function labelPanel(app, changed) {
     if (app.info.read_only || of === null) return;
     await send(body, told, of).catch((error) => app.say(error.message));
   };
+  /** Where a text that is being written is kept. */
+  const draft = (what, id) => ({
+    before: unsaved(what, id),
+    keep: (written) => keepUnsaved(what, id, written),
+    end: () => {
+      keepUnsaved(what, id, null);
+      showBegun();
+    },
+  });
+  /** Says what was begun about the chain and not saved. */
+  function showBegun() {
+    const saved = { edit: labels.chosen ?? text, note: labels.note ?? "" };
+    const left = app.info.read_only ? []
+      : Object.keys(saved).filter((what) => ![null, saved[what]].includes(unsaved(what, of)));
+    put(begun, left.map((what) => h("p", { class: "unsaved" },
+      what === "edit" ? "There is an edit that was not saved. " : "There is a note that was not saved. ",
+      button("Go on", actions[what], { class: "quiet" }))));
+  }
   const actions = {
     accept: () => act({ action: "accept" }, "Accepted"),
     reject: () => act({ action: "reject" }, "Rejected"),
@@ -40,13 +60,13 @@ export function labelPanel(app, changed) {
       const id = of;
       if (app.info.read_only || !ended || id === null) return;
       compose(`Edit chain ${id}`, "Written here, this text becomes the chosen one. What the model wrote stays as it is.",
-        labels?.chosen ?? text, (written) => send({ action: "edit", text: written }, "Edited", id));
+        labels?.chosen ?? text, (written) => send({ action: "edit", text: written }, "Edited", id), draft("edit", id));
     },
     note: () => {
       const id = of;
       if (app.info.read_only || id === null) return;
       compose(`Note on chain ${id}`, "A remark about this chain.",
-        labels?.note ?? "", (written) => send({ action: "note", text: written }, "Noted", id));
+        labels?.note ?? "", (written) => send({ action: "note", text: written }, "Noted", id), draft("note", id));
     },
     agree: (step) => act({ action: "agree", step }, `Agreed with step ${step}`),
     disagree: (step) => act({ action: "disagree", step }, `Disagreed with step ${step}`),
@@ -58,7 +78,7 @@ export function labelPanel(app, changed) {
     note: make("note", "Note", "t"), undo: make("undo", "Undo", "u"),
   };
   const element = h("section", { class: "labels", "aria-label": "Label" },
-    h("h2", {}, "Label"), now,
+    h("h2", {}, "Label"), now, begun,
     !app.info.read_only && h("div", { class: "acts" }, Object.values(buttons)),
     history);
 
@@ -81,6 +101,7 @@ export function labelPanel(app, changed) {
       buttons.undo.disabled = !entries.some((entry) => entry.standing);
       history.hidden = entries.length === 0;
       put(log, [...entries].reverse().map(entryLine));
+      showBegun();
     },
   };
 }
@@ -103,13 +124,28 @@ function entryLine(entry) {
     entry.text && h("details", {}, h("summary", {}, "text"), h("div", { class: "text small", dir: "auto" }, nodes(entry.text))));
 }
 
-/** A dialog with a text to write. It stays, with the text, until `done` has kept it. */
-function compose(title, told, before, done) {
+/**
+ * A dialog with a text to write. It stays, with the text, until `done` has kept it. `draft` has what was written before
+ * a reload, and keeps what is written now.
+ */
+function compose(title, told, before, done, draft) {
   const area = h("textarea", { "aria-label": title, rows: 14, dir: "auto", value: before });
   const dialog = h("dialog", { class: "compose", "aria-labelledby": "compose-title" });
   const problem = h("p", { class: "problem", role: "alert" });
   // As the field has it: it knows one kind of line end.
   const original = area.value;
+  const restored = h("p", { class: "unsaved", role: "status" });
+  if (draft.before !== null && draft.before !== original) {
+    area.value = draft.before;
+    dialog.dataset.written = "";
+    put(restored, "This was written before and not saved. ", button("Begin again", () => {
+      area.value = original;
+      delete dialog.dataset.written;
+      draft.keep(null);
+      put(restored);
+      area.focus();
+    }, { class: "quiet" }));
+  }
   let asked = false;
   const save = async () => {
     if (keep.disabled) return;
@@ -141,6 +177,7 @@ function compose(title, told, before, done) {
   area.addEventListener("input", () => {
     dialog.dataset.written = "";
     asked = false;
+    draft.keep(area.value === original ? null : area.value);
   });
   // Browsers close a dialog at the second Esc whatever `cancel` says, so the key itself is kept from them.
   dialog.addEventListener("keydown", (event) => {
@@ -154,9 +191,12 @@ function compose(title, told, before, done) {
   area.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) save();
   });
-  put(dialog, h("h2", { id: "compose-title" }, title), h("p", { class: "soft" }, told), area, problem,
+  put(dialog, h("h2", { id: "compose-title" }, title), h("p", { class: "soft" }, told), restored, area, problem,
     h("div", { class: "acts" }, keep, button("Cancel", () => dialog.close())));
-  dialog.addEventListener("close", () => dialog.remove());
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    draft.end();
+  });
   document.body.append(dialog);
   dialog.showModal();
   area.focus();

@@ -247,7 +247,7 @@ export function chainPage(app) {
       h("dl", {},
         row("Run", h("a", { href: href("list", null, { q: `run:${run.run_id}` }) }, run.run_id)),
         row("Constitution", h("a", { href: href("constitution", run.run_id) }, nodes(run.constitution))),
-        row("Model", nodes(run.model)), row("Pack", nodes(run.pack)), row("Prompts", nodes(run.prompts_path)),
+        row("Model", nodes(run.model)), row("Pack", nodes(run.pack)), row("Prompts", nodes(run.prompts)),
         row("Tokens", `${count(chain.prompt_tokens)} read, ${count(chain.cached_tokens)} of them cached; ${count(chain.tokens)} written`),
         row("Time", duration(time)),
         run.seed !== null && row("Run's seed", run.seed)),

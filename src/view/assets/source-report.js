@@ -115,9 +115,12 @@ export class ReportSource {
   }
 
   find(id) {
-    const chain = this.byId.get(id) ?? this.chains.find(({ row }) => row.chain_id.startsWith(id));
-    if (!chain) throw new SourceError(`There is no chain ${id} in this report.`);
-    return chain;
+    const whole = this.byId.get(id);
+    if (whole) return whole;
+    const found = this.chains.filter(({ row }) => row.chain_id.startsWith(id));
+    if (found.length === 1) return found[0];
+    throw new SourceError(found.length === 0 ? `There is no chain ${id} in this report.`
+      : `${found.length} chains of this report begin with ${id}.`);
   }
 
   /** The chains that match, in order. The last few answers are remembered. */

@@ -14,9 +14,10 @@ use super::packed::Packed;
 use super::{MARKS, ReportError, Scope};
 use crate::chain::ChainId;
 use crate::store::{
-    CallDetail, ChainFacts, ChainRow, Filter, ListRow, PageRequest, RunDetail, Sort, Store,
+    CallDetail, ChainFacts, ChainRow, Filter, ListRow, PageRequest, RunDetail, RunRow, Sort, Store,
 };
 use crate::view::assets;
+use crate::view::chain::file_name;
 use crate::view::{ChainPage, Context, labels};
 
 /// The beginning of the script.
@@ -28,7 +29,7 @@ const ROWS: u32 = 500;
 pub struct HtmlOptions<'a> {
     /// The messages that the model saw, and what it wrote word by word.
     pub messages: bool,
-    /// The command that makes a chain again.
+    /// The command that makes a chain again. It should name no folder of this machine.
     pub command: &'a dyn Fn(&RunDetail, &ChainRow) -> String,
 }
 
@@ -97,10 +98,14 @@ fn runs(store: &Store, scope: &Scope) -> Result<(Runs, Counts), ReportError> {
 
 /// What holds for all pages.
 fn head(store: &Store, scope: &Scope, runs: &Runs, counts: &Counts) -> Result<Value, ReportError> {
-    let all = store.runs()?;
-    let shown: Vec<_> = all
-        .iter()
+    let all = store.runs()?.into_iter();
+    let shown: Vec<RunRow> = all
         .filter(|run| runs.contains_key(&run.run_id))
+        .map(|run| RunRow {
+            // Where it is on this machine is nothing to its readers.
+            prompts_path: file_name(&run.prompts_path).to_owned(),
+            ..run
+        })
         .collect();
     let mut titles = Map::new();
     let mut constitutions = Map::new();

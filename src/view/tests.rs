@@ -1,1 +1,0 @@
-//! The HTTP layer in this process, over a store that is written here.
