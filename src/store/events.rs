@@ -138,17 +138,26 @@ fn event(row: &Row<'_>) -> rusqlite::Result<RunEvent> {
     })
 }
 
-/// Records what happened.
+/// Records what happened; of an end also why.
 pub(super) fn record(
     conn: &Connection,
     run: i64,
     what: EventKind,
     chain: Option<i64>,
     step: Option<i64>,
+    stop: Option<StopReason>,
 ) -> rusqlite::Result<()> {
     conn.prepare_cached(
-        "INSERT INTO events (run, at, what, chain, step) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO events (run, at, what, chain, step, stop_reason)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
-    .execute(params![run, timestamp(), what.as_str(), chain, step])?;
+    .execute(params![
+        run,
+        timestamp(),
+        what.as_str(),
+        chain,
+        step,
+        stop.map(StopReason::as_str)
+    ])?;
     Ok(())
 }

@@ -32,6 +32,7 @@ const SCHEMA: &[M<'static>] = &[
     M::up(include_str!("schema/0008_facts.sql")),
     M::up(include_str!("schema/0009_events.sql")),
     M::up(include_str!("schema/0010_revisions.sql")),
+    M::up(include_str!("schema/0011_ends.sql")),
 ];
 
 /// What a database file holds.

@@ -98,7 +98,7 @@ impl Writer {
                 RunState::Interrupted => EventKind::Interrupted,
                 RunState::Done => EventKind::Done,
             };
-            events::record(conn, run, what, None, None)
+            events::record(conn, run, what, None, None, None)
         })?;
         self.flush()?;
         if state != RunState::Running {
@@ -418,7 +418,7 @@ fn record_step(
         ])?;
     }
     add_to_chain(conn, chain, step, output)?;
-    events::record(conn, run, EventKind::Step, Some(chain), Some(id))?;
+    events::record(conn, run, EventKind::Step, Some(chain), Some(id), None)?;
     Ok(Some(output))
 }
 
@@ -464,7 +464,7 @@ fn end_chain(
         .prepare_cached("SELECT status = 'running' FROM chains WHERE id = ?1")?
         .query_row([chain], |row| row.get(0))?;
     if running {
-        events::record(conn, run, EventKind::End, Some(chain), None)?;
+        events::record(conn, run, EventKind::End, Some(chain), None, Some(end.stop))?;
     }
     conn.prepare_cached(
         "UPDATE chains SET status = ?2, stop_reason = ?3, rounds = ?4, draft = ?5, final = ?6,

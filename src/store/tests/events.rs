@@ -62,3 +62,22 @@ fn what_is_recorded_again_happened_once() {
     let new: Vec<_> = after[before.len()..].iter().map(|e| e.what).collect();
     assert_eq!(new, [EventKind::Running, EventKind::Done]);
 }
+
+#[test]
+fn a_chain_that_is_begun_again_keeps_its_first_end() {
+    let place = filled();
+    let scripts = scripts("run1");
+    let failed = &scripts[3].start;
+    let mut writer = place.writer("run1");
+    writer.begin_chain(failed).unwrap();
+    let again = end(StopReason::RoundsDone, "Dear friend", "Dear friend", 0);
+    writer.end_chain(&failed.id, &again).unwrap();
+    writer.commit().unwrap();
+    let events = place.store().events(Some("run1"), 0, 1000).unwrap();
+    let ends: Vec<_> = events
+        .iter()
+        .filter(|event| event.chain_id.as_deref() == Some(failed.id.0.as_str()))
+        .filter_map(|event| event.stop_reason)
+        .collect();
+    assert_eq!(ends, [StopReason::Failed, StopReason::RoundsDone]);
+}
