@@ -383,7 +383,11 @@ fn a_template_that_tells_the_time_is_rendered_as_in_a_run() {
 
 #[test]
 fn bad_messages_are_named_with_file_and_line() {
-    let cases: [(&[u8], &str); 4] = [
+    let cases: [(&[u8], &str); 5] = [
+        (
+            b"[1]",
+            "-, line 1: invalid type: integer `1`, expected an object with role and content",
+        ),
         (
             b"[{\"role\": \"user\",\n\"content\": 1}]",
             "-, line 2: invalid type",

@@ -35,7 +35,7 @@ pub struct ModelArgs {
     #[arg(long, value_name = "FILE")]
     pub script: Option<PathBuf>,
     /// Sequences decoded together [default: what suits prompts, memory and device, 16 at most without a GPU]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub parallel: Option<u16>,
     /// Most tokens of one conversation with its reply [default: 4096, less where the model was trained on less]
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(64..=16_777_216))]
@@ -276,22 +276,27 @@ impl CacheType {
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArgs {
     /// Temperature; 0 is greedy [default: 0.7]
-    #[arg(long, value_name = "T", value_parser = finite_non_negative)]
+    #[arg(long, allow_negative_numbers = true, value_name = "T", value_parser = finite_non_negative)]
     pub temp: Option<f64>,
     /// Keep the K most likely tokens; 0 keeps all [default: 40]
-    #[arg(long, value_name = "K")]
+    #[arg(long, allow_negative_numbers = true, value_name = "K")]
     pub top_k: Option<u32>,
     /// Keep the most likely tokens whose probabilities sum to P [default: 0.95]
-    #[arg(long, value_name = "P", value_parser = share)]
+    #[arg(long, allow_negative_numbers = true, value_name = "P", value_parser = share)]
     pub top_p: Option<f64>,
     /// Drop tokens less likely than this share of the most likely one [default: 0.05]
-    #[arg(long, value_name = "P", value_parser = share)]
+    #[arg(long, allow_negative_numbers = true, value_name = "P", value_parser = share)]
     pub min_p: Option<f64>,
     /// Most tokens of a reply [default: 512]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_tokens: Option<u32>,
     /// What all seeds derive from
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(
+        long,
+        allow_negative_numbers = true,
+        default_value_t = 0,
+        value_name = "N"
+    )]
     pub seed: u64,
 }
 
@@ -306,10 +311,10 @@ pub struct ChainArgs {
     #[arg(long, default_value = "default", value_name = "PACK")]
     pub pack: String,
     /// Rounds of critique and revision [default: the pack's, the constitution's, or 2]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100))]
+    #[arg(long, allow_negative_numbers = true, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=100))]
     pub rounds: Option<u32>,
     /// Chains per prompt
-    #[arg(long, default_value_t = 1, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 1, value_name = "K", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub samples: u32,
     /// Principles of a round: `sample` draws one, `all` takes all, ID,ID… takes those
     #[arg(long, value_name = "WHICH")]
@@ -321,7 +326,7 @@ pub struct ChainArgs {
     #[arg(long)]
     pub recheck: bool,
     /// Least P(violated) that counts as violated
-    #[arg(long, default_value_t = 0.5, value_name = "P", value_parser = share)]
+    #[arg(long, allow_negative_numbers = true, default_value_t = 0.5, value_name = "P", value_parser = share)]
     pub threshold: f64,
     /// Make results independent of batch size, order, interruption and resume; slower
     #[arg(long)]
@@ -336,7 +341,7 @@ pub struct PromptArgs {
     #[arg(long, default_value = "prompt", value_name = "NAME")]
     pub prompt_field: String,
     /// Take the first N prompts, or those from A to B, counted from 1
-    #[arg(long, value_name = "N|A-B", value_parser = limit)]
+    #[arg(long, allow_negative_numbers = true, value_name = "N|A-B", value_parser = limit)]
     pub limit: Option<String>,
     /// Keep prompts that occur more than once
     #[arg(long)]

@@ -67,11 +67,13 @@ impl Job {
 
     /// How many chains there are, where that is soon counted.
     fn few_chains(&self) -> Option<u64> {
-        let mut prompts = 0;
+        let (mut rows, mut prompts) = (0, 0);
         for prompt in self.prompts().ok()?.take(ROWS_COUNTED) {
+            rows += 1;
             prompts += u64::from(matches!(prompt, Ok(NextPrompt::Prompt(..))));
         }
-        let all = prompts < ROWS_COUNTED as u64;
+        // Rows that cannot be used say nothing of those that were not looked at.
+        let all = rows < ROWS_COUNTED;
         all.then_some(prompts * u64::from(self.args.chain.samples))
     }
 }

@@ -328,6 +328,20 @@ fn wrong_usage() {
             "{wrong:?}"
         );
     }
+    // The option is named, and the number not taken for one.
+    for option in [
+        "--temp",
+        "--threshold",
+        "--seed",
+        "--samples",
+        "--limit",
+        "--parallel",
+    ] {
+        place
+            .amend(&["run", "p.jsonl", option, "-1"])
+            .code(2)
+            .complains(&["invalid value '-1' for", option]);
+    }
     let select = |ids: &str| place.scripted(&["run", "p.jsonl", "-c", "minimal", "--select", ids]);
     select("helpfull")
         .code(2)

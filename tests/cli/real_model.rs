@@ -264,6 +264,27 @@ fn what_is_logged_is_coloured_on_a_terminal_only() {
 }
 
 #[test]
+fn rows_that_cannot_be_used_make_no_file_a_short_one() {
+    let place = place();
+    let broken = "no JSON\n".repeat(300);
+    place.write("p.jsonl", format!("{broken}{PROMPTS}"));
+    let args = [
+        "run",
+        "p.jsonl",
+        "-c",
+        "minimal",
+        "--rounds",
+        "0",
+        "--max-tokens",
+        "2",
+        "--parallel",
+        "3",
+    ];
+    let run = place.amend(&args).success();
+    run.complains(&["3 sequences at a time"]);
+}
+
+#[test]
 fn a_chat_template_that_writes_nothing_fails_the_chain() {
     let place = place();
     place.write("t.jinja", "{# nothing #}");

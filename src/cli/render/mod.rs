@@ -205,7 +205,7 @@ fn model_file(reference: &str) -> anyhow::Result<PathBuf> {
 /// A message as it is written in a file: nothing besides role and content, as nothing else would be
 /// rendered.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with role and content")]
 struct Written {
     role: Role,
     content: String,
