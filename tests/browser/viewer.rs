@@ -586,7 +586,10 @@ fn two_runs_side_by_side() {
     );
     browser.click(".pair h3 a").sees("h1", "Chain");
     // Prompts are told apart by their ids and messages.
-    place.write("more.jsonl", "{\"id\": \"more\", \"prompt\": \"Is rain wet?\"}\n");
+    place.write(
+        "more.jsonl",
+        "{\"id\": \"more\", \"prompt\": \"Is rain wet?\"}\n",
+    );
     let mut run = stores::RUN.to_vec();
     run[1] = "more.jsonl";
     place.scripted(&run).success();
