@@ -104,7 +104,9 @@ impl LabelAction {
         };
         let what = self.kind().as_str();
         if text.trim().is_empty() {
-            return Err(StoreError::Label(format!("the text of the {what} is blank")));
+            return Err(StoreError::Label(format!(
+                "the text of the {what} is blank"
+            )));
         }
         if text.len() > MAX_TEXT {
             return Err(StoreError::Label(format!(
