@@ -24,8 +24,8 @@ Examples:
   amend compare 3k9 7mq --where 'principle:plain-words violated:true'
                                               only pairs in which it fired, in either run
 
-Chains are paired by prompt and sample. Chains that failed or still run are left out. With --where a pair is
-taken when the chain of either run matches.")]
+Chains are paired by prompt (its id and its messages) and sample. Chains that failed or still run are left out.
+With --where a pair is taken when the chain of either run matches.")]
 pub struct Args {
     /// A run: its id, or the beginning of it
     #[arg(value_name = "RUN_A")]

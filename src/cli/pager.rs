@@ -1,7 +1,10 @@
 //! Output through the person's pager, where it is longer than the screen.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+
+use unicode_width::UnicodeWidthStr;
 
 use super::stdout;
 
@@ -105,13 +108,13 @@ fn leave(mut child: Child) -> io::Result<()> {
     child.wait().map(drop)
 }
 
-/// Lines that a text takes on a screen, at least; columns are not counted but characters.
+/// Lines that a text takes on a screen, at least.
 fn height(text: &[u8], columns: usize) -> usize {
     let lines = text.split(|byte| *byte == b'\n');
     let rows = lines.map(|line| {
         let plain = anstream::adapter::strip_bytes(line).into_vec();
-        let characters = String::from_utf8_lossy(&plain).chars().count();
-        characters.div_ceil(columns).max(1)
+        let wide = String::from_utf8_lossy(&plain).width();
+        wide.div_ceil(columns).max(1)
     });
     rows.sum::<usize>().saturating_sub(1)
 }
@@ -125,9 +128,7 @@ fn start() -> Option<Child> {
     };
     // As a shell would, since people write options there.
     let mut command = Command::new("sh");
-    command
-        .args(["-c", &format!("exec {pager}")])
-        .stdin(Stdio::piped());
+    command.args(["-c", &pager]).stdin(Stdio::piped());
     if std::env::var_os("LESS").is_none() {
         // Colours as they are; nothing is left to page where the text fits after all.
         command.env("LESS", "FRX");
@@ -140,8 +141,12 @@ fn found(pager: &str) -> bool {
     let Some(program) = pager.split_whitespace().next() else {
         return false;
     };
-    if program.contains(['/', '$', '"', '\'', '=']) {
+    // Only a shell knows what these come to.
+    if program.contains(['$', '"', '\'', '=', '~', '\\', '`']) {
         return true;
+    }
+    if program.contains('/') {
+        return Path::new(program).is_file();
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
@@ -157,12 +162,16 @@ mod tests {
         assert_eq!(height(b"\x1b[1mabcd\x1b[0m\n", 4), 1);
         assert_eq!(height("é".repeat(9).as_bytes(), 4), 2);
         assert_eq!(height(b"123456789\n", 4), 3);
+        assert_eq!(height("漢字漢\n".as_bytes(), 4), 2);
     }
 
     #[test]
     fn programs_are_looked_for_on_the_path() {
         assert!(found("sh -c x"));
         assert!(!found("no-such-pager-anywhere -R"));
+        assert!(found("/bin/sh -c x") && found("~/pager") && found("LESS=R less"));
+        // Its text would be lost.
+        assert!(!found("/no/such/pager -R"));
         assert!(!found(" "));
     }
 }

@@ -47,7 +47,8 @@ fn compared(
     (second, of_second): &(Vec<Done>, Histories),
 ) -> Compared {
     let (of_first, of_second) = (Asked::of(of_first), Asked::of(of_second));
-    let counterparts: HashMap<_, _> = (second.iter().enumerate())
+    let counterparts = second.iter().enumerate();
+    let counterparts: HashMap<_, _> = counterparts
         .map(|(at, chain)| ((chain.question, chain.sample), at))
         .collect();
     let mut order: Vec<usize> = (0..first.len()).collect();

@@ -104,11 +104,13 @@ impl LabelAction {
         };
         let what = self.kind().as_str();
         if text.trim().is_empty() {
-            return Err(StoreError::Label(format!("the text of an {what} is blank")));
+            return Err(StoreError::Label(format!(
+                "the text of the {what} is blank"
+            )));
         }
         if text.len() > MAX_TEXT {
             return Err(StoreError::Label(format!(
-                "the text of an {what} has {} bytes; at most {MAX_TEXT} are kept",
+                "the text of the {what} has {} bytes; at most {MAX_TEXT} are kept",
                 text.len()
             )));
         }

@@ -24,7 +24,8 @@ fn a_report_is_read_without_a_server() {
     browser
         .goto(&url)
         .sees(".summary", "8 chains")
-        .sees("header", "Eight <questions>");
+        .sees("header", "Eight <questions>")
+        .hides(".scope");
 
     // Filter, sort by address, open, diff, on within the filter.
     browser.press("/");
@@ -103,6 +104,7 @@ fn a_report_of_no_chain_says_so() {
     browser
         .goto(&url)
         .sees(".summary", "0 chains")
+        .sees(".scope", "Made of the chains that match prompt:none")
         .sees(".none", "There are no chains here.");
     // There is no constitution to go to.
     browser.press("gc").press("?").shows("dialog");

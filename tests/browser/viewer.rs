@@ -255,6 +255,26 @@ fn two_runs_side_by_side() {
         browser.texts(".pair").len()
     );
     browser.click(".pair h3 a").sees("h1", "Chain");
+    // Prompts are told apart by their ids and messages.
+    place.write(
+        "more.jsonl",
+        "{\"id\": \"more\", \"prompt\": \"Is rain wet?\"}\n",
+    );
+    let mut run = stores::RUN.to_vec();
+    run[1] = "more.jsonl";
+    place.scripted(&run).success();
+    let runs = place.amend(&["runs", "--json"]).success().json_lines();
+    let id = |of_more: bool| {
+        let path = |run: &serde_json::Value| run["prompts_path"].as_str().unwrap().to_owned();
+        let mut runs = runs.iter();
+        let run = runs.find(|run| path(run).ends_with("more.jsonl") == of_more);
+        run.unwrap()["run_id"].as_str().unwrap()
+    };
+    let both = format!("/compare?a={}&b={}", id(false), id(true));
+    browser
+        .goto("about:blank")
+        .goto(&viewer.page(&both))
+        .sees(".none", "No prompt and sample has a finished chain in both");
     browser.is_clean();
 }
 

@@ -127,7 +127,7 @@ export function comparePage(app) {
           h("dt", {}, name), h("dd", {}, h("code", {}, nodes(first)), " → ", h("code", {}, nodes(second))))))),
       splits(c));
     put(pairs, answer.pairs.length === 0
-      ? h("p", { class: "none" }, c.pairs === 0 ? "The runs have no prompt in common." : "They differ nowhere.")
+      ? h("p", { class: "none" }, c.pairs === 0 ? "No prompt and sample has a finished chain in both runs." : "They differ nowhere.")
       : answer.pairs.map(pair));
     const { offset } = answer;
     ({ total } = answer);

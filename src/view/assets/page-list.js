@@ -225,6 +225,7 @@ export function listPage(app) {
 
   const element = h("div", { class: "list" },
     h("h1", { class: "spoken" }, "Chains"),
+    app.info.report && app.info.filter && h("p", { class: "scope" }, "Made of the chains that match ", h("code", {}, nodes(app.info.filter))),
     box.element,
     h("div", { class: "line" }, summary, toggle, bulk),
     figures, table, none, pages);

@@ -143,6 +143,11 @@ fn labels_are_written_with_the_name_and_can_be_undone() {
         assert_eq!(answer.status, status, "{body}: {}", answer.body);
         assert!(answer.json()["error"]["message"].is_string());
     }
+    let blank = viewer.post(&path, &json!({"action": "note", "text": " "}));
+    assert_eq!(
+        blank.json()["error"]["message"],
+        "the text of the note is blank"
+    );
     let unknown = viewer.post("/api/chains/none/labels", &json!({"action": "accept"}));
     assert_eq!(unknown.status, 404);
 }
