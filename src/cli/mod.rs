@@ -208,10 +208,12 @@ impl Global {
         };
         let filter = tracing_subscriber::EnvFilter::try_from_env("AMEND_LOG")
             .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+        let stderr = anstream::AutoStream::choice(&std::io::stderr());
         // A second subscriber in one process (as in tests) is refused, and the first one stays.
         let _ = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
+            .with_ansi(stderr != anstream::ColorChoice::Never)
             .without_time()
             .with_target(false)
             // Where stderr takes nothing, there is nobody to tell, and telling them anyhow would panic.
