@@ -109,10 +109,13 @@ impl std::fmt::Display for Sized {
             true => "one pool",
             false => "a stream for each",
         };
+        let sequences = match self.parallel {
+            1 => "1 sequence".to_owned(),
+            n => format!("{n} sequences"),
+        };
         write!(
             f,
-            "{} sequences at a time; KV cache: {layout}, {} cells, {} MiB ({})",
-            self.parallel,
+            "{sequences} at a time; KV cache: {layout}, {} cells, {} MiB ({})",
             self.cells,
             self.bytes >> 20,
             self.reason
