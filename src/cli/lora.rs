@@ -103,7 +103,7 @@ impl LoraArgs {
             };
             // Loaded twice, one adapter's steps would share no cache.
             let known = adapters.load.iter().find(same);
-            let name = known.map_or(&found, |known| known).name.clone();
+            let name = known.unwrap_or(&found).name.clone();
             for step in steps {
                 match &name {
                     Some(name) => adapters.roles.insert(*step, name.clone()),

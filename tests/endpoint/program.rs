@@ -246,3 +246,25 @@ fn an_interrupt_does_not_wait_for_a_server_that_is_silent() {
     assert_eq!(output.status.code(), Some(130));
     assert!(String::from_utf8_lossy(&output.stdout).contains("amend resume"));
 }
+
+#[test]
+fn what_is_logged_has_no_colours_where_nobody_sees_them() {
+    let place = place();
+    let mut chats = 0;
+    let server = Server::openai(move |seen, _| {
+        chats += 1;
+        match chats {
+            1 => Answer::status(503, &json!({"error": {"message": "busy"}})),
+            _ => obedient(seen),
+        }
+    });
+    let url = server.url();
+    let output = place
+        .command(run(&url, &[]))
+        .env_remove("NO_COLOR")
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(stderr.contains("trying again"), "{stderr}");
+    assert!(!stderr.contains('\u{1b}'), "{stderr:?}");
+}

@@ -264,6 +264,44 @@ fn requests_under_different_adapters_share_a_model_and_no_cache() {
 }
 
 #[test]
+fn a_model_that_computes_no_numbers_fails_its_requests_and_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("broken.gguf");
+    write_adapter(&path, f32::NAN);
+    let mut with = options(KvChoice::Unified, 3);
+    with.adapters = vec![AdapterOptions {
+        name: Some("broken".to_owned()),
+        digest: Digest::of(&"broken"),
+        path,
+        scale: 1.0,
+    }];
+    let backend = LlamaBackend::load(&with).unwrap();
+    let write = |adapter: Option<&str>| Generate {
+        adapter: adapter.map(str::to_owned),
+        ..generate("What is rain?", 8)
+    };
+    let requests = vec![
+        Request::Generate(write(Some("broken"))),
+        Request::Generate(write(None)),
+        choose(Some("broken")),
+        choose(None),
+    ];
+    // The second time nothing is left of the first.
+    for _ in 0..2 {
+        let replies = ask(&backend, requests.clone());
+        for broken in [&replies[0], &replies[2]] {
+            match broken {
+                Err(BackendError::Inference(text)) => {
+                    assert!(text.contains("no numbers"), "{text}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(replies[1].is_ok() && replies[3].is_ok(), "{replies:?}");
+    }
+}
+
+#[test]
 fn an_adapter_that_is_none_is_refused_with_its_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("not-an-adapter.gguf");

@@ -109,11 +109,13 @@ impl std::fmt::Display for Sized {
             true => "one pool",
             false => "a stream for each",
         };
+        let sequences = match self.parallel {
+            1 => "1 sequence".to_owned(),
+            n => format!("{n} sequences"),
+        };
         write!(
             f,
-            "{} sequence{} at a time; KV cache: {layout}, {} cells, {} MiB ({})",
-            self.parallel,
-            if self.parallel == 1 { "" } else { "s" },
+            "{sequences} at a time; KV cache: {layout}, {} cells, {} MiB ({})",
             self.cells,
             self.bytes >> 20,
             self.reason

@@ -262,6 +262,13 @@ impl Sequence {
         Next::Finished(Reply::Chosen(Choice { logprobs, usage }))
     }
 
+    /// It gives its place up: what it has written stays, and is read again.
+    pub fn step_back(mut self) -> Self {
+        self.decoded = 0;
+        self.proposals.clear();
+        self
+    }
+
     /// It has a place again, where the first `shared` tokens are in the cache already.
     pub fn admit_again(&mut self, shared: usize) {
         self.decoded = shared;

@@ -7,7 +7,7 @@
 use std::arch::x86_64::*;
 
 use super::format::{Format, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Stored};
-use super::panel::{BLOCK, PanelBlock, ROWS};
+use super::panel::{BLOCK, PanelBlock, ROWS, ask_for};
 use super::{avx2, avx512};
 
 /// Which instructions a product uses.
@@ -93,8 +93,7 @@ pub struct Rows {
     pub first: *const u8,
     /// Bytes from one to the next.
     pub stride: usize,
-    /// The first of those that are multiplied next. They are asked for meanwhile, so that they arrive in time: a step
-    /// reads every weight once, and most come from memory.
+    /// The first of those that are multiplied next, which are asked for meanwhile.
     pub next: *const u8,
 }
 
@@ -189,8 +188,9 @@ impl Output {
     }
 }
 
-/// The most columns that [`multiply_rows`] takes: for more, unpacking a tile once is cheaper.
-pub const FEW: usize = 4;
+/// The most columns that [`multiply_rows`] takes. Beyond them it pays to unpack a tile once, since bringing the parts
+/// of a row's sums together costs as much again for each column.
+pub const FEW: usize = 8;
 
 /// Multiplies a tile with every column.
 ///
@@ -343,6 +343,10 @@ macro_rules! products {
                         1 => $rows_columns::<S, 1>(rows, at, columns, output),
                         2 => $rows_columns::<S, 2>(rows, at, columns, output),
                         3 => $rows_columns::<S, 3>(rows, at, columns, output),
+                        4 => $rows_columns::<S, 4>(rows, at, columns, output),
+                        5 => $rows_columns::<S, 5>(rows, at, columns, output),
+                        6 => $rows_columns::<S, 6>(rows, at, columns, output),
+                        7 => $rows_columns::<S, 7>(rows, at, columns, output),
                         _ => $rows_columns::<S, FEW>(rows, at, columns, output),
                     }
                 }
@@ -362,17 +366,12 @@ macro_rules! products {
             output: Output,
         ) {
             let mut totals = [$set::zero(); N];
-            // SAFETY: there are 16 rows of as many blocks as each of the `N` columns, with 32 quants a block. What is
-            // asked for ahead is not read.
+            // SAFETY: there are 16 rows of as many blocks as each of the `N` columns, with 32 quants a block.
             unsafe {
                 let (quants, blocks) = (columns.quants.as_ptr(), columns.blocks.as_ptr());
                 for index in 0..columns.depth {
-                    // A part of the next tile for each block of this one.
                     let ahead = (at * columns.depth + index * $set::ROWS) * S::BYTES;
-                    for line in 0..($set::ROWS * S::BYTES).div_ceil(64) {
-                        let line = rows.next.wrapping_add(ahead + 64 * line);
-                        _mm_prefetch::<_MM_HINT_T0>(line.cast());
-                    }
+                    ask_for(rows.next.wrapping_add(ahead), $set::ROWS * S::BYTES);
                     let block = rows.first.add(at * rows.stride + index * S::BYTES);
                     let weights = [
                         $set::quants::<S>(block, 4 * rows.stride),

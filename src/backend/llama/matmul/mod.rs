@@ -20,7 +20,6 @@ mod panel;
 #[cfg(test)]
 mod tests;
 
-use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -186,7 +185,7 @@ impl Product {
                 claimed.store(threads * share, Ordering::Relaxed);
             }
             // Its weights come while activations are rounded and others are waited for.
-            self.prefetch(thread * share * ROWS);
+            panel::ask_for(self.row(thread * share * ROWS), ROWS * self.row_bytes);
             for index in quantised * thread / threads..quantised * (thread + 1) / threads {
                 let column = self.activations.add(index / self.depth * self.column_bytes);
                 let numbers = column
@@ -219,7 +218,8 @@ impl Product {
             }
             .peekable();
             while let Some(tile) = tiles.next() {
-                let next = tiles.peek().copied();
+                // Behind the last there is nothing to ask for but what is here.
+                let next = tiles.peek().copied().unwrap_or(tile);
                 if self.unpacks() {
                     self.unpacked_tile(tile, next, panel, columns);
                 } else {
@@ -234,13 +234,18 @@ impl Product {
         self.columns > FEW || self.rows < ROWS
     }
 
-    /// Asks for the tile whose first row is `first`, so that it arrives while something else is computed: a
-    /// step reads every weight once, and most come from memory.
-    fn prefetch(&self, first: usize) {
-        let rows = first.min(self.rows)..(first + ROWS).min(self.rows);
-        for at in (rows.start * self.row_bytes..rows.end * self.row_bytes).step_by(64) {
-            // SAFETY: the address lies in the weights, and is not read.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(self.weights.add(at).cast()) };
+    /// Where a row of weights begins.
+    fn row(&self, row: usize) -> *const u8 {
+        self.weights.wrapping_add(row * self.row_bytes)
+    }
+
+    /// Where the results of a tile go whose first row is `first`.
+    fn output(&self, first: usize) -> Output {
+        Output {
+            first: self.output.cast::<f32>().wrapping_add(first),
+            stride: self.output_bytes / size_of::<f32>(),
+            skip: 0,
+            rows: ROWS.min(self.rows - first),
         }
     }
 
@@ -248,32 +253,21 @@ impl Product {
     ///
     /// # Safety
     ///
-    /// The tile exists, and nobody else writes its results.
+    /// Both tiles exist, and nobody else writes the results of the first.
     unsafe fn unpacked_tile(
         &self,
         tile: usize,
-        next: Option<usize>,
+        next: usize,
         panel: &mut [PanelBlock],
         columns: Columns<'_>,
     ) {
         let first = tile * ROWS;
-        // SAFETY: rows past the last are read as the last, and their results are not written.
+        // Rows past the last are read as the last, and their results are not written.
+        let rows = std::array::from_fn(|row| self.row((first + row).min(self.rows - 1)));
+        // SAFETY: the caller's promise.
         unsafe {
-            let rows = std::array::from_fn(|row| {
-                self.weights
-                    .add((first + row).min(self.rows - 1) * self.row_bytes)
-            });
-            panel::unpack(self.format, rows, panel);
-            if let Some(next) = next {
-                self.prefetch(next * ROWS);
-            }
-            let output = Output {
-                first: self.output.cast::<f32>().add(first),
-                stride: self.output_bytes / size_of::<f32>(),
-                skip: 0,
-                rows: ROWS.min(self.rows - first),
-            };
-            kernel::multiply(self.kernel, self.format, panel, columns, output);
+            panel::unpack(self.format, rows, self.row(next * ROWS), panel);
+            kernel::multiply(self.kernel, self.format, panel, columns, self.output(first));
         }
     }
 
@@ -281,27 +275,22 @@ impl Product {
     ///
     /// # Safety
     ///
-    /// The tile exists, nobody else writes its results, and there are 16 rows and few columns.
-    unsafe fn tile(&self, tile: usize, next: Option<usize>, columns: Columns<'_>) {
+    /// Both tiles exist, nobody else writes the results of the first, and there are 16 rows and few columns.
+    unsafe fn tile(&self, tile: usize, next: usize, columns: Columns<'_>) {
         // The last tile begins early enough to be whole; what it has in common with the one before is not written.
         let begin = |tile: usize| (tile * ROWS).min(self.rows - ROWS);
         let first = begin(tile);
+        let rows = Rows {
+            first: self.row(first),
+            stride: self.row_bytes,
+            next: self.row(begin(next)),
+        };
+        let output = Output {
+            skip: tile * ROWS - first,
+            ..self.output(first)
+        };
         // SAFETY: 16 rows begin there.
-        unsafe {
-            let row = |row: usize| self.weights.add(row * self.row_bytes);
-            let rows = Rows {
-                first: row(first),
-                stride: self.row_bytes,
-                next: row(begin(next.unwrap_or(tile))),
-            };
-            let output = Output {
-                first: self.output.cast::<f32>().add(first),
-                stride: self.output_bytes / size_of::<f32>(),
-                skip: tile * ROWS - first,
-                rows: ROWS,
-            };
-            kernel::multiply_rows(self.kernel, self.format, rows, columns, output);
-        }
+        unsafe { kernel::multiply_rows(self.kernel, self.format, rows, columns, output) };
     }
 }
 

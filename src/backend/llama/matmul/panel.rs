@@ -26,20 +26,36 @@ pub struct PanelBlock {
     pub mins: [f32; ROWS],
 }
 
-/// Unpacks a tile of 16 rows.
+/// Asks for so many bytes, whether they are there or not, so that they arrive while something else is computed: a step
+/// reads every weight once, and most come from memory. A part of a tile for each block of the one before keeps memory
+/// busy; a whole tile at once would make everything else wait.
+#[inline(always)]
+pub fn ask_for(at: *const u8, bytes: usize) {
+    for line in 0..bytes.div_ceil(64) {
+        // SAFETY: nothing is read.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(64 * line).cast()) };
+    }
+}
+
+/// Unpacks a tile of 16 rows, and asks for the one that begins at `next`.
 ///
 /// # Safety
 ///
 /// The processor has AVX2 and F16C. Each of `rows` points at `panel.len()` blocks in `format`.
-pub unsafe fn unpack(format: Format, rows: [*const u8; ROWS], panel: &mut [PanelBlock]) {
+pub unsafe fn unpack(
+    format: Format,
+    rows: [*const u8; ROWS],
+    next: *const u8,
+    panel: &mut [PanelBlock],
+) {
     // SAFETY: the caller's promise.
     unsafe {
         match format {
-            Format::Q4_0 => unpack_as::<Q4_0>(rows, panel),
-            Format::Q4_1 => unpack_as::<Q4_1>(rows, panel),
-            Format::Q5_0 => unpack_as::<Q5_0>(rows, panel),
-            Format::Q5_1 => unpack_as::<Q5_1>(rows, panel),
-            Format::Q8_0 => unpack_as::<Q8_0>(rows, panel),
+            Format::Q4_0 => unpack_as::<Q4_0>(rows, next, panel),
+            Format::Q4_1 => unpack_as::<Q4_1>(rows, next, panel),
+            Format::Q5_0 => unpack_as::<Q5_0>(rows, next, panel),
+            Format::Q5_1 => unpack_as::<Q5_1>(rows, next, panel),
+            Format::Q8_0 => unpack_as::<Q8_0>(rows, next, panel),
         }
     }
 }
@@ -48,8 +64,9 @@ pub unsafe fn unpack(format: Format, rows: [*const u8; ROWS], panel: &mut [Panel
 ///
 /// As for [`unpack`].
 #[target_feature(enable = "avx2,f16c")]
-unsafe fn unpack_as<S: Stored>(rows: [*const u8; ROWS], panel: &mut [PanelBlock]) {
+unsafe fn unpack_as<S: Stored>(rows: [*const u8; ROWS], next: *const u8, panel: &mut [PanelBlock]) {
     for (index, out) in panel.iter_mut().enumerate() {
+        ask_for(next.wrapping_add(index * ROWS * S::BYTES), ROWS * S::BYTES);
         // SAFETY: the caller's promise; what is read lies in the block.
         unsafe {
             let blocks = rows.map(|row| row.add(index * S::BYTES));

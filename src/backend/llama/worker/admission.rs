@@ -130,10 +130,8 @@ impl Worker<'_> {
         let mut cells = Self::cells(&mut self.context, self.config);
         self.cache.release(&mut cells, last.seq);
         self.counters.preempted.fetch_add(1, Ordering::Relaxed);
-        let mut sequence = last.sequence;
-        sequence.decoded = 0;
-        sequence.proposals.clear();
-        self.waiting.insert(last.key, Waiting::Preempted(sequence));
+        let waiting = Waiting::Preempted(last.sequence.step_back());
+        self.waiting.insert(last.key, waiting);
         true
     }
 }

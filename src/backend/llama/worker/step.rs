@@ -14,7 +14,11 @@ use crate::backend::llama::cache::{Cache, Cells};
 use crate::backend::llama::scheduler::Share;
 use crate::backend::llama::sequence::Next;
 
+use super::admission::Waiting;
 use super::{Running, Worker, add};
+
+/// What a request hears whose rows hold nothing.
+const NO_NUMBERS: &str = "the model computes no numbers: its file may be damaged, or what it computes too large for this device";
 
 impl Worker<'_> {
     /// Decodes one batch and takes its rows.
@@ -140,7 +144,7 @@ impl Worker<'_> {
                 running.outcome = Some(running.sequence.take(rows, vocab, limit, exact));
             });
         self.rows = recycle(rows);
-        let mut index = 0;
+        let (mut index, mut broken) = (0, false);
         while index < self.running.len() {
             let running = &mut self.running[index];
             let outcome = running.outcome.take();
@@ -152,10 +156,8 @@ impl Worker<'_> {
                     running.sequence.decoded = kept;
                 }
                 Some(Next::Broken) => {
-                    // What it leaves in the cache is of no use to anyone.
-                    self.cache.release(&mut cells, running.seq);
-                    let error = "the model computes no numbers: its file may be damaged, or what it computes too large for this device";
-                    let error = BackendError::Inference(error.to_owned());
+                    broken = true;
+                    let error = BackendError::Inference(NO_NUMBERS.to_owned());
                     self.running.remove(index).sequence.resolve(Err(error));
                     continue;
                 }
@@ -170,6 +172,21 @@ impl Worker<'_> {
             }
             index += 1;
         }
+        if broken {
+            self.begin_anew();
+        }
+    }
+
+    /// Empties the cache, and has everyone read their tokens again: what is no number spoils whatever is multiplied with
+    /// it, also where its weight is nothing.
+    fn begin_anew(&mut self) {
+        for running in self.running.drain(..) {
+            let waiting = Waiting::Preempted(running.sequence.step_back());
+            self.waiting.insert(running.key, waiting);
+            self.counters.preempted.fetch_add(1, Ordering::Relaxed);
+        }
+        self.context.clear_kv_cache();
+        self.cache.clear();
     }
 }
 
