@@ -21,8 +21,8 @@ use super::columns::{self, Column};
 use super::format::Format;
 use super::lesson::Lesson;
 use super::manifest::{self, SplitEntry};
-use super::split::prompt_key;
 use super::options::PROBABILITY;
+use super::split::prompt_key;
 use super::{Kind, columns_of, table};
 
 /// Faults that are told one by one for each check; more are counted.
