@@ -94,6 +94,15 @@ impl ScriptedBackend {
         } else {
             serde_yaml::from_str(text).map_err(|error| error.to_string())?
         };
+        for (index, rule) in script.rules.iter().enumerate() {
+            for (key, given) in [("probability", rule.probability), ("choice", rule.choice)] {
+                if let Some(given) = given.filter(|given| !(0.0..=1.0).contains(given)) {
+                    return Err(format!(
+                        "rules[{index}]: `{key}` is {given}; write a number from 0 to 1"
+                    ));
+                }
+            }
+        }
         let identity = ModelIdentity {
             digest: Digest::of_bytes(text.as_bytes()),
             name: "scripted".to_owned(),

@@ -270,7 +270,11 @@ impl Forecast {
             }
         )?;
         if self.too_long > 0 {
-            writeln!(out, "too long         {} prompts will fail", self.too_long)?;
+            writeln!(
+                out,
+                "too long         {} will fail",
+                plural(self.too_long, "prompt")
+            )?;
         }
         if self.refused > 0 {
             writeln!(

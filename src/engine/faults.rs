@@ -125,6 +125,9 @@ static NO_REVISION: LazyLock<Regex> = LazyLock::new(|| {
             | (?: the \s | this \s )? (?: response | answer | draft ) \s .{0,40}
               \b (?: does \s not \s need | needs \s no | requires \s no | does \s not \s require )
               .{0,20} (?: revis | chang | rewrit | edit )
+            | no \s (?: further \s )? (?: revisions? | changes? | edits? ) \W* $
+            | i \s (?: have | see | would \s make | made | find ) \s (?: no | nothing ) \s
+              (?: further \s | other \s | to \s | need \s to \s )? (?: revis | chang | rewrit | edit )
             | there \s is \s (?: nothing | no \s need ) \s to \s (?: revise | change | rewrite )
             | (?: none | n/a ) \W* $
           )",
@@ -256,6 +259,9 @@ mod tests {
             "The response does not need to be revised.",
             "There is nothing to change.",
             "None.",
+            "No changes.",
+            "I have no changes to make.",
+            "I see no need to revise it.",
         ] {
             assert_eq!(
                 revision(text, Surroundings::default()),
@@ -263,13 +269,12 @@ mod tests {
                 "{text}"
             );
         }
-        assert_eq!(
-            revision(
-                "No changes came to the town for years.",
-                Surroundings::default()
-            ),
-            []
-        );
+        for text in [
+            "No changes came to the town for years.",
+            "I have no idea how a tyre is changed.",
+        ] {
+            assert_eq!(revision(text, Surroundings::default()), [], "{text}");
+        }
     }
 
     #[test]

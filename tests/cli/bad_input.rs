@@ -185,6 +185,22 @@ fn chat_templates_with_mistakes() {
 }
 
 #[test]
+fn scripts_with_mistakes() {
+    let place = Place::new();
+    place.write("p.jsonl", GOOD);
+    for (rule, told) in [
+        ("{probability: 1.5}", "rules[0]: `probability` is 1.5"),
+        ("{choice: -1}", "rules[0]: `choice` is -1"),
+        ("{replies: x}", "replies"),
+    ] {
+        place.write("script.yaml", format!("rules:\n  - {rule}\n"));
+        run(&place, "p.jsonl")
+            .code(2)
+            .complains(&["script.yaml", told]);
+    }
+}
+
+#[test]
 fn stores_that_cannot_be_used() {
     let place = Place::new();
     place
