@@ -21,8 +21,8 @@ use super::columns::{self, Column};
 use super::format::Format;
 use super::lesson::Lesson;
 use super::manifest::{self, SplitEntry};
-use super::split::prompt_key;
 use super::options::PROBABILITY;
+use super::split::prompt_key;
 use super::{Kind, columns_of, table};
 
 /// Faults that are told one by one for each check; more are counted.
@@ -32,7 +32,8 @@ const TOLD: usize = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Check {
-    /// Every file that the manifest names is there, with its size and digests, and no other file of rows is.
+    /// Every file that the manifest names is there, with its size and digests, and no other that a reader takes for
+    /// rows.
     Files,
     /// Every row can be read and has the columns of its format.
     Schema,
