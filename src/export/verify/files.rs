@@ -122,14 +122,23 @@ fn compare(folder: &Path, entry: &FileEntry) -> io::Result<Option<String>> {
     })
 }
 
-/// Files among those of the splits that the manifest does not name.
+/// The files that mlx-lm reads, whatever the manifest and the card say.
+const READ_BY_NAME: [&str; 3] = ["train.jsonl", "valid.jsonl", "test.jsonl"];
+
+/// Files that a reader takes for rows and that the manifest does not name.
 fn stray(folder: &Path, manifest: &Manifest) -> Vec<String> {
+    let by_name = match manifest.format == Format::Mlx.as_str() {
+        true => &READ_BY_NAME[..],
+        false => &[],
+    };
+    let there = |name: &&&str| folder.join(**name).exists();
     let entries = fs::read_dir(folder.join(DATA))
         .into_iter()
         .flatten()
         .flatten();
     let mut names: Vec<String> = entries
         .map(|entry| format!("{DATA}/{}", entry.file_name().to_string_lossy()))
+        .chain(by_name.iter().filter(there).map(|name| (*name).to_owned()))
         .filter(|name| !manifest.files.iter().any(|file| file.name == *name))
         .collect();
     names.sort();

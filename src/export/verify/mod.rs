@@ -32,7 +32,8 @@ const TOLD: usize = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Check {
-    /// Every file that the manifest names is there, with its size and digests, and no other file of rows is.
+    /// Every file that the manifest names is there, with its size and digests, and no other that a reader takes for
+    /// rows.
     Files,
     /// Every row can be read and has the columns of its format.
     Schema,

@@ -271,6 +271,14 @@ fn files_are_held_against_the_manifest() {
     .unwrap();
     assert!(stray.only(Check::Files).contains("is not in the manifest"));
 
+    // Other trainers read what the configuration names.
+    for (format, faults) in [("mlx", 1), ("trl-sft", 0)] {
+        let beside = Dataset::new(format, &[("train", vec![answered("One?")])]);
+        fs::write(beside.folder.path().join("test.jsonl"), "").unwrap();
+        let found = beside.report().faults.get(&Check::Files).copied();
+        assert_eq!(found.unwrap_or_default(), faults, "{format}");
+    }
+
     let mut escaping = sound();
     escaping.manifest.files[0].name = "../../etc/passwd".to_owned();
     escaping.manifest.splits[0].files = vec!["../../etc/passwd".to_owned()];
