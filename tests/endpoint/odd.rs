@@ -69,3 +69,23 @@ fn a_request_that_is_forbidden_fails_alone_where_others_were_answered() {
         "{refused:?}"
     );
 }
+
+#[test]
+fn an_error_under_a_status_of_success_is_tried_again_as_what_it_is() {
+    let error = |code: u16| json!({"error": {"message": "no room", "code": code}});
+    let server = Server::openai(move |_, before| {
+        Answer::json(&match before {
+            0 => error(429),
+            1 => error(502),
+            2 => reply("Six minutes."),
+            _ => error(400),
+        })
+    });
+    let backend = connect(&server);
+    assert_eq!(ask(&backend, text_request()).unwrap().text, "Six minutes.");
+    match ask(&backend, text_request()) {
+        Err(BackendError::Inference(text)) => assert!(text.contains("400: no room"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(server.chats().len(), 4);
+}

@@ -37,7 +37,8 @@ impl Answer {
         let usage = usage(&reply, begun);
         let message = &choice["message"];
         let text = |name: &str| message[name].as_str().filter(|text| !text.is_empty());
-        let content = text("content").unwrap_or("");
+        let content = content(message);
+        let content = content.as_str();
         let thinking = text("reasoning_content").or_else(|| text("reasoning"));
         let used = usage.prompt_tokens.saturating_add(usage.completion_tokens);
         let finish = match choice["finish_reason"].as_str() {
@@ -76,6 +77,14 @@ impl Answer {
             invalid_utf8: false,
             usage: self.usage,
         }
+    }
+}
+
+/// The text of a message: one string, or parts of which some are texts.
+fn content(message: &Value) -> String {
+    match &message["content"] {
+        Value::Array(parts) => parts.iter().filter_map(|p| p["text"].as_str()).collect(),
+        content => content.as_str().unwrap_or("").to_owned(),
     }
 }
 
@@ -139,6 +148,18 @@ mod tests {
         assert_eq!(opened("hm\n</think>\n\nYes."), Some("</think>"));
         assert_eq!(opened("Yes, </think> is a tag."), None);
         assert_eq!(opened("<think>\nhm\n</think>\nYes."), None);
+    }
+
+    #[test]
+    fn a_text_may_come_in_parts() {
+        let parts = json!([
+            {"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]},
+            {"type": "text", "text": "Six "},
+            {"type": "text", "text": "minutes."},
+        ]);
+        assert_eq!(content(&json!({"content": parts})), "Six minutes.");
+        assert_eq!(content(&json!({"content": "Six."})), "Six.");
+        assert_eq!(content(&json!({"content": null})), "");
     }
 
     #[test]

@@ -274,20 +274,18 @@ impl Client {
         bytes: &[u8],
     ) -> Result<Value, Failure> {
         let parsed = serde_json::from_slice::<Value>(bytes);
-        let code = status.as_u16();
+        let code = code(status, parsed.as_ref().ok());
+        let success = (200..300).contains(&code);
         // An object that breaks off is an answer all the same, and comes whole another time.
-        let elsewhere = status.is_redirection()
-            || status.is_success()
-                && parsed.is_err()
-                && !bytes.trim_ascii_start().starts_with(b"{");
-        if question.probing && elsewhere {
+        let no_json = parsed.is_err() && !bytes.trim_ascii_start().starts_with(b"{");
+        if question.probing && (status.is_redirection() || success && no_json) {
             return Err(Failure::Lasting(CallError::Refused {
                 status: code,
                 body: Value::Null,
                 words: "it has no such page".to_owned(),
             }));
         }
-        if status.is_success() {
+        if success {
             return parsed.map_err(|_| {
                 Failure::passing(format!("the answer is not JSON: {}", clean(&lossy(bytes))))
             });
@@ -392,6 +390,16 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
     let wait = date.duration_since(jiff::Timestamp::now());
     Some(Duration::try_from(wait).unwrap_or_default())
+}
+
+/// The status of an answer. Some gateways pass on another server's error under a status of success.
+fn code(status: StatusCode, body: Option<&Value>) -> u16 {
+    let said = body
+        .filter(|_| status.is_success())
+        .and_then(|body| body.pointer("/error/code")?.as_u64())
+        .and_then(|code| u16::try_from(code).ok())
+        .filter(|code| (400..600).contains(code));
+    said.unwrap_or(status.as_u16())
 }
 
 /// What the server says of an error, in the places where servers say it.
