@@ -7,6 +7,7 @@ mod lint;
 mod merge_keys;
 mod problems;
 mod schema;
+mod syntax;
 
 use std::collections::BTreeMap;
 use std::fs;
