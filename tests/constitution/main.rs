@@ -273,6 +273,20 @@ fn files_that_cannot_be_read_are_named() {
 }
 
 #[test]
+fn a_folder_under_extends_is_reported_where_it_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let mine = folder.path().join("mine.yaml");
+    fs::create_dir(folder.path().join("sub")).unwrap();
+    fs::write(&mine, "name: n\nextends: [sub]\n").unwrap();
+    let error = load(mine.to_str().unwrap()).unwrap_err();
+    let problem = &error.problems[0];
+    let at = problem.span.map(|span| (span.line, span.column));
+    assert_eq!((problem.code, at), (Code::Unreadable, Some((2, 11))));
+    assert_eq!(problem.file, mine);
+    assert!(problem.message.contains("is a directory"), "{error}");
+}
+
+#[test]
 fn what_is_not_written_has_defaults() {
     let text = "name: n\nprinciples: [{id: a, critique: ' c ', revision: r}]";
     let constitution = good(&[("c.yaml", text)]).constitution;
