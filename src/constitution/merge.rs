@@ -182,8 +182,13 @@ pub(super) fn check_root(root: &Layer, merged: &Merged, problems: &mut Vec<Probl
     }
     for id in named().filter(|id| !ids.contains(id)).take(MAX_GUESSES) {
         let guess = did_you_mean(id, words());
-        let id = excerpt(id);
-        let message = format!("`select` names the principle `{id}`, which is not there{guess}");
+        let message = match id {
+            "sample" | "all" => format!("`select` has `{id}` in a list, and it stands alone"),
+            _ => {
+                let id = excerpt(id);
+                format!("`select` names the principle `{id}`, which is not there{guess}")
+            }
+        };
         say(Code::UnknownId, place.clone(), &message, remedy);
     }
 }

@@ -25,6 +25,7 @@ mod sentences;
 mod shape;
 mod source;
 mod starter;
+mod syntax;
 mod template;
 mod tree;
 mod wire;

@@ -13,6 +13,7 @@ use super::error::{Code, ConstitutionError, Place, Problem, Span, did_you_mean, 
 use super::merge::{self, Merged, Origin};
 use super::salvage::{Salvaged, salvage};
 use super::source::{SHIPPED, Shipped, named};
+use super::syntax::unread;
 use super::tree::{self, Node};
 use super::{Constitution, shape, wire};
 use crate::digest::Digest;
@@ -249,7 +250,7 @@ impl Loader<'_> {
                         lossy: false,
                     };
                 }
-                Err(error) => self.problems.push(unread(file, &error)),
+                Err(error) => self.problems.push(unread(file, text, &error)),
             }
         }
         salvage(root, &self.problems[before..])
@@ -363,6 +364,11 @@ impl Loader<'_> {
             };
             return self.say(Code::ExtendsMissing, file, extend.span, message, remedy);
         }
+        if error.kind() == io::ErrorKind::IsADirectory {
+            let message = format!("the extended file `{path}` is a directory");
+            let remedy = "name a YAML file in it";
+            return self.say(Code::Unreadable, file, extend.span, message, remedy);
+        }
         match error.downcast::<Problem>() {
             Ok(problem) => self.problems.push(problem),
             Err(error) => {
@@ -405,9 +411,18 @@ impl Loader<'_> {
             let line = node.span.line;
             if let Some(first) = lines.insert(id, line) {
                 let id = excerpt(id);
-                let message =
-                    format!("two principles have the id `{id}`: lines {first} and {line}");
-                let remedy = "rename or remove one of them";
+                let (places, remedy) = match first == line {
+                    false => (
+                        format!("lines {first} and {line}"),
+                        "rename or remove one of them",
+                    ),
+                    // An alias is where its anchor is.
+                    true => (
+                        format!("line {line}"),
+                        "rename or remove one of them; a principle or an id that an alias repeats has the same id",
+                    ),
+                };
+                let message = format!("two principles have the id `{id}`: {places}");
                 self.say(Code::DuplicateId, file, node.span, message, remedy);
             }
         }
@@ -431,15 +446,6 @@ pub(super) fn too_large(file: &Path) -> Problem {
     let message = format!("the file is larger than 1 MB ({MAX_BYTES} bytes)");
     let remedy = "split it with `extends`";
     Problem::new(Code::TooLarge, file, None, message, remedy)
-}
-
-/// What is left to the deserialiser: where it reads YAML more strictly than the tree does.
-pub(super) fn unread(file: &Path, error: &serde_yaml::Error) -> Problem {
-    let at = error.location();
-    let span = at.map(|at| Span::point(at.line().max(1), at.column().max(1)));
-    let message = format!("this cannot be read: {error}");
-    let remedy = "put the value in quotes";
-    Problem::new(Code::Syntax, file, span, message, remedy)
 }
 
 /// A path without `.` and `a/..`, so that one file has one name.

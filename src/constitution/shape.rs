@@ -26,6 +26,9 @@ pub(super) const MERGE: &str = "<<";
 /// What a mapping is called.
 const MAPPING: &str = "a mapping (`key: value` lines)";
 
+/// What a number without a fraction is called.
+const WHOLE: &str = "a whole number";
+
 /// Holds a file against its form and appends what is wrong.
 pub(super) fn check(file: &Path, text: &str, root: &Node, problems: &mut Vec<Problem>) {
     let mut walk = Walk {
@@ -55,6 +58,7 @@ impl Walk<'_> {
     fn wrong_type(&mut self, name: &str, node: &Node, wanted: &str) {
         let is_number = wanted.contains("number");
         let odd = odd_number(node).filter(|_| is_number);
+        let odd = odd.or_else(|| part_number(node).filter(|_| wanted == WHOLE));
         let found = odd.map_or_else(|| found(node), |(found, _)| found);
         let message = format!("{name} must be {wanted}, and this is {found}");
         let remedy = match (wanted, &node.data) {
@@ -172,13 +176,13 @@ impl Walk<'_> {
     fn whole(&mut self, name: &str, node: &Node, least: i64, most: i64) {
         let number = match scalar(node) {
             Some(serde_yaml::Value::Number(number)) => number,
-            _ => return self.wrong_type(name, node, "a whole number"),
+            _ => return self.wrong_type(name, node, WHOLE),
         };
         match number.as_i64() {
             Some(value) if (least..=most).contains(&value) => {}
             Some(value) => self.out_of_range(name, node, value, least, most),
             None if number.is_u64() => self.out_of_range(name, node, number, least, most),
-            None => self.wrong_type(name, node, "a whole number"),
+            None => self.wrong_type(name, node, WHOLE),
         }
     }
 
@@ -322,6 +326,14 @@ fn odd_number(node: &Node) -> Option<(&'static str, &'static str)> {
     }
     let too_long = digits.parse::<i64>().is_err();
     too_long.then_some(("a number of too many digits", "write a smaller one"))
+}
+
+/// A number that is not written as a whole one: what it is, and what to do.
+fn part_number(node: &Node) -> Option<(&'static str, &'static str)> {
+    matches!(scalar(node), Some(serde_yaml::Value::Number(_))).then_some((
+        "a number with a fraction or an exponent",
+        "write its digits alone, such as `5`",
+    ))
 }
 
 /// Whether a number has a prefix such as `0x`.

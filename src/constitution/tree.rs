@@ -9,8 +9,9 @@ use std::rc::Rc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 
-use super::comments::{after_anchor, lines, scalar_end, scalar_start};
+use super::comments::{after_anchor, scalar_end, scalar_start};
 use super::error::{Code, Problem, Span, excerpt};
+use super::syntax::{nul, on_text, syntax};
 
 /// How deep values may be nested. The format itself needs 6 levels.
 const MAX_DEPTH: usize = 32;
@@ -107,7 +108,13 @@ pub(super) fn read(
         return Err(nul(file, &text[..at]));
     }
     for event in Parser::new_from_str(text) {
-        let (event, span) = event.map_err(|error| syntax(file, text, &error))?;
+        let (event, span) = event.map_err(|error| match error.info() {
+            info if info.contains("recursion limit") => {
+                let (line, column) = (error.marker().line(), error.marker().col() + 1);
+                too_deep(file, Some(on_text(text, line, column)))
+            }
+            _ => syntax(file, text, &error),
+        })?;
         builder.take(event, span)?;
     }
     let empty = |span| {
@@ -148,67 +155,6 @@ fn after(start: Marker, token: &[char]) -> (usize, usize) {
         }
     }
     (line, column)
-}
-
-fn syntax(file: &Path, text: &str, error: &saphyr_parser::ScanError) -> Problem {
-    let (line, column) = (error.marker().line(), error.marker().col() + 1);
-    let mut at = Some(on_text(text, line, column));
-    if error.info().contains("recursion limit") {
-        return too_deep(file, at);
-    }
-    let mut remedy = "check indentation, quotes and brackets here and on the line before";
-    if error.info().contains("tab") {
-        remedy = "indent with spaces, not with tabs";
-        at = tab(text, line).or(at);
-    } else if has_tab(text, line) {
-        remedy = "replace tabs outside of quotes by spaces; if there are none, check the quotes and brackets";
-    }
-    let message = format!("this is not YAML: {}", error.info());
-    Problem::new(Code::Syntax, file, at, message, remedy)
-}
-
-/// A place, or the end of the text before it where it is on a line without text, as the end of the file is.
-fn on_text(text: &str, line: usize, column: usize) -> Span {
-    let lines = lines(text);
-    let is_blank = |line: &str| line.trim().is_empty();
-    let index = line.saturating_sub(1);
-    if lines.get(index).is_some_and(|line| !is_blank(line)) {
-        return Span::point(line, column);
-    }
-    let before = &lines[..index.min(lines.len())];
-    match before.iter().rposition(|line| !is_blank(line)) {
-        Some(index) => Span::point(index + 1, before[index].trim_end().chars().count() + 1),
-        None => Span::point(line, column),
-    }
-}
-
-/// Whether a tab stands on a line or on the one before, where the parser may have stumbled over it.
-fn has_tab(text: &str, line: usize) -> bool {
-    let lines = lines(text);
-    let mut near = lines.iter().skip(line.saturating_sub(2)).take(2);
-    near.any(|line| line.contains('\t'))
-}
-
-/// A NUL byte ends the text for the parser, so it is looked for first.
-fn nul(file: &Path, before: &str) -> Problem {
-    let before = lines(before);
-    let column = before.last().map_or(0, |line| line.chars().count()) + 1;
-    let at = Some(Span::point(before.len(), column));
-    let message = "this is not YAML: the text has a NUL byte";
-    let remedy = "remove it, and check that this is a text file";
-    Problem::new(Code::Syntax, file, at, message, remedy)
-}
-
-/// The first tab that indents a line, from the line on where the parser noticed one.
-fn tab(text: &str, from: usize) -> Option<Span> {
-    let lines = lines(text);
-    let mut lines = lines.iter().enumerate().skip(from.saturating_sub(1));
-    lines.find_map(|(index, line)| {
-        let indent = line.len() - line.trim_start_matches(' ').len();
-        line[indent..]
-            .starts_with('\t')
-            .then(|| Span::point(index + 1, indent + 1))
-    })
 }
 
 fn too_deep(file: &Path, at: Option<Span>) -> Problem {
@@ -413,7 +359,8 @@ impl Builder<'_> {
     }
 
     fn bad_key(&self, span: Span) -> Problem {
-        let remedy = "write keys as plain words";
+        let remedy =
+            "write keys as plain words, and put a text that begins with `{` or `[` in quotes";
         self.fail(
             Code::Unsupported,
             span,

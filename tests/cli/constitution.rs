@@ -432,6 +432,18 @@ fn shipped_constitutions_are_laid_out_and_have_no_errors() {
 }
 
 #[test]
+fn what_programs_read_is_printed_byte_for_byte() {
+    let place = Place::new();
+    let critique = "Look \u{7f} for \u{9b}31m it.";
+    place.write("c.yaml", "name: n\nprinciples:\n  - {id: a, critique: \"Look \\x7f for \\x9b31m it.\", revision: r}\n");
+    let shown = constitution(&place, &["show", "c.yaml", "--format", "json"]).success();
+    let principle = &json(&shown.stdout)["constitution"]["principles"][0];
+    assert_eq!(principle["critique"], critique);
+    let exported = constitution(&place, &["export", "c.yaml", "--to", "langchain"]).success();
+    assert_eq!(json(&exported.stdout)[0]["critique_request"], critique);
+}
+
+#[test]
 fn text_of_files_does_not_drive_the_terminal() {
     let place = Place::new();
     place.write("esc.yaml", "name: n\nprinciples:\n  - {id: a, critique: \"\\e[31mred\", revision: r, \"\u{9b}2J\": x}\n");

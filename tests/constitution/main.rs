@@ -7,6 +7,7 @@ mod lint;
 mod merge_keys;
 mod problems;
 mod schema;
+mod syntax;
 mod values;
 
 use std::collections::BTreeMap;

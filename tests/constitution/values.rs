@@ -123,6 +123,10 @@ fn messages_say_what_is_wrong_by_its_own_name() {
             "this is a number in another base; write it in plain decimal digits",
         ),
         (
+            wrong(&with("    precedence: 1e2\n")).1,
+            "this is a number with a fraction or an exponent; write its digits alone",
+        ),
+        (
             wrong(&with("    weight: heavy\n")).1,
             "this is text; write a plain number",
         ),
@@ -156,6 +160,20 @@ fn messages_say_what_is_wrong_by_its_own_name() {
         (
             wrong(&format!("{}defaults: {{select: ' , '}}\n", with(""))).1,
             "`select` names no principle",
+        ),
+        (
+            wrong(&format!("{}defaults: {{select: 'a, all'}}\n", with(""))).1,
+            "`select` has `all` in a list, and it stands alone",
+        ),
+        (
+            wrong(
+                &with("")
+                    .replace("id: a", "id: &i a")
+                    .replace("r\n", "r\n  - {id: *i }\n"),
+            )
+            .1,
+            "two principles have the id `a`: line 4; rename or remove one of them; a principle or an id that an \
+             alias repeats",
         ),
     ];
     for (message, words) in cases {

@@ -91,7 +91,7 @@ pub fn import(shape: Shape, text: &str, name: &str) -> Result<Imported, ImportEr
     if entries.is_empty() {
         return wrong("there is no principle in it");
     }
-    let yaml = yaml(name, &entries)?;
+    let yaml = yaml(name, &entries, &mut notes)?;
     Ok(Imported {
         yaml,
         notes,
@@ -201,7 +201,13 @@ fn anthropic(json: &Json, notes: &mut Vec<String>) -> Result<Vec<Entry>, ImportE
             return wrong(format!("{what} must be an object, and is {}", value.kind()));
         }
         note_others(value, &what, &["prompt", "edit_request"], notes);
-        let revision = text(value, &what, "edit_request", REVISION)?;
+        let revision = match value.get("edit_request") {
+            // Some copies have it in a list, as the prompts are.
+            Some(Json::List(one)) if one.len() == 1 => {
+                plain(&one[0], &what, "edit_request", REVISION)?
+            }
+            _ => text(value, &what, "edit_request", REVISION)?,
+        };
         let prompts = match value.get("prompt") {
             Some(Json::List(prompts)) if prompts.is_empty() => {
                 return wrong(format!("{what}: `prompt` is an empty list"));
@@ -313,7 +319,7 @@ fn hugging_face(json: &Json, notes: &mut Vec<String>) -> Result<Vec<Entry>, Impo
 }
 
 /// The file, in the layout of all files.
-fn yaml(name: &str, entries: &[Entry]) -> Result<String, ImportError> {
+fn yaml(name: &str, entries: &[Entry], notes: &mut Vec<String>) -> Result<String, ImportError> {
     let mut text = format!(
         "{MODELINE}\nschema: 1\nname: {}\nversion: 0.1.0\n",
         quoted(name)
@@ -324,6 +330,13 @@ fn yaml(name: &str, entries: &[Entry]) -> Result<String, ImportError> {
         let id = id(entry.name.as_deref(), index, &mut ids);
         // Writing to a string cannot fail.
         let _ = writeln!(text, "- id: {}", quoted(&id));
+        let key = entry.name.as_ref().filter(|key| **key != id);
+        if let (Some(key), Some(_)) = (key, &entry.title) {
+            let key = excerpt(key);
+            notes.push(format!(
+                "entry `{key}` becomes `{id}`: the key is no id, or another one's, and its name is the title"
+            ));
+        }
         let title = entry.title.as_ref().or(entry.name.as_ref());
         if let Some(title) = title.filter(|title| **title != id && !title.trim().is_empty()) {
             let _ = writeln!(text, "  title: {}", quoted(title));

@@ -93,6 +93,29 @@ fn a_map_of_langchain_has_ids_and_titles() {
         (principle.id.as_str(), principle.title.as_str()),
         ("k", "N n")
     );
+    assert_eq!(imported.notes, Vec::<String>::new());
+    // A key that is no id is not kept, since the title is the name.
+    let imported = import(Shape::Langchain, &json.replace("\"k\"", "\"A k\""), "n").unwrap();
+    let principle = &resolved(&imported.yaml).principles[0];
+    assert_eq!((&*principle.id, &*principle.title), ("a-k", "N n"));
+    assert_eq!(
+        imported.notes,
+        [
+            "entry `A k` becomes `a-k`: the key is no id, or another one's, and its name is the title"
+        ]
+    );
+}
+
+#[test]
+fn an_edit_request_may_stand_in_a_list_of_one() {
+    let json =
+        r#"{"a": {"prompt": ["c"], "edit_request": ["\n\nRevisionRequest: r\n\nRevision:"]}}"#;
+    let imported = import(Shape::Anthropic2022, json, "n").unwrap();
+    assert_eq!(resolved(&imported.yaml).principles[0].revision, "r");
+    let two = json.replace("[\"\\n", "[\"s\", \"\\n");
+    assert_ne!(two, json);
+    let error = import(Shape::Anthropic2022, &two, "n").unwrap_err();
+    assert!(error.to_string().contains("must be a text, and is a list"));
 }
 
 #[test]
@@ -135,7 +158,8 @@ fn nothing_is_dropped_without_a_word() {
         [
             "entry `k`: `tags` has no place in a constitution",
             "entry `k` is there more than once; other programs read the last one only, here each becomes a principle",
-            "entry `k`: `name` is there twice; the last one counts"
+            "entry `k`: `name` is there twice; the last one counts",
+            "entry `k` becomes `k-2`: the key is no id, or another one's, and its name is the title"
         ]
     );
 }

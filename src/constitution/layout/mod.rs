@@ -17,7 +17,7 @@ pub(super) use scalar::double as quoted;
 pub(super) use subject::{Subject, subjects};
 
 use super::error::{Code, ConstitutionError, Problem};
-use super::{shape, tree, wire};
+use super::{shape, syntax, tree, wire};
 
 /// How wide lines are, in characters.
 pub const WIDTH: usize = 100;
@@ -62,7 +62,7 @@ fn read(file: &Path, text: &str) -> Result<String, ConstitutionError> {
         return Err(ConstitutionError { problems });
     }
     let file: wire::File =
-        serde_yaml::from_str(text).map_err(|error| super::resolve::unread(file, &error))?;
+        serde_yaml::from_str(text).map_err(|error| syntax::unread(file, text, &error))?;
     Ok(format!("{file:?}"))
 }
 

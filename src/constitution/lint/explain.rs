@@ -125,7 +125,8 @@ pub fn explanation(code: Code) -> &'static str {
             "A verdict is one yes or no. A critique that asks for two things at once leaves open which of them a \
              verdict is about, its tests cannot tell them apart, and a revision that mends one may break the \
              other. Found are joining words such as `and also` or `as well as`, questions of the form `is it … \
-             and does it …` or `is the response … and …?`, and two questions that have no content word in common."
+             and does it …` or `is the response … and …?`, demands such as `should be … and …`, and two questions \
+             that have no content word in common."
         }
         Code::Long => {
             "Every critique and revision carries the principle's words beside the conversation and the response, \
@@ -138,8 +139,9 @@ pub fn explanation(code: Code) -> &'static str {
              that are framed positively and describe behaviour match human judgement better, while tuned models \
              follow negatively framed ones better. So for judging, prefer `A good response says how sure it is` \
              to `The response must not sound certain`; keep the negative form where a rule is to be learnt and \
-             its breach is easy to see. Found are prohibitions (`do not`, `never`, `avoid`, `must not`) and \
-             `is the least …`. Saying what to look for in a response is fine."
+             its breach is easy to see. Found are prohibitions (`do not`, `never`, `avoid`, `must not`, \
+             `there must be no`, `is not allowed`) and `is the least …`. Saying what to look for in a response is \
+             fine."
         }
         Code::ZeroWeight => {
             "With `--select sample` a principle is drawn in proportion to its weight, so one of weight 0 never is, \

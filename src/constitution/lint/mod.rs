@@ -8,6 +8,7 @@ mod allow;
 mod explain;
 mod rules;
 mod similar;
+mod wording;
 mod words;
 
 use std::collections::BTreeMap;

@@ -3,18 +3,14 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::LazyLock;
 
-use regex::Regex;
-
-use super::similar;
 use super::words::{content, share, tokens};
+use super::{similar, wording};
 use crate::constitution::comments::lines;
 use crate::constitution::error::{Code, Place, Problem, Span};
 use crate::constitution::form::PRINCIPLE;
 use crate::constitution::merge::{Merged, Origin};
 use crate::constitution::resolve::{Examined, Layer};
-use crate::constitution::sentences::sentences;
 use crate::constitution::shape::MERGE;
 use crate::constitution::tree::Node;
 use crate::constitution::{Principle, Status};
@@ -203,69 +199,24 @@ impl<'a> Rules<'a> {
     }
 
     fn framing(&mut self, principle: &Principle, field: &str, text: &str, span: Span) {
-        static NEGATIVE: LazyLock<Vec<Regex>> = LazyLock::new(|| {
-            let subject =
-                r"(?:responses?|answers?|reply|replies|assistants?|models?|AIs?|chatbots?)";
-            let must = r"(?:should|must|shall|ought(?:\s+to)?)";
-            let not = r"(?:\s+(?:not|no|never)\b|n't\b)";
-            compiled(&[
-                r"(?:^|[.;:!?,]\s+|please\s+)((?:do not|don't|never|avoid|refrain from)\b)"
-                    .to_owned(),
-                format!(
-                    r"\b{subject}\s+((?:{must}|may|can)\s*(?:not|never|avoid|refrain)\b|(?:should|must)n't\b)"
-                ),
-                format!(
-                    r"\b(?:it|they|you)\s+({must}\s+(?:not|never|avoid|refrain)\b|(?:should|must)n't\b)"
-                ),
-                format!(
-                    r"(?:^|[.;!?]\s+)(?:(?:the|a|an|every|all|good|a good)\s+)?{subject}\s+((?:is|are|does|do|has|have|contains?|uses?|gives?|makes?){not}|never\b|avoids?\b)"
-                ),
-                // What a response is to be, and not what to look for in one.
-                format!(
-                    r"\b(?:make sure|ensure|see to it|so)\s+(?:that\s+)?(?:(?:(?:the|a|every|all)\s+)?{subject}|it|they)\s+((?:is|are|does|do|has|have|contains?|uses?|gives?|makes?){not}|never\b|avoids?\b)"
-                ),
-                r"(?:^|[.;!?]\s+)(no\s+[\w'-]+(?:\s+[\w'-]+){0,2})\s*(?:[.!;]|$)".to_owned(),
-                r"\b((?:is|sounds|seems)\s+(?:the\s+)?(?:least|less)\b)".to_owned(),
-            ])
-        });
         let text = text.replace('’', "'");
-        let found = NEGATIVE
-            .iter()
-            .filter_map(|regex| regex.captures(&text)?.get(1));
-        let Some(found) = found.min_by_key(|found| found.start()) else {
+        let Some(place) = wording::prohibition(&text, field == "critique") else {
             return;
         };
-        let span = self.locate(span, &text, found.range());
         let message = format!(
             "the {field} of `{}` says what not to do: “{}”",
             principle.id,
-            found.as_str()
+            &text[place.clone()]
         );
+        let span = self.locate(span, &text, place);
         let remedy = "say what a good response does: such principles match human judgement better (C3AI, \
                       arXiv 2502.15861); `--explain C055` tells more";
         self.say(Code::NegativeFraming, span, message, remedy);
     }
 
     fn two_in_one(&mut self, principle: &Principle, span: Span) {
-        static JOINED: LazyLock<Vec<Regex>> = LazyLock::new(|| {
-            let verb = "(?:use|give|contain|include|make|show|say|tell|ask|offer|promise|suggest|encourage|mention|ignore|insult|sound|lack|leave|claim|state)";
-            let look = r"(?:look\s+for|point\s+out|find|identify|list|say\s+where)";
-            compiled(&[
-                r"(\band also\b|\bas well as\b|\bin addition\b|\badditionally\b|\bfurthermore\b|\bmoreover\b|\bsecondly\b)".to_owned(),
-                r"(?:^|[.;!?]\s+)(also\b)".to_owned(),
-                r"\b(?:is|are|does|do|has|have|can)\b[^.?!]*?\s((?:and|or)\s+(?:is|are|does|do|has|have|can|should|will)\s+(?:it|they|the)\b)[^.!]*\?".to_owned(),
-                r"(?:^|[.;!?]\s+)(?:is|are)\s+(?:the|this|a)\s+\w+\s+(?:both\s+)?(\w+(?:,\s*\w+)*,?\s+(?:and|or)\s+\w+)\s*\?".to_owned(),
-                format!(r"(?:^|[.;!?]\s+)(?:does|do|can|could)\s+(?:the|this|a|any)\s+\w+\s+\w+\s[^.?!]*?\b(and\s+{verb})\b[^.!]*\?"),
-                r"\b((?:and|or)\s+(?:it|they|the\s+\w+)\s+(?:should|must|shall|ought|has\s+to|needs\s+to))\b".to_owned(),
-                format!(r"(?:^|[.;!?]\s+){look}\b[^.?!]*?\s((?:and|or)\s+(?:then\s+)?{look})\b"),
-            ])
-        });
         let text = &principle.critique;
-        let mut found = JOINED
-            .iter()
-            .filter_map(|regex| regex.captures(text)?.get(1));
-        let place = found.next().map(|found| found.range());
-        let Some(place) = place.or_else(|| unrelated_sentence(text)) else {
+        let Some(place) = wording::second_request(text) else {
             return;
         };
         let words: Vec<_> = text[place.clone()].split_whitespace().collect();
@@ -354,27 +305,6 @@ impl<'a> Rules<'a> {
     }
 }
 
-fn compiled(patterns: &[String]) -> Vec<Regex> {
-    let patterns = patterns.iter().map(|pattern| format!("(?i){pattern}"));
-    patterns
-        .filter_map(|pattern| Regex::new(&pattern).ok())
-        .collect()
-}
-
-/// The second of two questions, or of two things to look for, that have no content word in common.
-fn unrelated_sentence(text: &str) -> Option<std::ops::Range<usize>> {
-    let asks = |sentence: &&&str| sentence.ends_with('?') || sentence.starts_with("Look for ");
-    let sentences = sentences(text);
-    let asking: Vec<_> = sentences.iter().filter(asks).collect();
-    let found = asking.windows(2).find(|pair| {
-        let (a, b) = (content(pair[0]), content(pair[1]));
-        !a.is_empty() && !b.is_empty() && !share(&a, &b)
-    })?;
-    // Sentences are stretches of the text.
-    let start = found[1].as_ptr() as usize - text.as_ptr() as usize;
-    Some(start..start + found[1].len())
-}
-
 /// The first few of some words.
 fn some(words: &[String]) -> String {
     const SHOWN: usize = 4;
@@ -388,24 +318,4 @@ fn some(words: &[String]) -> String {
         shown.push_str(", …");
     }
     shown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sentences_that_ask_for_different_things_are_found() {
-        let found = |text: &str| unrelated_sentence(text).map(|place| text[place].to_owned());
-        assert_eq!(
-            found("Is the tone polite? Is every figure correct?").as_deref(),
-            Some("Is every figure correct?")
-        );
-        assert_eq!(
-            found("Is the tone polite? Is anything impolite in it?"),
-            None
-        );
-        assert_eq!(found("Is the tone polite? Say so."), None);
-        assert_eq!(found("Look for threats. Look for a threat in jest."), None);
-    }
 }

@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
 /// The store. Where there is none yet, the same command without `--history` makes one.
 fn open(args: &Args) -> anyhow::Result<Store> {
     Store::open_read(&args.db.db).map_err(|error| match error {
-        StoreError::Missing(path) => usage(anyhow!(
+        StoreError::Missing(path) | StoreError::Empty(path) => usage(anyhow!(
             "no store at {}, so nothing was tested; `amend constitution test {}` makes one, and --db names another",
             path.display(),
             args.constitution
