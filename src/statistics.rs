@@ -25,11 +25,16 @@ pub struct Interval {
 
 /// The 95 % interval of a share after `hits` of `trials` (Wilson 1927); `None` without trials.
 pub fn wilson(hits: u64, trials: u64) -> Option<Interval> {
+    wilson_of_halves(2 * hits.min(trials), trials)
+}
+
+/// The same where hits are counted in halves, since a tie is half of one.
+pub fn wilson_of_halves(halves: u64, trials: u64) -> Option<Interval> {
     if trials == 0 {
         return None;
     }
     let n = trials as f64;
-    let share = hits.min(trials) as f64 / n;
+    let share = halves.min(2 * trials) as f64 / 2.0 / n;
     let square = Z * Z;
     let centre = share + square / (2.0 * n);
     let spread = Z * (share * (1.0 - share) / n + square / (4.0 * n * n)).sqrt();
@@ -265,6 +270,9 @@ mod tests {
             close(interval.high, high);
         }
         assert_eq!(wilson(0, 0), None);
+        // Half of what can be had lies in the middle.
+        let Interval { low, high } = wilson_of_halves(1, 1).unwrap();
+        assert!((low + high - 1.0).abs() < 1e-12, "{low} {high}");
     }
 
     #[test]

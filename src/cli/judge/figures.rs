@@ -30,9 +30,12 @@ pub(super) struct Figures {
     /// The earlier text is preferred.
     pub earlier: u64,
     pub agree: u64,
-    /// Answers, one for each principle and order, and those that prefer what was shown first.
+    /// Answers, one for each principle and order.
     pub answers: u64,
-    pub first: u64,
+    /// Those that prefer what was shown first, in halves: an answer that prefers neither is one half.
+    first_halves: u64,
+    /// Judgements that prefer neither text in either order.
+    blank: u64,
     sum: f64,
 }
 
@@ -42,11 +45,13 @@ impl Figures {
         self.later += u64::from(judgement.p > 0.5);
         self.earlier += u64::from(judgement.p < 0.5);
         self.agree += u64::from(judgement.preference.agrees());
+        let preference = judgement.preference;
+        self.blank += u64::from(preference.p_ab == 0.5 && preference.p_ba == 0.5);
         self.sum += judgement.p;
         for vote in &judgement.votes {
             self.answers += 2;
-            self.first += u64::from(vote.preference.p_ab < 0.5);
-            self.first += u64::from(vote.preference.p_ba > 0.5);
+            let of_first = [1.0 - vote.preference.p_ab, vote.preference.p_ba];
+            self.first_halves += of_first.map(hit).iter().sum::<u64>();
         }
     }
 
@@ -55,11 +60,20 @@ impl Figures {
     }
 
     fn prefers_first(&self) -> Option<f64> {
-        (self.answers > 0).then(|| self.first as f64 / self.answers as f64)
+        (self.answers > 0).then(|| self.first_halves as f64 / 2.0 / self.answers as f64)
     }
 
     fn mean(&self) -> Option<f64> {
         (self.judged > 0).then(|| self.sum / self.judged as f64)
+    }
+
+    fn doubt(&self) -> Option<String> {
+        let decided = self.judged - self.blank;
+        if decided == 0 && self.answers >= ENOUGH {
+            return Some("this judge prefers neither text of any pair; it tells nothing".to_owned());
+        }
+        let agree = (decided > 0).then(|| self.agree as f64 / decided as f64);
+        doubt(self.answers, self.prefers_first(), agree)
     }
 }
 
@@ -94,15 +108,6 @@ pub(super) struct Outcome<'a> {
 impl Outcome<'_> {
     fn speed(&self) -> f64 {
         self.figures.judged as f64 / self.elapsed.as_secs_f64().max(1e-9)
-    }
-
-    fn doubt(&self) -> Option<String> {
-        let figures = self.figures;
-        doubt(
-            figures.answers,
-            figures.prefers_first(),
-            figures.share(figures.agree),
-        )
     }
 
     pub fn print(&self) -> io::Result<()> {
@@ -179,7 +184,7 @@ impl Outcome<'_> {
         if summary.interrupted {
             writeln!(out, "  the same command continues")?;
         }
-        if let Some(doubt) = self.doubt() {
+        if let Some(doubt) = figures.doubt() {
             writeln!(out, "  note: {doubt}")?;
         }
         Ok(())
@@ -225,17 +230,22 @@ impl Outcome<'_> {
             "mean_p": figures.mean(),
             "agree": figures.agree,
             "answers": figures.answers,
-            "first_shown_preferred": figures.first,
+            "first_shown_preferred": figures.first_halves as f64 / 2.0,
             "calls": summary.calls,
             "reused_calls": summary.reused,
             "prompt_tokens": summary.prompt_tokens,
             "cached_tokens": summary.cached_tokens,
             "completion_tokens": summary.completion_tokens,
             "seconds": self.elapsed.as_secs_f64(),
-            "note": self.doubt(),
+            "note": figures.doubt(),
         });
         stdout::line(&line)
     }
+}
+
+/// 2 for an answer that prefers a text with this probability, 1 for one that prefers neither.
+fn hit(p: f64) -> u64 {
+    u64::from(p >= 0.5) + u64::from(p > 0.5)
 }
 
 /// A 95 % interval in percent, behind a comma.
@@ -244,4 +254,36 @@ fn interval(hits: u64, of: u64) -> String {
         let (low, high) = (100.0 * interval.low, 100.0 * interval.high);
         format!(", 95 % {low:.0}–{high:.0}")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_judge_that_never_prefers_is_not_taken_for_one_that_goes_by_the_place() {
+        let ties = Figures {
+            judged: 5,
+            blank: 5,
+            answers: 10,
+            first_halves: 10,
+            ..Figures::default()
+        };
+        assert!(ties.doubt().unwrap().contains("prefers neither"));
+        let few = Figures { answers: 8, ..ties };
+        assert_eq!(few.doubt(), None);
+        let sound = Figures {
+            judged: 10,
+            agree: 5,
+            answers: 20,
+            first_halves: 20,
+            ..ties
+        };
+        assert_eq!(sound.doubt(), None);
+        let placed = Figures {
+            first_halves: 36,
+            ..sound
+        };
+        assert!(placed.doubt().unwrap().contains("goes by the place"));
+    }
 }

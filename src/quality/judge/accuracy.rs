@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::labelled::Scored;
-use crate::statistics::{Interval, wilson};
+use crate::statistics::{Interval, wilson_of_halves};
 
 /// Bins of confidence, from 0.5 to 1.
 pub const BINS: usize = 10;
@@ -104,12 +104,11 @@ impl Counter {
     }
 
     fn share(self) -> Share {
-        let hits = self.halves / 2;
         Share {
-            hits,
+            hits: self.halves / 2,
             of: self.of,
             share: (self.of > 0).then(|| self.halves as f64 / 2.0 / self.of as f64),
-            interval: wilson(hits, self.of),
+            interval: wilson_of_halves(self.halves, self.of),
         }
     }
 }
