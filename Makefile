@@ -25,7 +25,7 @@ test: setup-test model ## run every test, those on the real model included
 	@scripts/python-env datasets
 	cargo test --release --locked
 
-test-trainers: build model ## let TRL, LLaMA-Factory and axolotl read exports (fetches about 6 GB for each, once)
+test-trainers: build model ## let TRL, LLaMA-Factory and axolotl read exports (about 9 GB of packages, once)
 	@scripts/test-trainers
 
 lint: setup ## check formatting and lints

@@ -70,7 +70,9 @@ impl Figures {
     fn doubt(&self) -> Option<String> {
         let decided = self.judged - self.blank;
         if decided == 0 && self.answers >= ENOUGH {
-            return Some("this judge prefers neither text of any pair; it tells nothing".to_owned());
+            return Some(
+                "this judge prefers neither text of any pair; it tells nothing".to_owned(),
+            );
         }
         let agree = (decided > 0).then(|| self.agree as f64 / decided as f64);
         doubt(self.answers, self.prefers_first(), agree)
