@@ -288,7 +288,7 @@ fn packs_with_mistakes() {
     place
         .scripted(&args)
         .code(2)
-        .complains(&["./empty: pack.yaml is missing"]);
+        .complains(&["/empty: pack.yaml is missing"]);
     let defaults = |defaults: &str| {
         write("- {role: user, content: '{{ response }}'}\n").success();
         let header = "name: mine\nversion: 1.0.0\ncritique: verdict\ndefaults:\n";
