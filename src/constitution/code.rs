@@ -36,7 +36,8 @@ pub enum Code {
     Syntax,
     /// The file holds nothing, or only comments.
     Empty,
-    /// A YAML feature that constitutions do not use: several documents, tags, merge keys, keys that are not text.
+    /// A YAML feature that constitutions do not use: several documents, tags, merge keys, keys that are not
+    /// text.
     Unsupported,
     /// Values nested too deeply.
     TooDeep,

@@ -32,6 +32,10 @@ const REMEDIES: &[(&str, &str)] = &[
         "put a text that begins with `- ` in quotes; a list begins on the line below its key",
     ),
     (
+        "plain scalar cannot start with '-'",
+        "put a text between brackets that has a `-` before a comma or a bracket in quotes",
+    ),
+    (
         "trailing content after",
         "put the text in quotes as a whole, and write a quote inside as `\\\"` or `''`",
     ),

@@ -141,3 +141,25 @@ proptest! {
         is_laid_out(&text);
     }
 }
+
+#[test]
+fn what_cannot_stand_plainly_between_brackets_keeps_its_quotes() {
+    let text = "\
+name: n
+principles:
+  - id: a
+    critique: Is it so?
+    revision: So is it.
+    tests:
+      - {prompt: \"What is 5 -\", response: \"a - b\", expect: ok}
+      - prompt: \"What is 5 -\"
+        response: \"a - b\"
+        expect: ok
+";
+    let expected = text
+        .replace("\"a - b\"", "a - b")
+        .replace("- prompt: \"What is 5 -\"", "- prompt: What is 5 -");
+    let path = Path::new("c.yaml");
+    assert_eq!(format(path, text).unwrap(), expected);
+    assert_eq!(format(path, &expected).unwrap(), expected);
+}

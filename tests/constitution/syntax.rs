@@ -17,6 +17,7 @@ fn the_remedy_fits_the_mistake() {
         ("\"Rude\" words", "in quotes as a whole"),
         ("[rude] words", "must stand in quotes as a whole"),
         ("\"Rude words", "close the quotes"),
+        ("[rude -, words]", "a `-` before a comma"),
         ("- rude words", "begins with `- ` in quotes"),
         ("| rude words", "on the line below the `|`"),
         ("& so on", "begins with `&` or `*`"),

@@ -94,8 +94,8 @@ fn print(text: &str) -> anyhow::Result<()> {
     Ok(stdout::or_closed(printed)?)
 }
 
-/// Prints what a program is to read, byte for byte: where colour cannot be shown, the other one takes out more than
-/// styles. A reader that goes away changes nothing about how a command ends.
+/// Prints what a program is to read, byte for byte: where colour cannot be shown, the other one takes out more
+/// than styles. A reader that goes away changes nothing about how a command ends.
 fn print_data(text: &str) -> anyhow::Result<()> {
     let mut out = stdout::raw();
     let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());

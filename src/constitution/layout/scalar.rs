@@ -129,8 +129,8 @@ fn is_plain(text: &str, flow: bool) -> bool {
         && !text.ends_with([' ', ':'])
         && !text.contains(": ")
         && !text.contains(" #")
-        // Some readers of YAML take a `?` in brackets for a key.
-        && !(flow && (brackets || text.contains([':', '?'])))
+        // Some readers of YAML take a `?` in brackets for a key, and a `-` before a comma for an item.
+        && !(flow && (brackets || text.contains([':', '?']) || text.ends_with(" -")))
         && text != "..."
 }
 

@@ -8,8 +8,8 @@ use regex::Regex;
 use super::words::{content, share};
 use crate::constitution::sentences::sentences;
 
-/// Words with which a sentence begins that asks about a response, or tells what to look for in one: what it says of
-/// a response is no rule.
+/// Words with which a sentence begins that asks about a response, or tells what to look for in one: what it says
+/// of a response is no rule.
 const ASKING: &[&str] = &[
     "are", "can", "check", "could", "describe", "did", "discuss", "do", "does", "explain", "find",
     "has", "have", "how", "identify", "is", "list", "look", "name", "note", "point", "say",
