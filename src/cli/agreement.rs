@@ -38,7 +38,7 @@ pub fn run(args: Args) -> Result<Exit> {
     let judged = store.judged(&filter, run).map_err(runs::failed)?;
     let figures = agreement(&judged);
     let labels = store.facets(&filter, run).map_err(runs::failed)?.labels;
-    let mut out = stdout::styled();
+    let mut out = stdout::as_asked(args.json);
     if args.json {
         for figures in &figures {
             let about = match figures.principle_id {

@@ -61,7 +61,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         )));
     }
     args.condition.explain(&filter, None)?;
-    let mut out = stdout::styled();
+    let mut out = stdout::as_asked(args.json);
     if !args.json {
         out.write_all(page::header(&first, &second).as_bytes())?;
     }

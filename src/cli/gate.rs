@@ -99,7 +99,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     keep(&gating, &db, &filter, run.as_deref())?;
     let held = args.gates.holds(&gating)?;
     let object = json!({"settings": settings.to_json(), "figures": gating.figures});
-    let mut out = stdout::styled();
+    let mut out = stdout::as_asked(args.json);
     // Whether refusals grew is told by the exit code as well.
     stdout::or_closed(match args.json {
         true => page::print_json(&mut out, &object),

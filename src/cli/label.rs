@@ -284,7 +284,7 @@ fn confirmed(what: &str) -> Result<bool> {
 }
 
 fn print(entry: &LabelEntry, taken_back: bool, json: bool) -> io::Result<()> {
-    let mut out = stdout::styled();
+    let mut out = stdout::as_asked(json);
     if json {
         return writeln!(out, "{}", serde_json::to_string(entry)?);
     }

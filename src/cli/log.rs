@@ -56,7 +56,7 @@ pub fn run(args: Args) -> Result<Exit> {
     if args.follow {
         signals::leave_on_interrupt()?;
     }
-    let mut out = stdout::styled();
+    let mut out = stdout::as_asked(args.json);
     loop {
         // Asked before reading: what was recorded up to the end is then read for certain.
         let live = args.follow && RunLock::is_held(&args.db.db, &run);

@@ -59,7 +59,7 @@ Examples:
 /// Runs the command.
 pub fn run(args: Args) -> Result<Exit> {
     let Chosen { store, filter, run } = args.chains.open_with(&args.filter.join(" "))?;
-    let mut out = stdout::styled();
+    let mut out = stdout::as_asked(args.json);
     let width = terminal_width();
     let limit = args.limit.unwrap_or(u64::MAX);
     let mut printed = 0;

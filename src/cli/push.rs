@@ -52,7 +52,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
             error => error.into(),
         },
     )?;
-    let mut out = stdout::styled();
+    let mut out = stdout::as_asked(args.json);
     let printed = if args.json {
         writeln!(out, "{}", serde_json::to_string(&pushed)?)
     } else {

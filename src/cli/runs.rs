@@ -37,7 +37,7 @@ struct Line<'a> {
 pub fn run(args: Args) -> Result<Exit> {
     let store = open(&args.db)?;
     let runs = store.runs().map_err(failed)?;
-    let mut out = stdout::styled();
+    let mut out = stdout::as_asked(args.json);
     let mut table = Table::new(&[
         "RUN",
         "STATE",

@@ -46,7 +46,7 @@ pub fn run(args: Args) -> Result<Exit> {
         .principle_stats(&filter, run.as_deref())
         .map_err(runs::failed)?;
 
-    let mut out = stdout::styled();
+    let mut out = stdout::as_asked(args.json);
     if args.json {
         let lines = per_run.iter().map(Line::Run);
         for line in lines.chain(per_principle.iter().map(Line::Principle)) {

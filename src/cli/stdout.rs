@@ -26,6 +26,14 @@ pub fn styled() -> Stdout<AutoStream<io::StdoutLock<'static>>> {
     Stdout(anstream::stdout().lock())
 }
 
+/// The one or the other: a text of JSON may hold what would be taken for a style.
+pub fn as_asked(json: bool) -> Stdout<AutoStream<io::StdoutLock<'static>>> {
+    match json {
+        true => Stdout(AutoStream::always_ansi(io::stdout().lock())),
+        false => styled(),
+    }
+}
+
 /// For programs: bytes as they are.
 pub fn raw() -> Stdout<io::StdoutLock<'static>> {
     Stdout(io::stdout().lock())

@@ -52,7 +52,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let measure = measure.as_ref().map(|measure| measure as &dyn Measure);
     let report = verify::verify(&args.folder, args.max_length, measure).map_err(usage)?;
     let text = serde_json::to_string(&report)?;
-    let mut out = stdout::styled();
+    let mut out = stdout::as_asked(args.json);
     // What was found is told by the exit code as well.
     stdout::or_closed(match args.json {
         true => writeln!(out, "{text}"),

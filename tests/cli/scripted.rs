@@ -115,6 +115,18 @@ fn the_same_command_again_finds_the_run_complete() {
 }
 
 #[test]
+fn json_keeps_the_bytes_that_a_terminal_would_not_be_given() {
+    let place = place();
+    let prompt = "The sky\u{7f}? \u{1b}[31mred\u{1b}[0m";
+    place.write("p.jsonl", serde_json::json!({"prompt": prompt}).to_string());
+    place.scripted(RUN).success();
+    let chains = place.amend(&["ls", "--json"]).success().json_lines();
+    assert_eq!(chains[0]["prompt"], prompt);
+    let list = place.amend(&["ls"]).success().stdout;
+    assert!(!list.contains(['\u{7f}', '\u{1b}']), "{list:?}");
+}
+
+#[test]
 fn a_failed_chain_is_kept_and_can_be_tried_again() {
     let place = place();
     place.write(

@@ -220,7 +220,7 @@ fn finish(
     } else {
         markdown
     };
-    let mut out = stdout::styled();
+    let mut out = stdout::as_asked(args.json);
     let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     // What was found is told by the exit code as well.
     stdout::or_closed(printed)?;

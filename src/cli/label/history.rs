@@ -11,7 +11,7 @@ use crate::store::{LabelEntry, Store};
 
 /// Prints all entries of the given chains.
 pub fn print(store: &Store, chains: &[ChainId], json: bool) -> Result<Exit> {
-    let mut out = stdout::styled();
+    let mut out = stdout::as_asked(json);
     let mut table = Table::new(&["CHAIN", ">#", "WHEN", "WHO", "ACTION", "ABOUT", "TEXT"]);
     let mut entries = 0;
     for chain in chains {
