@@ -10,8 +10,13 @@ const CLASSES: usize = 10;
 const FADE: f64 = 0.9;
 
 /// What a further row is taken to cost, as a share of a step of one row, before steps of other sizes were
-/// measured. Processors take about this; where rows are nearly free, the first guesses show it.
-const FURTHER: f64 = 0.65;
+/// measured. With this program's own products a processor takes about this; where rows are dearer or nearly
+/// free, the first guesses show it.
+const FURTHER: f64 = 0.3;
+
+/// How much steps of a class must weigh before they are believed: three of them do. Were one enough, a step that
+/// something else held up would end all guessing, and with it every chance to learn better.
+const BELIEVED: f64 = 2.5;
 
 /// How much faster a step with guesses has to be than one without, since both are estimates.
 const WORTH: f64 = 1.03;
@@ -42,7 +47,11 @@ impl StepCost {
     /// them, elsewhere as [`FURTHER`] has it. `None` before anything was measured.
     pub fn seconds(&self, rows: usize) -> Option<f64> {
         let rows = rows as f64;
-        let mut known = self.0.iter().filter(|class| class.weight > 0.0);
+        let enough = match self.0.iter().any(|class| class.weight > BELIEVED) {
+            true => BELIEVED,
+            false => 0.0,
+        };
+        let mut known = self.0.iter().filter(|class| class.weight > enough);
         let mut below: Option<(f64, f64)> = None;
         let above = known.find_map(|class| {
             let point = (class.rows / class.weight, class.seconds / class.weight);
@@ -97,7 +106,9 @@ mod tests {
     fn measured(seconds: impl Fn(f64) -> f64, sizes: &[usize]) -> StepCost {
         let mut cost = StepCost::default();
         for &rows in sizes {
-            cost.observe(rows, seconds(rows as f64));
+            for _ in 0..3 {
+                cost.observe(rows, seconds(rows as f64));
+            }
         }
         cost
     }
@@ -139,6 +150,18 @@ mod tests {
         }
         assert!((cost.seconds(5).unwrap() - 0.020).abs() < 1e-4);
         assert!((cost.seconds(17).unwrap() - 0.030 * prior(17.0) / prior(9.0)).abs() < 1e-4);
+    }
+
+    #[test]
+    fn one_slow_step_does_not_end_all_guessing() {
+        let mut cost = measured(|rows| 0.005 + 0.002 * rows, &[2]);
+        let before = cost.worthwhile(repeat(0.9), 2);
+        assert!(before > 1, "{before}");
+        cost.observe(2 + before, 1.0);
+        assert_eq!(cost.worthwhile(repeat(0.9), 2), before);
+        cost.observe(2 + before, 1.0);
+        cost.observe(2 + before, 1.0);
+        assert_eq!(cost.worthwhile(repeat(0.9), 2), 0);
     }
 
     proptest! {
