@@ -43,9 +43,10 @@ pub fn chain_by_file_names(run: &RunDetail, chain: &ChainRow) -> String {
     for option in FILES {
         shorten(&mut execution[option]);
     }
-    // The model of a server is a name there.
-    if execution["endpoint"].is_null() {
-        shorten(&mut execution["model"]);
+    shorten(&mut execution["model"]);
+    // Where a server stands says nothing to readers elsewhere.
+    if !execution["endpoint"].is_null() {
+        execution["endpoint"] = "URL".into();
     }
     command(execution, run, chain)
 }

@@ -12,9 +12,6 @@ use crate::prompt::{Prompt, PromptId};
 use super::drafts::DraftTasks;
 use super::exit::usage;
 
-/// What the ids of control prompts begin with.
-const CONTROL: &str = "control:";
-
 /// The prompts of a run, in the order of the file, rows that cannot be used among them.
 pub struct Prompts {
     reader: PromptReader,
@@ -85,7 +82,7 @@ impl Prompts {
 
 /// Marks a prompt as one that measures refusals. Its id is told apart from those of the prompt file.
 fn control(mut prompt: Prompt) -> Prompt {
-    prompt.id = PromptId(format!("{CONTROL}{}", prompt.id.0));
+    prompt.id = PromptId(format!("control:{}", prompt.id.0));
     prompt
         .metadata
         .insert("control".to_owned(), "benign".into());
@@ -107,12 +104,6 @@ impl Iterator for Prompts {
                     self.index += 1;
                     if number < self.range.start {
                         continue;
-                    }
-                    if self.controls.is_some() && prompt.id.0.starts_with(CONTROL) {
-                        return Some(Err(usage(anyhow::anyhow!(
-                            "the prompt id {} begins as those of control prompts do; give it another id",
-                            prompt.id.0
-                        ))));
                     }
                     Ok(NextPrompt::Prompt(number, prompt))
                 }

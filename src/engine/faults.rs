@@ -127,7 +127,9 @@ static NO_REVISION: LazyLock<Regex> = LazyLock::new(|| {
               .{0,20} (?: revis | chang | rewrit | edit )
             | no \s (?: further \s )? (?: revisions? | changes? | edits? ) \W* $
             | i \s (?: have | see | would \s make | made | find ) \s (?: no | nothing ) \s
-              (?: further \s | other \s | to \s | need \s to \s )? (?: revis | chang | rewrit | edit )
+              (?: further \s | other \s | to \s | need \s to \s )? (?: revis | chang | rewrit | edit ) \w*
+              (?: \s (?: it | this | to \s make
+                | (?: to \s | in \s )? (?: the | this | my ) \s (?: response | answer | draft | text ) ) )? \W* $
             | there \s is \s (?: nothing | no \s need ) \s to \s (?: revise | change | rewrite )
             | (?: none | n/a ) \W* $
           )",
@@ -262,6 +264,7 @@ mod tests {
             "No changes.",
             "I have no changes to make.",
             "I see no need to revise it.",
+            "I would make no changes to the response.",
         ] {
             assert_eq!(
                 revision(text, Surroundings::default()),
@@ -272,6 +275,9 @@ mod tests {
         for text in [
             "No changes came to the town for years.",
             "I have no idea how a tyre is changed.",
+            "I made no changes to your calendar; please check it yourself.",
+            "I have no editing experience with that tool, so ask someone who does.",
+            "I see no change in the figures you sent.",
         ] {
             assert_eq!(revision(text, Surroundings::default()), [], "{text}");
         }

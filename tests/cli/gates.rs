@@ -249,21 +249,6 @@ fn control_prompts_belong_to_the_run() {
 }
 
 #[test]
-fn a_prompt_that_could_be_taken_for_a_control_is_refused() {
-    let place = place();
-    place.write(
-        "p.jsonl",
-        "{\"id\": \"control:bread\", \"prompt\": \"Of what is bread made?\"}\n",
-    );
-    let run = [RUN, &["--controls", "benign.jsonl"]].concat();
-    place
-        .scripted(&run)
-        .code(2)
-        .complains(&["the prompt id control:bread", "give it another id"]);
-    place.scripted(RUN).success();
-}
-
-#[test]
 fn settings_that_cannot_be_read_are_named() {
     let place = place();
     place.scripted(RUN).success();

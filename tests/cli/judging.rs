@@ -104,7 +104,7 @@ fn every_judgement_is_a_json_line() {
         (&0.8125.into(), &0.625.into())
     );
     assert_eq!(judgement["agree"], true);
-    assert_eq!(lines[1]["first_shown_preferred"], 1.0);
+    assert_eq!(lines[1]["first_shown_preferred"], 1);
 }
 
 #[test]

@@ -8,7 +8,8 @@ use crate::server::{Answer, Server, models, reply};
 
 #[test]
 fn a_server_with_a_page_for_people_at_every_path_is_no_llama_server() {
-    let pages: [fn() -> Answer; 3] = [
+    let pages: [fn() -> Answer; 4] = [
+        || Answer::status(403, &json!({"message": "Missing Authentication Token"})),
         || Answer::Whole(200, Vec::new(), b"<!doctype html><p>Welcome".to_vec()),
         || Answer::Whole(302, vec![("Location", "/login".to_owned())], Vec::new()),
         || Answer::Whole(200, Vec::new(), Vec::new()),
@@ -61,6 +62,12 @@ fn a_request_that_is_forbidden_fails_alone_where_others_were_answered() {
         other => panic!("{other:?}"),
     }
     assert!(ask(&backend, text_request()).is_ok());
+    // The first one is asked again, since others may be answered meanwhile.
+    let server = Server::openai(|_, before| match before {
+        0 => Answer::status(403, &Value::Null),
+        _ => Answer::json(&reply("Six minutes.")),
+    });
+    assert!(ask(&connect(&server), text_request()).is_ok());
     // Before any answer it is the token that is refused.
     let server = Server::openai(|_, _| Answer::status(403, &Value::Null));
     let refused = ask(&connect(&server), text_request());

@@ -135,7 +135,7 @@ fn a_server_that_goes_away_ends_the_run_and_keeps_it() {
 
     let refusing = Server::openai(|_, _| Answer::status(403, &json!({"message": "expired"})));
     let _ = place
-        .amend(&run(&refusing.url(), &[]))
+        .amend(&run(&refusing.url(), &["--endpoint-retries", "1"]))
         .code(1)
         .complains(&["403: expired", "amend resume"]);
     assert_eq!(

@@ -62,7 +62,7 @@ enum Failure {
     Passing {
         what: String,
         wait: Option<Duration>,
-        /// No connection came about at all.
+        /// If it lasts, no other request will be answered either.
         unreachable: bool,
     },
     /// Another attempt would fail as well.
@@ -276,9 +276,10 @@ impl Client {
         let parsed = serde_json::from_slice::<Value>(bytes);
         let code = code(status, parsed.as_ref().ok());
         let success = (200..300).contains(&code);
-        // An object that breaks off is an answer all the same, and comes whole another time.
-        let no_json = parsed.is_err() && !bytes.trim_ascii_start().starts_with(b"{");
-        if question.probing && (status.is_redirection() || success && no_json) {
+        // An object or a list that breaks off is an answer all the same, and comes whole another time.
+        let no_json =
+            parsed.is_err() && !matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'['));
+        if question.probing && (status.is_redirection() || code == 403 || success && no_json) {
             return Err(Failure::Lasting(CallError::Refused {
                 status: code,
                 body: Value::Null,
@@ -298,18 +299,24 @@ impl Client {
                 self.address
             )));
         }
-        // Some services forbid what a request says. One that has answered others takes the token.
+        // Some services forbid what a request says. One that has answered others takes the token; before it has,
+        // those that are under way are waited for.
         let forbidden = code == 403 && self.answered.load(Ordering::Relaxed);
         if matches!(code, 401 | 403) && !forbidden {
             let hint = match self.token {
                 None => "it wants an access token (AMEND_API_KEY)",
                 Some(_) => "it refuses the access token (AMEND_API_KEY)",
             };
+            let what = format!("the server answers {code}: {words}; {hint}");
+            if code == 403 && question.body.is_some() {
+                return Err(Failure::Passing {
+                    what,
+                    wait: retry_after(headers),
+                    unreachable: true,
+                });
+            }
             return Err(Failure::Lasting(CallError::Failed(
-                BackendError::Unreachable(format!(
-                    "{}: the server answers {code}: {words}; {hint}",
-                    self.address
-                )),
+                BackendError::Unreachable(format!("{}: {what}", self.address)),
             )));
         }
         let refused = CallError::Refused {

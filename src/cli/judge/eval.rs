@@ -249,8 +249,10 @@ impl Run<'_> {
         let accuracy = self.tally.figures();
         let answers = accuracy.prefers_first.of;
         // Where no order could be exchanged, agreement says nothing.
-        let agree = accuracy.agree.share.or(Some(1.0));
-        let note = doubt(answers, accuracy.prefers_first.share, agree);
+        let (agree, compared) = (accuracy.agree.hits, accuracy.agree.of);
+        let decided = compared - self.tally.preferring_neither();
+        let first = accuracy.prefers_first.share;
+        let note = doubt(answers, first, agree, decided, compared);
         if let Some(svg) = &self.args.svg {
             let title = format!("{}, {} comparisons", model.name, accuracy.comparisons);
             fs::write(svg, reliability_svg(&accuracy, &title))

@@ -69,25 +69,36 @@ impl Figures {
 
     fn doubt(&self) -> Option<String> {
         let decided = self.judged - self.blank;
-        if decided == 0 && self.answers >= ENOUGH {
-            return Some(
-                "this judge prefers neither text of any pair; it tells nothing".to_owned(),
-            );
-        }
-        let agree = (decided > 0).then(|| self.agree as f64 / decided as f64);
-        doubt(self.answers, self.prefers_first(), agree)
+        doubt(
+            self.answers,
+            self.prefers_first(),
+            self.agree,
+            decided,
+            self.judged,
+        )
     }
 }
 
 /// Why a judge's answers are worth little, where they are.
+///
+/// `agree` counts the comparisons whose orders agree, of the `decided` ones that prefer a text in some order.
 pub(super) fn doubt(
     answers: u64,
     prefers_first: Option<f64>,
-    agree: Option<f64>,
+    agree: u64,
+    decided: u64,
+    compared: u64,
 ) -> Option<String> {
-    let (first, agree) = prefers_first.zip(agree)?;
-    let by_place = !(1.0 - BIASED..=BIASED).contains(&first) || agree < AGREEING;
-    (answers >= ENOUGH && by_place).then(|| {
+    if answers < ENOUGH {
+        return None;
+    }
+    if decided == 0 && compared > 0 {
+        return Some("this judge prefers neither text of any pair; it tells nothing".to_owned());
+    }
+    // Of fewer, agreement says nothing.
+    let apart = 2 * decided >= ENOUGH && (agree as f64) < AGREEING * decided as f64;
+    let by_place = !(1.0 - BIASED..=BIASED).contains(&prefers_first?) || apart;
+    by_place.then(|| {
         "this judge goes by the place of a text more than by what it says; do not build on it"
             .to_owned()
     })
@@ -232,7 +243,7 @@ impl Outcome<'_> {
             "mean_p": figures.mean(),
             "agree": figures.agree,
             "answers": figures.answers,
-            "first_shown_preferred": figures.first_halves as f64 / 2.0,
+            "first_shown_preferred": figures.first_halves / 2,
             "calls": summary.calls,
             "reused_calls": summary.reused,
             "prompt_tokens": summary.prompt_tokens,
@@ -282,6 +293,15 @@ mod tests {
             ..ties
         };
         assert_eq!(sound.doubt(), None);
+        let once = Figures {
+            judged: 20,
+            blank: 19,
+            agree: 0,
+            answers: 40,
+            first_halves: 40,
+            ..ties
+        };
+        assert_eq!(once.doubt(), None);
         let placed = Figures {
             first_halves: 36,
             ..sound

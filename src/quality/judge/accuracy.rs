@@ -79,6 +79,7 @@ pub struct Tally {
     right_first: Counter,
     right_second: Counter,
     agree: Counter,
+    neither: u64,
     accuracy_where_agreed: Counter,
     prefers_first: Counter,
     prefers_longer: Counter,
@@ -123,6 +124,11 @@ fn hit(p: f64) -> u64 {
 }
 
 impl Tally {
+    /// Comparisons in which neither answer is preferred, whichever is shown first.
+    pub fn preferring_neither(&self) -> u64 {
+        self.neither
+    }
+
     /// Adds a comparison.
     pub fn add(&mut self, scored: &Scored) {
         self.comparisons += 1;
@@ -138,6 +144,8 @@ impl Tally {
         match scored.agrees() {
             None => self.one_order += 1,
             Some(agrees) => {
+                let both = [scored.right_first, scored.right_second];
+                self.neither += u64::from(both == [Some(0.5); 2]);
                 self.agree.add(f64::from(agrees));
                 if agrees {
                     self.accuracy_where_agreed.add(scored.p);

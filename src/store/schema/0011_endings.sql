@@ -13,6 +13,8 @@ DROP VIEW v_events;
 CREATE VIEW v_events AS
 SELECT
     e.id AS event, r.run_id, e.at, e.what, c.chain_id, s.ordinal, s.round, s.kind,
-    s.principle AS principle_id, v.violated, v.probability, s.adopted, e.stop AS stop_reason
+    s.principle AS principle_id, v.violated, v.probability, s.adopted,
+    -- An older version that was writing meanwhile leaves it out.
+    CASE WHEN e.what = 'end' THEN ifnull(e.stop, c.stop_reason) END AS stop_reason
 FROM events e JOIN runs r ON r.id = e.run LEFT JOIN chains c ON c.id = e.chain
 LEFT JOIN steps s ON s.id = e.step LEFT JOIN verdicts v ON v.step = e.step;

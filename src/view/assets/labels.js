@@ -35,11 +35,12 @@ export function labelPanel(app, changed) {
     await send(body, told, of).catch((error) => app.say(error.message));
   };
   /** Where a text that is being written is kept. */
+  const kept = (id) => `${id}-${app.info.db}`; // Two stores that one command made have chains of the same ids.
   const draft = (what, id) => ({
-    before: unsaved(what, id),
-    keep: (written) => keepUnsaved(what, id, written),
+    before: unsaved(what, kept(id)),
+    keep: (written) => keepUnsaved(what, kept(id), written),
     end: () => {
-      keepUnsaved(what, id, null);
+      keepUnsaved(what, kept(id), null);
       showBegun();
     },
   });
@@ -47,7 +48,7 @@ export function labelPanel(app, changed) {
   function showBegun() {
     const saved = { edit: labels.chosen ?? text, note: labels.note ?? "" };
     const left = app.info.read_only ? []
-      : Object.keys(saved).filter((what) => ![null, saved[what]].includes(unsaved(what, of)));
+      : Object.keys(saved).filter((what) => ![null, saved[what]].includes(unsaved(what, kept(of))));
     put(begun, left.map((what) => h("p", { class: "unsaved" },
       what === "edit" ? "There is an edit that was not saved. " : "There is a note that was not saved. ",
       button("Go on", actions[what], { class: "quiet" }))));
