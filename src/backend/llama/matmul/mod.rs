@@ -1,7 +1,7 @@
 //! Products of quantised weights with many tokens at once, faster than ggml's own on common processors.
 //!
 //! For some formats ggml unpacks each row of weights anew for every token, so that a step of sixteen tokens costs some
-//! nine times as much as a step of one (`scripts/bench --only products`). Here a tile of 16 rows is unpacked once a step
+//! eight times as much as a step of one (`scripts/bench --only products`). Here a tile of 16 rows is unpacked once a step
 //! ([`panel`]) and multiplied with all tokens ([`kernel`]), by ggml's threads and on weights as they lie in the file. With
 //! a few tokens a tile is multiplied as it is, to the same numbers. As in ggml's products of these formats, activations
 //! are rounded to eight bits, 32 to a scale; scales and sums are in single precision.
