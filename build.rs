@@ -1,7 +1,7 @@
-//! Compiles the few lines of C++ that offer this crate's matrix products to ggml, which has classes for that.
+//! Compiles the few lines of C++ that offer what this crate computes itself to ggml, which has classes for that.
 
 fn main() {
-    const SOURCE: &str = "src/backend/llama/matmul/ggml.cpp";
+    const SOURCE: &str = "src/backend/llama/cpu/ggml.cpp";
     println!("cargo::rerun-if-changed={SOURCE}");
     println!("cargo::rerun-if-changed=build.rs");
     if std::env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("x86_64") {
@@ -12,6 +12,6 @@ fn main() {
             // llama-cpp-sys-2 names the C++ library.
             .cpp_link_stdlib(None)
             .file(SOURCE)
-            .compile("amend_matmul");
+            .compile("amend_cpu");
     }
 }

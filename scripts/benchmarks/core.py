@@ -95,7 +95,7 @@ def guessing(bench: Bench) -> Outcome:
     )
 
 
-@workload("products", "drafts with this program's products of quantised weights against llama.cpp's, 1 and 16 in flight")
+@workload("products", "drafts with this program's products and attention against llama.cpp's, 1 and 16 in flight")
 def products(bench: Bench) -> Outcome:
     def run(whose: str, parallel: int) -> float:
         db = bench.folder / "products.db"

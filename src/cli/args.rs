@@ -74,7 +74,7 @@ pub struct ModelArgs {
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     #[serde(default)]
     pub lookup: Switch,
-    /// Whose products of quantised weights are used on this processor
+    /// Whose matrix products and attention are used on this processor
     #[arg(long, value_enum, default_value_t, value_name = "WHOSE")]
     #[serde(default)]
     pub matmul: Matmul,
@@ -224,14 +224,14 @@ impl GpuLayers {
     }
 }
 
-/// Whose products of quantised weights are used.
+/// Whose products of quantised weights, and whose attention, are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Matmul {
     /// Those of llama.cpp in deterministic mode, this program's otherwise.
     #[default]
     Auto,
-    /// This program's, where processor and format allow them: faster with many tokens at once.
+    /// This program's, where processor and formats allow them: faster.
     Own,
     /// Those of llama.cpp.
     Ggml,

@@ -5,12 +5,12 @@
 
 pub mod cache;
 pub mod context;
+#[cfg(target_arch = "x86_64")]
+mod cpu;
 mod device;
 pub mod gguf;
 mod load;
 pub mod lookup;
-#[cfg(target_arch = "x86_64")]
-mod matmul;
 pub mod model_ref;
 mod options;
 pub mod placement;

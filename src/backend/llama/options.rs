@@ -53,7 +53,7 @@ pub struct LlamaOptions {
     pub probes: Vec<[Vec<Message>; 2]>,
     /// Whether tokens are proposed from text that a reply repeats.
     pub lookup: LookupChoice,
-    /// Whether products of quantised weights are this program's where it has them; llama.cpp's otherwise.
+    /// Whether products of quantised weights, and attention, are this program's where it has them; llama.cpp's otherwise.
     pub own_products: bool,
     /// LoRA adapters, the one for requests that name none first.
     pub adapters: Vec<AdapterOptions>,

@@ -56,11 +56,11 @@ pub(super) fn worker_config(
     }
 }
 
-/// Whose products of quantised weights this process uses: the program's own where they are wanted and the processor runs
-/// them. The first call decides; it comes before anything is computed.
+/// Whose products of quantised weights and whose attention this process uses: the program's own where they are wanted and
+/// the processor runs them. The first call decides; it comes before anything is computed.
 pub(super) fn products(own: bool) -> String {
     #[cfg(target_arch = "x86_64")]
-    let kernel = super::matmul::choose(own).map(|kernel| format!("{kernel:?}"));
+    let kernel = super::cpu::choose(own).map(|kernel| format!("{kernel:?}, attention too"));
     #[cfg(not(target_arch = "x86_64"))]
     let kernel: Option<String> = {
         let _ = own;
@@ -72,7 +72,7 @@ pub(super) fn products(own: bool) -> String {
 }
 
 /// Everything besides weights and request that decides a reply, by name. `on_gpu` says how many layers a
-/// GPU computes, and `products` whose products of quantised weights are used.
+/// GPU computes, and `products` whose products and attention are used.
 pub(super) fn settings(
     options: &LlamaOptions,
     template: &ChatTemplate,

@@ -6,11 +6,7 @@
 //! a few tokens a tile is multiplied as it is, to the same numbers. As in ggml's products of these formats, activations
 //! are rounded to eight bits, 32 to a scale; scales and sums are in single precision.
 //!
-//! [`choose`] offers this to ggml's CPU backend (`ggml.cpp`). Weights that ggml repacks or keeps on a GPU stay with it, as
-//! do other formats and processors.
-
-// Vector instructions, and pointers that ggml hands over.
-#![allow(unsafe_code)]
+//! Weights that ggml repacks or keeps on a GPU stay with it, as do other formats and processors.
 
 mod avx2;
 mod avx512;
@@ -21,62 +17,18 @@ mod panel;
 mod tests;
 
 use std::ops::Range;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use llama_cpp_sys_2::{
-    GGML_BACKEND_DEVICE_TYPE_CPU, GGML_OP_MUL_MAT, GGML_TYPE_F32, ggml_backend_buffer_is_host,
-    ggml_backend_dev_by_type, ggml_backend_dev_t, ggml_tensor,
-};
+use llama_cpp_sys_2::{GGML_OP_MUL_MAT, GGML_TYPE_F32, ggml_backend_buffer_is_host, ggml_tensor};
 
+use super::{ALIGNMENT, Kernel};
 use format::Format;
-pub use kernel::Kernel;
 use kernel::{Activation, Columns, FEW, Output, Rows};
 use panel::{BLOCK, PanelBlock, ROWS};
 
-/// The kernel of this process; none where ggml computes everything. It is chosen once, since ggml's threads ask for it
-/// several times in the course of a product.
-static CHOICE: OnceLock<Option<Kernel>> = OnceLock::new();
-
-/// Bytes that vectors are aligned to.
-const ALIGNMENT: usize = 64;
-
-/// Chooses, on the first call, whether this process computes products here, and tells what was chosen. It is called
-/// before anything is computed.
-pub fn choose(wanted: bool) -> Option<Kernel> {
-    *CHOICE.get_or_init(|| {
-        let kernel = Kernel::detect().filter(|_| wanted);
-        if kernel.is_some() {
-            // SAFETY: the device is ggml's own, and nothing is computed yet.
-            unsafe {
-                amend_matmul_install(ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU));
-            }
-        }
-        kernel
-    })
-}
-
-/// What ggml hands to the threads that compute an operation; `ggml-cpu-impl.h`.
-#[repr(C)]
-struct ComputeParams {
-    thread: i32,
-    threads: i32,
-    work_size: usize,
-    work: *mut u8,
-    pool: *mut std::ffi::c_void,
-    reference: bool,
-}
-
-unsafe extern "C" {
-    /// In `ggml.cpp`.
-    fn amend_matmul_install(cpu: ggml_backend_dev_t);
-    /// Waits for all threads of an operation; `ggml-cpu-impl.h`.
-    fn ggml_barrier(pool: *mut std::ffi::c_void);
-}
-
 /// A product that is computed here.
 #[derive(Clone, Copy)]
-struct Product {
+pub(super) struct Product {
     kernel: Kernel,
     format: Format,
     weights: *const u8,
@@ -100,7 +52,7 @@ impl Product {
     /// # Safety
     ///
     /// `op` is a valid operation.
-    unsafe fn of(op: *const ggml_tensor) -> Option<Self> {
+    pub(super) unsafe fn of(kernel: Kernel, op: *const ggml_tensor) -> Option<Self> {
         // SAFETY: the caller's promise; sources of a product are valid tensors.
         unsafe {
             let op = &*op;
@@ -108,7 +60,6 @@ impl Product {
                 return None;
             }
             let (weights, activations) = (&*op.src[0], &*op.src[1]);
-            let kernel = CHOICE.get().copied().flatten()?;
             let format = Format::of(weights.type_).filter(|format| kernel.reads(*format))?;
             let flat = |tensor: &ggml_tensor| tensor.ne[2] == 1 && tensor.ne[3] == 1;
             let numbers = |tensor: &ggml_tensor| {
@@ -159,17 +110,29 @@ impl Product {
         ]
     }
 
+    /// Bytes that it needs to work in.
+    pub(super) fn work_size(&self, threads: usize) -> usize {
+        self.parts(threads)[3] + ALIGNMENT
+    }
+
     /// Computes one thread's share.
     ///
     /// # Safety
     ///
     /// All threads of the operation call this with the same product and a work buffer of
-    /// [`amend_matmul_work_size`] bytes; `barrier` waits for all of them.
-    unsafe fn compute(&self, thread: usize, threads: usize, work: *mut u8, barrier: impl FnOnce()) {
+    /// [`work_size`](Self::work_size) bytes; `barrier` waits for all of them.
+    pub(super) unsafe fn compute(
+        &self,
+        thread: usize,
+        threads: usize,
+        work: *mut u8,
+        barrier: impl FnOnce(),
+    ) {
         let [quants, blocks, panels, _] = self.parts(threads);
         let quantised = self.columns * self.depth;
         // SAFETY: the parts do not overlap and lie in the buffer. Before the barrier each thread writes its own
-        // blocks; after it they are only read, and each thread writes its own panel and its own tiles.
+        // blocks; after it they are only read, and each thread writes its own panel and its own tiles. What the
+        // buffer holds before is some number or other.
         unsafe {
             let start = work.add(work.align_offset(ALIGNMENT));
             let claimed = &*start.cast::<AtomicUsize>();
@@ -186,16 +149,8 @@ impl Product {
             }
             // Its weights come while activations are rounded and others are waited for.
             panel::ask_for(self.row(thread * share * ROWS), ROWS * self.row_bytes);
-            for index in quantised * thread / threads..quantised * (thread + 1) / threads {
-                let column = self.activations.add(index / self.depth * self.column_bytes);
-                let numbers = column
-                    .cast::<[f32; BLOCK]>()
-                    .add(index % self.depth)
-                    .read_unaligned();
-                let (rounded, activation) = kernel::quantise(&numbers);
-                quants.cast::<[i8; BLOCK]>().add(index).write(rounded);
-                blocks.add(index).write(activation);
-            }
+            let own = quantised * thread / threads..quantised * (thread + 1) / threads;
+            self.quantise(own, quants, blocks);
             barrier();
             let columns = Columns {
                 quants: std::slice::from_raw_parts(quants, quantised * BLOCK),
@@ -207,8 +162,6 @@ impl Product {
                 .cast::<PanelBlock>()
                 .add(thread * self.depth);
             let depth = if self.unpacks() { self.depth } else { 0 };
-            // ggml's buffer holds anything; a slice must hold numbers.
-            panel.write_bytes(0, depth);
             let panel = std::slice::from_raw_parts_mut(panel, depth);
             let mut tiles = Tiles {
                 claimed,
@@ -225,6 +178,27 @@ impl Product {
                 } else {
                     self.tile(tile, next, columns);
                 }
+            }
+        }
+    }
+
+    /// Rounds blocks of activations.
+    ///
+    /// # Safety
+    ///
+    /// The processor has AVX2, there are such blocks, and nobody else writes theirs.
+    #[target_feature(enable = "avx2")]
+    unsafe fn quantise(&self, own: Range<usize>, quants: *mut i8, blocks: *mut Activation) {
+        for index in own {
+            let (column, block) = (index / self.depth, index % self.depth);
+            // SAFETY: the caller's promise.
+            unsafe {
+                let column = self
+                    .activations
+                    .add(column * self.column_bytes)
+                    .cast::<f32>();
+                let to = quants.add(index * BLOCK);
+                kernel::quantise(column.add(block * BLOCK), to, blocks.add(index));
             }
         }
     }
@@ -316,52 +290,5 @@ impl Iterator for Tiles<'_> {
             self.own = first..first + self.share;
         }
         self.own.next().filter(|tile| *tile < self.all)
-    }
-}
-
-/// Whether ggml leaves `op` to this module.
-///
-/// # Safety
-///
-/// Called by ggml with a valid operation.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn amend_matmul_accepts(op: *const ggml_tensor) -> bool {
-    // SAFETY: ggml's promise.
-    unsafe { Product::of(op) }.is_some()
-}
-
-/// Bytes of work buffer that `op` needs.
-///
-/// # Safety
-///
-/// As for [`amend_matmul_accepts`].
-#[unsafe(no_mangle)]
-unsafe extern "C" fn amend_matmul_work_size(threads: i32, op: *const ggml_tensor) -> usize {
-    // SAFETY: ggml's promise.
-    unsafe { Product::of(op) }.map_or(0, |product| {
-        product.parts(threads.max(1) as usize)[3] + ALIGNMENT
-    })
-}
-
-/// Computes a thread's share of `op`; false where it is left to ggml.
-///
-/// # Safety
-///
-/// Called by each of ggml's threads, with an operation that was accepted.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn amend_matmul_compute(
-    params: *mut ComputeParams,
-    op: *mut ggml_tensor,
-) -> bool {
-    // SAFETY: ggml's promise; the work buffer is as large as was asked for.
-    unsafe {
-        let params = &*params;
-        let Some(product) = Product::of(op) else {
-            return false;
-        };
-        let (thread, threads) = (params.thread as usize, params.threads as usize);
-        assert!(product.parts(threads)[3] + ALIGNMENT <= params.work_size);
-        product.compute(thread, threads, params.work, || ggml_barrier(params.pool));
-        true
     }
 }

@@ -6,35 +6,12 @@
 
 use std::arch::x86_64::*;
 
+use super::super::Kernel;
 use super::format::{Format, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Stored};
 use super::panel::{BLOCK, PanelBlock, ROWS, ask_for};
 use super::{avx2, avx512};
 
-/// Which instructions a product uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kernel {
-    /// Sums of four byte products in one instruction, 16 rows at once.
-    Avx512Vnni,
-    /// Sums of two byte products in 16 bits, eight rows at once.
-    Avx2,
-}
-
 impl Kernel {
-    /// The best that this processor runs; `None` where ggml's own products are to be used.
-    pub fn detect() -> Option<Self> {
-        let avx2 = is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("f16c")
-            && is_x86_feature_detected!("fma");
-        let avx512 = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vnni");
-        match (avx2, avx512) {
-            (true, true) => Some(Self::Avx512Vnni),
-            (true, false) => Some(Self::Avx2),
-            (false, _) => None,
-        }
-    }
-
     /// Whether it is exact with `format`: AVX2 adds products in 16 bits, where those of bytes would saturate.
     pub fn reads(self, format: Format) -> bool {
         self == Self::Avx512Vnni || format.largest() <= 31
@@ -102,13 +79,13 @@ pub struct Rows {
 ///
 /// # Safety
 ///
-/// The processor has AVX2.
+/// The processor has AVX2, 32 numbers can be read, and as many bytes and what belongs to them be written.
+#[inline]
 #[target_feature(enable = "avx2")]
-pub unsafe fn quantise(numbers: &[f32; BLOCK]) -> ([i8; BLOCK], Activation) {
-    // SAFETY: each vector is 8 of the 32 numbers; the bytes are written whole.
+pub unsafe fn quantise(numbers: *const f32, quants: *mut i8, block: *mut Activation) {
+    // SAFETY: each vector is 8 of the 32 numbers; the rest is the caller's promise.
     unsafe {
-        let eights: [__m256; 4] =
-            std::array::from_fn(|i| _mm256_loadu_ps(numbers.as_ptr().add(8 * i)));
+        let eights: [__m256; 4] = std::array::from_fn(|i| _mm256_loadu_ps(numbers.add(8 * i)));
         let sizes = eights.map(|eight| _mm256_andnot_ps(_mm256_set1_ps(-0.0), eight));
         let size = _mm256_max_ps(
             _mm256_max_ps(sizes[0], sizes[1]),
@@ -129,8 +106,7 @@ pub unsafe fn quantise(numbers: &[f32; BLOCK]) -> ([i8; BLOCK], Activation) {
         let packed = _mm256_packs_epi16(low, high);
         let ordered =
             _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-        let mut quants = [0; BLOCK];
-        _mm256_storeu_si256(quants.as_mut_ptr().cast(), ordered);
+        _mm256_storeu_si256(quants.cast(), ordered);
         let pairs = _mm256_madd_epi16(_mm256_add_epi16(low, high), _mm256_set1_epi16(1));
         let four = _mm_add_epi32(
             _mm256_castsi256_si128(pairs),
@@ -139,7 +115,7 @@ pub unsafe fn quantise(numbers: &[f32; BLOCK]) -> ([i8; BLOCK], Activation) {
         let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b01_00_11_10>(four));
         let sum = _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0b10_11_00_01>(two)));
         let sum = scale * sum as f32;
-        (quants, Activation { scale, sum })
+        block.write(Activation { scale, sum });
     }
 }
 

@@ -4,10 +4,11 @@ use llama_cpp_sys_2 as sys;
 use llama_cpp_sys_2::{ggml_get_type_traits, ggml_quantize_chunk, ggml_row_size};
 use proptest::prelude::*;
 
+use super::super::{Kernel, choose, kernels};
 use super::format::Format;
-use super::kernel::{Activation, FEW, Kernel, quantise};
+use super::kernel::{Activation, FEW, quantise};
 use super::panel::BLOCK;
-use super::{ALIGNMENT, Product, choose};
+use super::{ALIGNMENT, Product};
 
 /// Numbers between -1 and 1, the same each time.
 fn numbers(count: usize, mut seed: u64) -> Vec<f32> {
@@ -127,6 +128,14 @@ fn expected(weights: &[f32], width: usize, activations: &[f32]) -> Vec<f64> {
     products
 }
 
+/// Rounds as the kernels do.
+fn quantised(numbers: &[f32; BLOCK]) -> ([i8; BLOCK], Activation) {
+    let (mut quants, mut block) = ([0; BLOCK], Activation::default());
+    // SAFETY: every kernel needs AVX2; both are written whole.
+    unsafe { quantise(numbers.as_ptr(), quants.as_mut_ptr(), &raw mut block) };
+    (quants, block)
+}
+
 /// Rounds as plain code would.
 fn rounded(numbers: &[f32; BLOCK]) -> ([i8; BLOCK], Activation) {
     let largest = numbers
@@ -137,15 +146,6 @@ fn rounded(numbers: &[f32; BLOCK]) -> ([i8; BLOCK], Activation) {
     let scale = largest / 127.0;
     let sum = scale * quants.iter().map(|quant| f32::from(*quant)).sum::<f32>();
     (quants, Activation { scale, sum })
-}
-
-/// The kernels that this machine runs.
-fn kernels() -> Vec<Kernel> {
-    match Kernel::detect() {
-        Some(Kernel::Avx512Vnni) => vec![Kernel::Avx512Vnni, Kernel::Avx2],
-        Some(Kernel::Avx2) => vec![Kernel::Avx2],
-        None => Vec::new(),
-    }
 }
 
 fn check(format: Format, rows: usize, blocks: usize, columns: usize, threads: usize, seed: u64) {
@@ -304,7 +304,10 @@ fn through_ggml(
         sys::ggml_backend_tensor_set(stored, weights.as_ptr().cast(), 0, weights.len());
         let bytes = size_of_val(activations);
         sys::ggml_backend_tensor_set(numbers, activations.as_ptr().cast(), 0, bytes);
-        assert!(!buffer.is_null() && Product::of(product).is_some() == choose(true).is_some());
+        assert!(
+            !buffer.is_null()
+                && choose(true).is_none_or(|kernel| Product::of(kernel, product).is_some())
+        );
         assert_eq!(
             sys::ggml_backend_graph_compute(backend, graph),
             sys::GGML_STATUS_SUCCESS
@@ -344,8 +347,7 @@ fn activations_are_rounded_as_plain_code_rounds_them() {
         let scale = 10_f32.powi(seed as i32 % 13 - 6);
         let block: &[f32; BLOCK] = &std::array::from_fn(|i| block[i] * scale);
         if !kernels().is_empty() {
-            // SAFETY: every kernel needs AVX2.
-            assert_eq!(unsafe { quantise(block) }, rounded(block));
+            assert_eq!(quantised(block), rounded(block));
         }
     }
 }
@@ -353,9 +355,8 @@ fn activations_are_rounded_as_plain_code_rounds_them() {
 #[test]
 fn a_block_of_zeros_has_no_scale() {
     if !kernels().is_empty() {
-        // SAFETY: every kernel needs AVX2.
         assert_eq!(
-            unsafe { quantise(&[0.0; BLOCK]) },
+            quantised(&[0.0; BLOCK]),
             ([0; BLOCK], Activation::default())
         );
     }

@@ -1,7 +1,7 @@
-// Offers this program's matrix products to ggml's CPU backend.
+// Offers what this program computes itself to ggml's CPU backend.
 //
 // ggml asks each of its "extra buffer types" whether it wants to compute an operation. The one added here owns
-// no buffers: it is never chosen to hold weights, and computes products whose weights lie in ordinary memory.
+// no buffers: it is never chosen to hold weights, and computes on what lies in ordinary memory.
 // The declarations repeat ggml-backend-impl.h and ggml-cpu/traits.h of the pinned llama-cpp-sys-2, which does
 // not install them.
 
@@ -54,38 +54,38 @@ std::vector<ggml_backend_buffer_type_t> & ggml_backend_cpu_get_extra_buffer_type
 
 extern "C" {
 // In mod.rs.
-bool amend_matmul_accepts(const struct ggml_tensor * op);
-size_t amend_matmul_work_size(int n_threads, const struct ggml_tensor * op);
-bool amend_matmul_compute(struct ggml_compute_params * params, struct ggml_tensor * op);
-void amend_matmul_install(ggml_backend_dev_t cpu);
+bool amend_cpu_accepts(const struct ggml_tensor * op);
+size_t amend_cpu_work_size(int n_threads, const struct ggml_tensor * op);
+bool amend_cpu_compute(struct ggml_compute_params * params, struct ggml_tensor * op);
+void amend_cpu_install(ggml_backend_dev_t cpu);
 }
 
 namespace {
-class Product final : public ggml::cpu::tensor_traits {
+class Operation final : public ggml::cpu::tensor_traits {
     bool work_size(int n_threads, const struct ggml_tensor * op, size_t & size) override {
-        size = amend_matmul_work_size(n_threads, op);
+        size = amend_cpu_work_size(n_threads, op);
         return true;
     }
 
     bool compute_forward(struct ggml_compute_params * params, struct ggml_tensor * op) override {
-        return amend_matmul_compute(params, op);
+        return amend_cpu_compute(params, op);
     }
 };
 
-class Products final : public ggml::cpu::extra_buffer_type {
-    Product product;
+class Operations final : public ggml::cpu::extra_buffer_type {
+    Operation operation;
 
     bool supports_op(ggml_backend_dev_t, const struct ggml_tensor *) override { return false; }
 
     ggml::cpu::tensor_traits * get_tensor_traits(const struct ggml_tensor * op) override {
-        return amend_matmul_accepts(op) ? &product : nullptr;
+        return amend_cpu_accepts(op) ? &operation : nullptr;
     }
 };
 }  // namespace
 
-void amend_matmul_install(ggml_backend_dev_t cpu) {
+void amend_cpu_install(ggml_backend_dev_t cpu) {
     // Both live as long as ggml's list, that is to the end of the process.
-    static Products * products = new Products();
+    static Operations * operations = new Operations();
     static ggml_backend_buffer_type type = {
         /* .iface = */ {
             /* .get_name = */ [](ggml_backend_buffer_type_t) { return "amend"; },
@@ -99,7 +99,7 @@ void amend_matmul_install(ggml_backend_dev_t cpu) {
             /* .is_host = */ nullptr,
         },
         /* .device = */ cpu,
-        /* .context = */ static_cast<ggml::cpu::extra_buffer_type *>(products),
+        /* .context = */ static_cast<ggml::cpu::extra_buffer_type *>(operations),
     };
     ggml_backend_cpu_get_extra_buffer_types().push_back(&type);
 }
