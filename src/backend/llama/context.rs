@@ -82,6 +82,8 @@ pub struct Sizing {
     /// Whether some layers look at the last tokens only. llama.cpp gives the cells of tokens that have left that
     /// window to whoever looks for one, so that in a pool a prefix is not what it seems.
     pub window: bool,
+    /// Whether attention costs a token what it sees, wherever that lies, and not what a pool holds.
+    pub gathers: bool,
     /// What is asked for.
     pub workload: Workload,
 }
@@ -210,6 +212,10 @@ fn layout(sizing: &Sizing) -> (bool, String) {
         KvChoice::Auto if work.fan_out > 2 && work.prompt >= WORTH_UNIFYING => (
             true,
             format!("{} requests at a time share a prompt", work.fan_out),
+        ),
+        KvChoice::Auto if sizing.gathers => (
+            true,
+            "a token costs what it sees and not what a pool holds".to_owned(),
         ),
         KvChoice::Auto => (
             false,

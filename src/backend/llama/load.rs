@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
+use llama_cpp_2::context::params::KvCacheType;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;
 
@@ -72,6 +73,7 @@ fn cache_beside(options: &LlamaOptions, info: &GgufInfo) -> u64 {
         gpu: true,
         can_share: true,
         window: false,
+        gathers: false,
         workload: options.workload,
     });
     sized.bytes
@@ -150,11 +152,24 @@ pub(super) type Adapters = (Vec<Option<Adapter>>, BTreeMap<String, usize>);
 
 /// Whether layers of the model look at the last tokens only.
 fn has_window(model: &LlamaModel) -> bool {
+    number(model, "attention.sliding_window") > 0.0
+}
+
+/// Whether attention of this model is one that this program has: over halves, without bias and caps.
+fn gathers(model: &LlamaModel, options: &LlamaOptions) -> bool {
+    options.cache_types == (KvCacheType::F16, KvCacheType::F16)
+        && options.flash_attention != Some(false)
+        && number(model, "attention.max_alibi_bias") == 0.0
+        && number(model, "attn_logit_softcapping") == 0.0
+}
+
+/// A number that the model's file gives for its architecture; zero where it gives none.
+fn number(model: &LlamaModel, key: &str) -> f64 {
     let value = |key: &str| model.meta_val_str(key).ok();
-    let window = value("general.architecture")
-        .and_then(|name| value(&format!("{name}.attention.sliding_window")))
-        .and_then(|tokens| tokens.parse::<u64>().ok());
-    window.is_some_and(|tokens| tokens > 0)
+    value("general.architecture")
+        .and_then(|name| value(&format!("{name}.{key}")))
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0.0)
 }
 
 /// Loads the adapters; domain 0 is the one of requests that name none.
@@ -222,6 +237,7 @@ impl LlamaBackend {
         let gpu = runtime()?.supports_gpu_offload() && gpu_layers != Some(0);
         let memory = context::free_memory();
         let room = memory.map(context::room_in);
+        let products = products(options.own_products);
         let sized = context::size(&Sizing {
             kv: options.kv,
             parallel: options.sequences(),
@@ -235,6 +251,7 @@ impl LlamaBackend {
             gpu,
             can_share,
             window: has_window(&model),
+            gathers: products.is_some() && !gpu && gathers(&model, options),
             workload: Workload {
                 shared_prefix: shared_prefix(&template, &tokenizer, &options.probes),
                 ..options.workload
@@ -260,8 +277,7 @@ impl LlamaBackend {
         let on_gpu = gpu_layers.filter(|&layers| layers <= model.n_layer());
         let on_gpu = on_gpu.map_or("all".to_owned(), |layers| layers.to_string());
         let on_gpu = gpu.then_some(on_gpu.as_str());
-        let products = products(options.own_products);
-        let settings = settings(options, &template, &config, on_gpu, &products);
+        let settings = settings(options, &template, &config, on_gpu, products.as_deref());
         let identity = ModelIdentity {
             digest: options.digest.clone(),
             name: options.name.clone(),

@@ -57,8 +57,9 @@ pub(super) fn worker_config(
 }
 
 /// Whose products of quantised weights and whose attention this process uses: the program's own where they are wanted and
-/// the processor runs them. The first call decides; it comes before anything is computed.
-pub(super) fn products(own: bool) -> String {
+/// the processor runs them. The first call decides; it comes before anything is computed. `None` where ggml computes
+/// everything, and else how this program does.
+pub(super) fn products(own: bool) -> Option<String> {
     #[cfg(target_arch = "x86_64")]
     let kernel = super::cpu::choose(own).map(|kernel| format!("{kernel:?}, attention too"));
     #[cfg(not(target_arch = "x86_64"))]
@@ -66,10 +67,15 @@ pub(super) fn products(own: bool) -> String {
         let _ = own;
         None
     };
-    let whose = kernel.unwrap_or_else(|| "ggml".to_owned());
-    tracing::info!("products of Q4_1, Q5_0, Q5_1 and Q8_0 weights on the processor: {whose}");
-    whose
+    tracing::info!(
+        "products of Q4_1, Q5_0, Q5_1 and Q8_0 weights on the processor: {}",
+        kernel.as_deref().unwrap_or(GGML)
+    );
+    kernel
 }
+
+/// Whose products and attention are used where this program has none.
+const GGML: &str = "ggml";
 
 /// Everything besides weights and request that decides a reply, by name. `on_gpu` says how many layers a
 /// GPU computes, and `products` whose products and attention are used.
@@ -78,7 +84,7 @@ pub(super) fn settings(
     template: &ChatTemplate,
     config: &WorkerConfig,
     on_gpu: Option<&str>,
-    products: &str,
+    products: Option<&str>,
 ) -> BTreeMap<String, String> {
     let mut settings = BTreeMap::from([
         ("chat_template".to_owned(), template.digest().to_string()),
@@ -102,7 +108,7 @@ pub(super) fn settings(
     // Only where results must not depend on anything else does this become part of the key.
     if options.deterministic {
         settings.insert("threads".to_owned(), config.threads.to_string());
-        settings.insert("products".to_owned(), products.to_owned());
+        settings.insert("products".to_owned(), products.unwrap_or(GGML).to_owned());
         if let Some(proposals) = config.lookup.filter(|&n| n > 0) {
             settings.insert("lookup".to_owned(), proposals.to_string());
         }

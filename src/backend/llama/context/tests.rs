@@ -11,6 +11,7 @@ fn sizing() -> Sizing {
         gpu: false,
         can_share: true,
         window: false,
+        gathers: false,
         workload: Workload {
             shared_prefix: 10,
             fan_out: 1,
@@ -47,6 +48,15 @@ fn samples_of_one_long_prompt_make_one_pool() {
     assert!(!size(&given).unified);
     given.workload.prompt = 1000;
     assert!(size(&given).unified);
+}
+
+#[test]
+fn a_pool_costs_nothing_where_attention_gathers_what_a_token_sees() {
+    let mut given = sizing();
+    given.gathers = true;
+    assert!(size(&given).unified);
+    given.kv = KvChoice::Streams;
+    assert!(!size(&given).unified);
 }
 
 #[test]

@@ -1,17 +1,18 @@
 //! Attention over a cache in half precision, faster than ggml's own.
 //!
 //! ggml takes the keys that a token sees one after the other, with an exponential and a rescaled sum for each, unless 64
-//! tokens of a stream are computed together. Here those keys are gathered in tiles of 64 ([`seen`]), read once for all
-//! heads and tokens that see them, and multiplied as matrices ([`kernel`]). What a token does not see costs nothing,
-//! wherever it lies: in a pool of cells the tokens of a sequence lie between those of others. Scores, weights and sums
-//! are in single precision, with the online softmax of <https://arxiv.org/abs/2112.05682>.
+//! tokens of a stream are computed together. Here those keys are gathered in tiles of 64 ([`seen`]), read once for the
+//! tokens and heads of a task, and multiplied as matrices ([`kernel`]). What a token does not see costs no more than a
+//! look at its mask, wherever it lies: in a pool of cells the tokens of a sequence lie between those of others. Scores,
+//! weights and sums are in single precision, with the online softmax of <https://arxiv.org/abs/2112.05682>.
 //!
 //! A mask may hide a key and not bias it, as llama.cpp's masks do unless a model has ALiBi. That, attention sinks, capped
-//! scores and caches of other types stay with ggml.
+//! scores, caches of other types, and heads whose size is no multiple of 16 or above 512 stay with ggml.
 
 mod avx2;
 mod avx512;
 mod kernel;
+mod scratch;
 mod seen;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use llama_cpp_sys_2::{GGML_OP_FLASH_ATTN_EXT, GGML_TYPE_F16, GGML_TYPE_F32, ggml_tensor};
 
 use super::{ALIGNMENT, Kernel};
-use kernel::{Head, Row, Scratch, TILE};
+use scratch::{Head, Row, Scratch, TILE, UNIT};
 use seen::Seen;
 
 /// The most rows that are computed together; a row is a token of one head.
@@ -106,7 +107,7 @@ impl Attention {
             };
             let width = |tensor: &ggml_tensor| {
                 (1..=MAX_WIDTH as i64).contains(&tensor.ne[0])
-                    && (tensor.ne[0] as usize).is_multiple_of(kernel::UNIT)
+                    && (tensor.ne[0] as usize).is_multiple_of(UNIT)
             };
             let fits = bias == 0.0
                 && cap == 0.0
@@ -180,9 +181,15 @@ impl Attention {
             + Seen::size(self.cells, self.tokens_of_task()).next_multiple_of(ALIGNMENT)
     }
 
-    /// Bytes that it needs to work in: a counter of tasks, and what threads work in.
+    /// Bytes for what all tokens see: a bit for each cell.
+    fn bits_size(&self) -> usize {
+        (self.streams * self.tokens * seen::words(self.cells) * size_of::<u64>())
+            .next_multiple_of(ALIGNMENT)
+    }
+
+    /// Bytes that it needs to work in: a counter of tasks, what tokens see, and what threads work in.
     pub(super) fn work_size(&self, threads: usize) -> usize {
-        2 * ALIGNMENT + threads * self.scratch_size()
+        2 * ALIGNMENT + self.bits_size() + threads * self.scratch_size()
     }
 
     /// Computes one thread's share.
@@ -198,8 +205,9 @@ impl Attention {
         work: *mut u8,
         barrier: impl FnOnce(),
     ) {
-        // SAFETY: the counter and each thread's part lie in the buffer and do not overlap; numbers are written by the
-        // one thread that has claimed their task.
+        // SAFETY: the counter, the bits and each thread's part lie in the buffer and do not overlap. Before the barrier
+        // each thread writes its own words of the bits; after it they are only read. Numbers are written by the one
+        // thread that has claimed their task.
         unsafe {
             let start = work.add(work.align_offset(ALIGNMENT));
             let claimed = &*start.cast::<AtomicUsize>();
@@ -207,11 +215,20 @@ impl Attention {
                 // Every thread begins with a task of its own.
                 claimed.store(threads, Ordering::Relaxed);
             }
-            let own = start.add(ALIGNMENT + thread * self.scratch_size());
+            let bits = start.add(ALIGNMENT).cast::<u64>();
+            let all = self.streams * self.tokens * seen::words(self.cells);
+            seen::read_words(
+                all * thread / threads..all * (thread + 1) / threads,
+                self.cells,
+                |row| self.mask(row % self.tokens, row / self.tokens),
+                bits,
+            );
+            let own = start.add(ALIGNMENT + self.bits_size() + thread * self.scratch_size());
             let mut scratch = Scratch::new(own, self.width, self.value_width);
             let seen = own.add(Scratch::size(self.width, self.value_width));
             let mut seen = Seen::new(seen, self.cells, self.tokens_of_task());
             barrier();
+            let bits = std::slice::from_raw_parts(bits, all);
             let rows = self.rows_of_task(threads);
             let blocks = self.rows().div_ceil(rows);
             let tasks = blocks * self.heads * self.streams;
@@ -225,9 +242,9 @@ impl Attention {
                 let index = claimed.fetch_add(1, Ordering::Relaxed);
                 next = (index < tasks).then(|| task(index));
                 if let Some(next) = &next {
-                    self.ask_for(next);
+                    self.ask_for(next, bits);
                 }
-                self.task(this, &mut seen, &mut scratch);
+                self.task(this, bits, &mut seen, &mut scratch);
             }
         }
     }
@@ -253,11 +270,11 @@ impl Attention {
     /// # Safety
     ///
     /// There is such a task.
-    unsafe fn ask_for(&self, task: &Task) {
-        let mask = self.mask(task.rows.start / self.group, task.stream);
+    unsafe fn ask_for(&self, task: &Task, bits: &[u64]) {
+        let words = seen::words(self.cells);
+        let token = task.stream * self.tokens + task.rows.start / self.group;
         let mut cells = [0; TILE];
-        // SAFETY: a mask has a half for each cell.
-        let cells = unsafe { seen::first(mask, self.cells, &mut cells) };
+        let cells = seen::first(&bits[token * words..][..words], &mut cells);
         self.head(task.head, task.stream)
             .ask_for(cells, self.width, self.value_width);
     }
@@ -267,14 +284,25 @@ impl Attention {
     /// # Safety
     ///
     /// There is such a task, and nobody else writes its results.
-    unsafe fn task(&self, task: Task, seen: &mut Seen<'_>, scratch: &mut Scratch<'_>) {
+    unsafe fn task<'a>(
+        &self,
+        task: Task,
+        bits: &'a [u64],
+        seen: &mut Seen<'a>,
+        scratch: &mut Scratch<'_>,
+    ) {
         let Task { rows, head, stream } = task;
         let token = |row: usize| row / self.group;
         let tokens = token(rows.start)..token(rows.end - 1) + 1;
         let mut from = rows.start;
         // SAFETY: the caller's promise, and a mask has a half for each cell.
         unsafe {
-            seen.read(tokens.clone(), |token| self.mask(token, stream));
+            let words = seen::words(self.cells);
+            let place = stream * self.tokens;
+            seen.look(
+                tokens.start,
+                &bits[(place + tokens.start) * words..(place + tokens.end) * words],
+            );
             while from < rows.end {
                 let together = seen.together(token(from)..tokens.end, self.group, READING);
                 let to = rows.end.min(together.end * self.group);

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::kernel::TILE;
+use super::scratch::TILE;
 
 /// A bit for every cell.
 type Word = u64;
@@ -15,13 +15,12 @@ const CELLS: usize = Word::BITS as usize;
 /// Minus infinity in half precision: what a mask says of a cell that is not seen.
 const HIDDEN: u16 = 0xfc00;
 
-/// What the tokens of a task see, in memory that a thread works in.
+/// What the tokens of a task see, with memory that a thread works in.
 pub struct Seen<'a> {
-    cells: usize,
     /// The token that the first bits belong to.
     first: usize,
     /// The cells that each token sees.
-    bits: &'a mut [Word],
+    bits: &'a [Word],
     /// The cells that any of the tokens sees that are taken together.
     any: &'a mut [Word],
     /// Those cells, in order.
@@ -50,11 +49,11 @@ impl Keys<'_> {
 // A tile is what a word tells of.
 const _: () = assert!(TILE == CELLS);
 
-impl Seen<'_> {
+impl<'a> Seen<'a> {
     /// Bytes for so many tokens.
     pub fn size(cells: usize, tokens: usize) -> usize {
         let words = cells.div_ceil(CELLS);
-        (2 * tokens + 1) * words * size_of::<Word>() + cells * size_of::<u32>()
+        (tokens + 1) * words * size_of::<Word>() + cells * size_of::<u32>()
     }
 
     /// In memory of [`size`](Self::size) bytes.
@@ -66,14 +65,12 @@ impl Seen<'_> {
         let words = cells.div_ceil(CELLS);
         // SAFETY: the parts are as long as `size` says; what they hold is some number or other.
         unsafe {
-            let bits = memory.cast::<Word>();
-            let any = bits.add(tokens * words);
+            let any = memory.cast::<Word>();
             let tiles = any.add(words);
             let gathered = tiles.add(tokens * words).cast::<u32>();
             Self {
-                cells,
                 first: 0,
-                bits: std::slice::from_raw_parts_mut(bits, tokens * words),
+                bits: &[],
                 any: std::slice::from_raw_parts_mut(any, words),
                 gathered: std::slice::from_raw_parts_mut(gathered, cells),
                 tiles: std::slice::from_raw_parts_mut(tiles, tokens * words),
@@ -82,29 +79,31 @@ impl Seen<'_> {
         }
     }
 
-    /// Reads the masks of tokens.
-    ///
-    /// # Safety
-    ///
-    /// The processor has AVX2, and `mask` gives a half for every cell.
-    pub unsafe fn read(&mut self, tokens: Range<usize>, mask: impl Fn(usize) -> *const u16) {
-        let words = self.any.len();
-        self.first = tokens.start;
-        for (token, bits) in tokens.zip(self.bits.chunks_exact_mut(words)) {
-            // SAFETY: the caller's promise.
-            unsafe { read(mask(token), self.cells, bits) };
-        }
+    /// Looks at tokens from `first` on, whose bits were read.
+    pub fn look(&mut self, first: usize, bits: &'a [Word]) {
+        self.first = first;
+        self.bits = bits;
     }
 
     /// What a token sees.
-    fn of(&self, token: usize) -> &[Word] {
+    fn of(&self, token: usize) -> &'a [Word] {
         let words = self.any.len();
         &self.bits[(token - self.first) * words..][..words]
     }
 
     /// How many of the first tokens to compute together, each with `rows` rows: as long as it costs no more to multiply
     /// them with what others see too than to read their keys once more, which costs as much as `reading` rows.
-    pub fn together(&mut self, tokens: Range<usize>, rows: usize, reading: usize) -> Range<usize> {
+    ///
+    /// # Safety
+    ///
+    /// The processor has AVX2 and POPCNT.
+    #[target_feature(enable = "avx2,popcnt")]
+    pub unsafe fn together(
+        &mut self,
+        tokens: Range<usize>,
+        rows: usize,
+        reading: usize,
+    ) -> Range<usize> {
         let words = self.any.len();
         let own = (tokens.start - self.first) * words;
         self.any.copy_from_slice(&self.bits[own..][..words]);
@@ -153,19 +152,12 @@ impl Seen<'_> {
 }
 
 /// The first cells that a token sees, at most a tile of them.
-///
-/// # Safety
-///
-/// The processor has AVX2, and `mask` gives a half for every cell.
-pub unsafe fn first(mask: *const u16, cells: usize, found: &mut [u32; TILE]) -> &[u32] {
+pub fn first<'a>(bits: &[Word], found: &'a mut [u32; TILE]) -> &'a [u32] {
     let mut count = 0;
-    for first in (0..cells).step_by(CELLS) {
-        let mut word = [0];
-        // SAFETY: the caller's promise.
-        unsafe { read(mask.add(first), CELLS.min(cells - first), &mut word) };
-        let [mut left] = word;
+    for (word, &bits) in bits.iter().enumerate() {
+        let mut left = bits;
         while left != 0 {
-            found[count] = first as u32 + left.trailing_zeros();
+            found[count] = (word * CELLS) as u32 + left.trailing_zeros();
             count += 1;
             if count == TILE {
                 return found;
@@ -176,7 +168,42 @@ pub unsafe fn first(mask: *const u16, cells: usize, found: &mut [u32; TILE]) -> 
     &found[..count]
 }
 
+/// Words of a mask.
+pub fn words(cells: usize) -> usize {
+    cells.div_ceil(CELLS)
+}
+
+/// Reads a range of the words of all tokens' masks, one token's after the other's.
+///
+/// # Safety
+///
+/// The processor has AVX2, `mask` gives a half for every cell of a token, and nobody else reads or writes these words.
+pub unsafe fn read_words(
+    range: Range<usize>,
+    cells: usize,
+    mask: impl Fn(usize) -> *const u16,
+    bits: *mut Word,
+) {
+    let words = words(cells);
+    let mut at = range.start;
+    while at < range.end {
+        let (row, word) = (at / words, at % words);
+        let count = (words - word).min(range.end - at);
+        let left = (cells - word * CELLS).min(count * CELLS);
+        // SAFETY: the caller's promise.
+        unsafe {
+            read(
+                mask(row).add(word * CELLS),
+                left,
+                std::slice::from_raw_parts_mut(bits.add(at), count),
+            )
+        };
+        at += count;
+    }
+}
+
 /// How many bits are set.
+#[inline(always)]
 fn count(words: impl Iterator<Item = Word>) -> usize {
     words.map(|word| word.count_ones() as usize).sum()
 }
@@ -210,7 +237,7 @@ fn append(words: &mut [Word], at: usize, bits: Word) {
 ///
 /// # Safety
 ///
-/// As for [`Seen::read`].
+/// As for [`read_words`].
 #[target_feature(enable = "avx2")]
 unsafe fn read(mask: *const u16, cells: usize, bits: &mut [Word]) {
     for (word, bits) in bits.iter_mut().enumerate() {
