@@ -3,6 +3,7 @@
 mod asked;
 mod figures;
 mod judge;
+mod worth;
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
