@@ -3,6 +3,7 @@
 mod asked;
 mod figures;
 mod judge;
+mod rounds;
 mod worth;
 
 use proptest::prelude::*;
