@@ -3,7 +3,7 @@
 use crate::chain::{Flag, StepKind, StopReason};
 use crate::constitution::Constitution;
 use crate::quality::gates::{Action, Finding, Gate, Gating, Refused};
-use crate::quality::pair::{Origin, Side, Texts};
+use crate::quality::pair::{Origin, Side, Texts, Why};
 use crate::store::{ChainDetail, Label, StepDetail};
 
 use super::lesson::{Critique, Draws, Lesson, Revision};
@@ -132,7 +132,7 @@ impl Drawing<'_> {
     }
 
     fn answers(self, chain: &ChainDetail) -> Vec<Drawn> {
-        let given = match self.all_rounds {
+        let given = match self.all_rounds && !self.prefers_draft(chain) {
             true => self.gating.rounds(chain),
             false => Vec::new(),
         };
@@ -147,6 +147,14 @@ impl Drawing<'_> {
             .into_iter()
             .map(|(step, side)| one(Some(step), side))
             .collect()
+    }
+
+    /// Whether the draft is the text to learn from, so that no revision of it is.
+    fn prefers_draft(self, chain: &ChainDetail) -> bool {
+        let decision = self.gating.decision(&chain.row.chain_id);
+        decision.is_some_and(|decision| {
+            decision.why == Why::Flipped || decision.chosen == Origin::Draft
+        })
     }
 
     fn pairs(self, chain: &ChainDetail) -> Vec<Drawn> {

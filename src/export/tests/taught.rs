@@ -1,0 +1,202 @@
+//! What is taught where people, judges and control prompts have a say.
+
+use super::*;
+use crate::judgement::{Judgement, Mode, PairKind, Preference, Vote};
+use crate::quality::gates::DraftPreferred;
+use crate::store::NewJudge;
+use crate::verdict::{Verdict, VerdictSource};
+
+/// A chain of a test.
+#[derive(Clone, Copy)]
+struct Chain {
+    prompt: &'static str,
+    /// The draft, then adopted revisions.
+    texts: &'static [&'static str],
+    /// What the critique of the draft says, which is its step 1.
+    violated: bool,
+    control: bool,
+}
+
+/// A text that is taught, and its label where it has one.
+type Taught = (String, Option<bool>);
+
+const FINE: Chain = Chain {
+    prompt: "What is rain?",
+    texts: &["Water that falls."],
+    violated: false,
+    control: false,
+};
+
+fn place(chains: &[Chain]) -> Place {
+    let place = Place {
+        dir: tempfile::tempdir().unwrap(),
+    };
+    place.record_chains("run-a", chains);
+    place
+}
+
+fn id(position: usize) -> ChainId {
+    ChainId::new("run-a", &PromptId(format!("p{position}")), 0)
+}
+
+fn step(ordinal: u32, kind: StepKind, output: &str) -> Step {
+    Step {
+        ordinal,
+        round: ordinal,
+        kind,
+        principle: (ordinal > 0).then(|| "calm".to_owned()),
+        calls: Vec::new(),
+        output: output.to_owned(),
+        flags: Vec::new(),
+        verdict: None,
+        adopted: kind != StepKind::Critique,
+    }
+}
+
+fn verdict(violated: bool) -> Verdict {
+    Verdict {
+        violated,
+        probability: None,
+        severity: None,
+        quote: None,
+        quote_verified: false,
+        critique: String::new(),
+        source: VerdictSource::Model,
+    }
+}
+
+fn steps(chain: &Chain) -> Vec<Step> {
+    let (draft, revisions) = chain.texts.split_first().unwrap();
+    let critique = Step {
+        verdict: Some(verdict(chain.violated)),
+        ..step(1, StepKind::Critique, "")
+    };
+    let revisions = (2..).zip(revisions);
+    [step(0, StepKind::Draft, draft), critique]
+        .into_iter()
+        .chain(revisions.map(|(ordinal, text)| step(ordinal, StepKind::Revision, text)))
+        .collect()
+}
+
+impl Place {
+    fn database(&self) -> PathBuf {
+        self.dir.path().join("amend.db")
+    }
+
+    fn record_chains(&self, run_id: &str, chains: &[Chain]) {
+        let mut writer = Writer::open(&self.database()).unwrap();
+        writer.begin_run(&new_run(run_id)).unwrap();
+        for (position, chain) in (0..).zip(chains) {
+            let prompt = Prompt {
+                id: PromptId(format!("p{position}")),
+                messages: vec![Message::user(chain.prompt)],
+                metadata: match chain.control {
+                    true => json!({"control": "benign"}).as_object().cloned().unwrap(),
+                    false => serde_json::Map::new(),
+                },
+            };
+            let id = ChainId::new(run_id, &prompt.id, 0);
+            let start = ChainStart {
+                id: id.clone(),
+                position,
+                prompt,
+                sample: 0,
+            };
+            writer.begin_chain(&start).unwrap();
+            for step in steps(chain) {
+                writer.record_step(&id, &step).unwrap();
+            }
+            let end = ChainEnd {
+                stop: match chain.violated {
+                    true => StopReason::RoundsDone,
+                    false => StopReason::Clean,
+                },
+                draft: chain.texts.first().map(|text| (*text).to_owned()),
+                last: chain.texts.last().map(|text| (*text).to_owned()),
+                revised: chain.texts.len() > 1,
+                rounds: 1,
+                regressions: Vec::new(),
+                error: None,
+            };
+            writer.end_chain(&id, &end).unwrap();
+        }
+        writer.commit().unwrap();
+    }
+
+    /// A judge says how probable it is that the text of a step is better than the draft.
+    fn judge(&self, chain: &ChainId, ordinal: u32, p: f64) {
+        let base = testing::new_run("x");
+        let mut writer = Writer::open(&self.database()).unwrap();
+        let judge = NewJudge {
+            mode: Mode::Choice,
+            model: base.model,
+            constitution: base.constitution,
+            pack_name: base.pack_name,
+            pack_text: base.pack_text,
+            pack_digest: base.pack_digest,
+            config: json!({}),
+            versions: base.versions,
+        };
+        let judge = writer.begin_judge(&judge).unwrap();
+        let vote = Vote {
+            principle: "calm".to_owned(),
+            preference: Preference { p_ab: p, p_ba: p },
+            calls: Vec::new(),
+        };
+        let steps = (0, ordinal);
+        let judgement = Judgement::new(PairKind::FirstLast, steps, Mode::Choice, vec![vote]);
+        writer
+            .record_judgement(judge, chain, &judgement.unwrap())
+            .unwrap();
+        writer.keep().unwrap();
+    }
+
+    /// What is taught, with its label where it has one, and the reasons of what is not.
+    fn taught(
+        &self,
+        options: &ExportOptions,
+        settings: &Settings,
+    ) -> (Vec<Taught>, BTreeMap<String, u64>) {
+        let store = Store::open_read(&self.database()).unwrap();
+        let filter = &options.filter;
+        let gating = gate(&store, filter, None, settings, Helpers::default()).unwrap();
+        let manifest = export(&store, &self.out(), options, &gating).unwrap();
+        let text = |row: &Value| {
+            let messages = row.get("completion").unwrap_or(&row["messages"]);
+            let last = messages.as_array().unwrap().last().unwrap();
+            let said = last["content"].as_str().unwrap().to_owned();
+            (said, row["label"].as_bool())
+        };
+        let rows = self.lines(ROWS_FILE);
+        (rows.iter().map(text).collect(), manifest.dropped)
+    }
+}
+
+/// Texts with their labels.
+fn texts(texts: &[(&str, Option<bool>)]) -> Vec<Taught> {
+    let owned = |(text, label): &(&str, Option<bool>)| ((*text).to_owned(), *label);
+    texts.iter().map(owned).collect()
+}
+
+#[test]
+fn all_rounds_of_a_chain_whose_draft_is_preferred_are_its_draft() {
+    let place = place(&[Chain {
+        prompt: "Why?",
+        texts: &["Good.", "Worse.", "Worst."],
+        violated: true,
+        ..FINE
+    }]);
+    place.judge(&id(0), 3, 0.25);
+    let options = ExportOptions {
+        all_rounds: true,
+        ..options(Format::TrlSft)
+    };
+    let settings = |draft_preferred| Settings {
+        draft_preferred,
+        ..Settings::none()
+    };
+    let (rows, _) = place.taught(&options, &settings(Some(DraftPreferred::Flip)));
+    assert_eq!(rows, texts(&[("Good.", None)]));
+    let (rows, _) = place.taught(&options, &settings(None));
+    assert_eq!(rows, texts(&[("Worse.", None), ("Worst.", None)]));
+}
