@@ -173,8 +173,8 @@ impl Drawing<'_> {
     }
 
     /// Both texts of a pair, each by itself. What a person rejected is bad, and nothing else is known of that
-    /// chain. A chain without a second text gives its draft where the verdicts
-    /// say whether that is good.
+    /// chain. What a person accepted or wrote is good, also where its pair is left out. A chain without a second text
+    /// gives its draft where the verdicts say whether that is good.
     fn unpaired(self, chain: &ChainDetail) -> Vec<Drawn> {
         let one = |side: Side<'_>, good| Drawn::lesson(judged(chain, side, good), side);
         match self.gating.rejected(chain) {
@@ -191,13 +191,14 @@ impl Drawing<'_> {
             Ok(pair) => return vec![one(pair.chosen, true), one(pair.rejected, false)],
             Err(refused) => refused,
         };
+        let approved = matches!(chain.row.label, Some(Label::Accept | Label::Edit));
         let good = match (chain.row.stop_reason, chain.row.revised) {
-            _ if chain.row.label == Some(Label::Accept) => Some(true),
+            _ if approved => Some(true),
             (Some(StopReason::Clean), false) => Some(true),
             (Some(_), false) if !chain.row.violated.is_empty() => Some(false),
             _ => None,
         };
-        let alone = ["equal-texts", "empty-draft"].contains(&&*refused.name);
+        let alone = approved || ["equal-texts", "empty-draft"].contains(&&*refused.name);
         vec![match (alone, good, gated.text) {
             (true, Some(good), Ok(side)) => one(side, good),
             _ => Drawn::dropped(None, refused),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::judgement::{Judgement, Mode, PairKind, Preference, Vote};
 use crate::quality::gates::DraftPreferred;
-use crate::store::NewJudge;
+use crate::store::{LabelAction, Labels, NewJudge};
 use crate::verdict::{Verdict, VerdictSource};
 
 /// A chain of a test.
@@ -199,4 +199,48 @@ fn all_rounds_of_a_chain_whose_draft_is_preferred_are_its_draft() {
     assert_eq!(rows, texts(&[("Good.", None)]));
     let (rows, _) = place.taught(&options, &settings(None));
     assert_eq!(rows, texts(&[("Worse.", None), ("Worst.", None)]));
+}
+
+#[test]
+fn what_a_person_approved_is_good_also_where_its_pair_is_left_out() {
+    let place = place(&[
+        Chain {
+            prompt: "Why?",
+            texts: &["Because.", "A text that is much longer than its draft."],
+            violated: true,
+            ..FINE
+        },
+        Chain {
+            prompt: "How so?",
+            texts: &["For a reason."],
+            violated: true,
+            ..FINE
+        },
+        FINE,
+    ]);
+    let settings = Settings {
+        equal_texts: true,
+        length_ratio: Some((0.2, 2.0)),
+        ..Settings::none()
+    };
+    let (rows, dropped) = place.taught(&options(Format::TrlKto), &settings);
+    let others = [
+        ("For a reason.", Some(false)),
+        ("Water that falls.", Some(true)),
+    ];
+    assert_eq!(rows, texts(&others));
+    assert_eq!(dropped, counts(&[("length-ratio", 1)]));
+    let mut labels = Labels::open(&place.database()).unwrap();
+    labels.label(&id(0), "ann", &LabelAction::Accept).unwrap();
+    // A person says it in the words of the draft.
+    let edit = LabelAction::Edit("For a reason.".to_owned());
+    labels.label(&id(1), "ann", &edit).unwrap();
+    let (rows, dropped) = place.taught(&options(Format::TrlKto), &settings);
+    let approved = [
+        ("A text that is much longer than its draft.", Some(true)),
+        ("For a reason.", Some(true)),
+        ("Water that falls.", Some(true)),
+    ];
+    assert_eq!(rows, texts(&approved));
+    assert_eq!(dropped, counts(&[]));
 }
