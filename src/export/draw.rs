@@ -126,7 +126,12 @@ impl Drawing<'_> {
                 Draws::Unpaired => judged(chain, draft, true),
                 _ => return None,
             };
-            Some(Drawn::lesson(lesson, draft))
+            // Unless a person accepted it, only the verdicts say that it is sound.
+            let accepted = chain.row.label == Some(Label::Accept);
+            Some(match !accepted && is_refuted(chain) {
+                true => Drawn::dropped(None, plain("verdict-disagreed")),
+                false => Drawn::lesson(lesson, draft),
+            })
         });
         Some(lesson.unwrap_or_else(|| Drawn::dropped(None, plain("control"))))
     }
@@ -200,6 +205,9 @@ impl Drawing<'_> {
         };
         let alone = approved || ["equal-texts", "empty-draft"].contains(&&*refused.name);
         vec![match (alone, good, gated.text) {
+            (true, Some(_), Ok(_)) if !approved && is_refuted(chain) => {
+                Drawn::dropped(None, plain("verdict-disagreed"))
+            }
             (true, Some(good), Ok(side)) => one(side, good),
             _ => Drawn::dropped(None, refused),
         }]
@@ -262,6 +270,12 @@ fn judged(chain: &ChainDetail, side: Side<'_>, good: bool) -> Lesson {
         completion: side.text.to_owned(),
         good,
     }
+}
+
+/// Whether a person disagrees with a verdict about one of its texts.
+fn is_refuted(chain: &ChainDetail) -> bool {
+    let mut steps = chain.steps.iter();
+    steps.any(|step| step.agreed == Some(false))
 }
 
 /// The steps whose outputs became the chain's response, in order: draft, then adopted revisions.

@@ -244,3 +244,52 @@ fn what_a_person_approved_is_good_also_where_its_pair_is_left_out() {
     assert_eq!(rows, texts(&approved));
     assert_eq!(dropped, counts(&[]));
 }
+
+#[test]
+fn nothing_is_learned_from_a_verdict_that_a_person_refuted() {
+    let both = |violated: bool, control: bool| {
+        let chain = |prompt: &'static str, texts: &'static [&'static str]| Chain {
+            prompt,
+            texts,
+            violated,
+            control,
+        };
+        [
+            chain("Why?", &["Because."]),
+            chain("How so?", &["For a reason."]),
+        ]
+    };
+    let settings = Settings {
+        control: true,
+        equal_texts: true,
+        ..Settings::none()
+    };
+    let benign = |format| ExportOptions {
+        benign: true,
+        ..options(format)
+    };
+    for (violated, control, options) in [
+        (true, false, options(Format::TrlKto)),
+        (false, false, options(Format::TrlKto)),
+        (false, true, benign(Format::TrlKto)),
+        (false, true, benign(Format::TrlSft)),
+    ] {
+        let place = place(&both(violated, control));
+        let label = (options.format == Format::TrlKto).then_some(!violated);
+        let (rows, _) = place.taught(&options, &settings);
+        let all = [("Because.", label), ("For a reason.", label)];
+        assert_eq!(rows, texts(&all));
+        let mut labels = Labels::open(&place.database()).unwrap();
+        let refuted = LabelAction::Disagree(1);
+        labels.label(&id(0), "ann", &refuted).unwrap();
+        let (rows, dropped) = place.taught(&options, &settings);
+        assert_eq!(rows, texts(&[("For a reason.", label)]));
+        assert_eq!(dropped, counts(&[("verdict-disagreed", 1)]));
+        // What she accepts she knows.
+        labels.label(&id(0), "ann", &LabelAction::Accept).unwrap();
+        let accepted = label.map(|_| true);
+        let (rows, _) = place.taught(&options, &settings);
+        let all = [("Because.", accepted), ("For a reason.", label)];
+        assert_eq!(rows, texts(&all));
+    }
+}
