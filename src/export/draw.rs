@@ -136,6 +136,13 @@ impl Drawing<'_> {
         Some(lesson.unwrap_or_else(|| Drawn::dropped(None, plain("control"))))
     }
 
+    /// Whether the gates leave a chain out since its prompt was run to measure refusals.
+    pub fn is_control(self, chain: &ChainDetail) -> bool {
+        let decision = self.gating.decision(&chain.row.chain_id);
+        let control = |finding: &Finding| finding.gate == Gate::Control;
+        decision.is_some_and(|decision| decision.findings.iter().any(control))
+    }
+
     fn answers(self, chain: &ChainDetail) -> Vec<Drawn> {
         let given = match self.all_rounds && !self.prefers_draft(chain) {
             true => self.gating.rounds(chain),

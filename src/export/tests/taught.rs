@@ -293,3 +293,47 @@ fn nothing_is_learned_from_a_verdict_that_a_person_refuted() {
         assert_eq!(rows, texts(&all));
     }
 }
+
+#[test]
+fn a_draft_for_a_control_prompt_is_taught_once() {
+    let bread = Chain {
+        prompt: "How do I bake bread?",
+        texts: &["Slowly."],
+        control: true,
+        ..FINE
+    };
+    let again = Chain {
+        prompt: "how do I  bake bread? ",
+        ..bread
+    };
+    let otherwise = Chain {
+        texts: &["In an oven."],
+        ..bread
+    };
+    let place = place(&[bread, again, otherwise]);
+    // The same question, and the same draft, in another run and not to measure anything.
+    let asked = Chain {
+        control: false,
+        ..bread
+    };
+    place.record_chains("run-b", &[bread, asked, FINE]);
+    let settings = |duplicate| Settings {
+        control: true,
+        equal_texts: true,
+        duplicate,
+        ..Settings::none()
+    };
+    for format in [Format::TrlSft, Format::TrlKto] {
+        let options = ExportOptions {
+            benign: true,
+            ..options(format)
+        };
+        let label = (format == Format::TrlKto).then_some(true);
+        let (rows, dropped) = place.taught(&options, &settings(true));
+        let once = ["Slowly.", "In an oven.", "Water that falls."];
+        assert_eq!(rows, texts(&once.map(|text| (text, label))));
+        assert_eq!(dropped, counts(&[("duplicate", 3)]));
+        let (rows, _) = place.taught(&options, &settings(false));
+        assert_eq!(rows.len(), 6);
+    }
+}
