@@ -222,12 +222,16 @@ impl Drawing<'_> {
 
     /// A lesson for every adopted revision: what it revised, the critique that it answers, and itself.
     fn revisions(self, chain: &ChainDetail, constitution: &Constitution) -> Vec<Drawn> {
-        if let Err(name) = Texts::of(chain) {
-            return vec![Drawn::dropped(None, plain(name))];
-        }
+        let texts = match Texts::of(chain) {
+            Ok(texts) => texts,
+            Err(name) => return vec![Drawn::dropped(None, plain(name))],
+        };
         let given = self.gating.rounds(chain);
         if given.is_empty() {
-            return vec![Drawn::dropped(None, plain("not-revised"))];
+            // A text that a person wrote answers no critique.
+            let edited = texts.person.is_some() && !texts.revisions.is_empty();
+            let name = if edited { "edited" } else { "not-revised" };
+            return vec![Drawn::dropped(None, plain(name))];
         }
         let last = given.last().map(|(ordinal, _)| *ordinal);
         let one = |(ordinal, side): (u32, Result<Side<'_>, Refused>)| {

@@ -337,3 +337,26 @@ fn a_draft_for_a_control_prompt_is_taught_once() {
         assert_eq!(rows.len(), 6);
     }
 }
+
+#[test]
+fn rounds_of_an_edited_chain_are_left_out_as_edited() {
+    let revised = Chain {
+        prompt: "Why?",
+        texts: &["Because.", "For a reason."],
+        violated: true,
+        ..FINE
+    };
+    let other = Chain {
+        prompt: "How so?",
+        ..revised
+    };
+    let place = place(&[revised, other, FINE]);
+    let mut labels = Labels::open(&place.database()).unwrap();
+    for chain in [id(0), id(2)] {
+        let edit = LabelAction::Edit("For good reasons.".to_owned());
+        labels.label(&chain, "ann", &edit).unwrap();
+    }
+    let manifest = place.export(&options(Format::HfCai)).unwrap();
+    let reasons = [("edited", 1), ("not-revised", 1)];
+    assert_eq!(manifest.dropped, counts(&reasons));
+}
