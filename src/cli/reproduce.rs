@@ -63,7 +63,12 @@ fn shorten(value: &mut Value) {
             let name = Path::new(path).file_name().and_then(OsStr::to_str);
             if let Some(name) = name.filter(|_| Path::new(path).is_absolute()) {
                 let before = &text[..text.len() - path.len()];
-                *text = format!("{before}{name}");
+                // Without a folder it could be taken for an option.
+                let here = match before.is_empty() && name.starts_with('-') {
+                    true => "./",
+                    false => "",
+                };
+                *text = format!("{before}{here}{name}");
             }
         }
         _ => {}
@@ -110,13 +115,27 @@ fn options(execution: &Value) -> Vec<String> {
             (Some(_), ArgAction::SetTrue) if texts == ["false"] => {}
             (Some(long), ArgAction::SetTrue) => words.push(format!("--{long}")),
             (Some(long), _) => {
-                for text in texts {
-                    words.extend([format!("--{long}"), text]);
+                let together = arg.get_num_args().map_or(1, |count| count.min_values());
+                for values in texts.chunks(together.max(1)) {
+                    words.extend(with_values(long, values));
                 }
             }
         }
     }
     words
+}
+
+/// An option with the values that stand behind it.
+fn with_values(long: &str, values: &[String]) -> Vec<String> {
+    match values {
+        // It would be taken for an option of its own.
+        [value] if value.starts_with('-') => vec![format!("--{long}={value}")],
+        values => {
+            let mut words = vec![format!("--{long}")];
+            words.extend_from_slice(values);
+            words
+        }
+    }
 }
 
 fn text(value: &Value) -> Option<String> {
@@ -183,6 +202,7 @@ mod tests {
             "constitution": "hhh",
             "roles": ["draft=/a/b.gguf:0.5", "recheck=c.gguf"],
             "lora_scaled": ["/a/x=y.gguf", "2"],
+            "controls": "/data/-benign.jsonl",
             "limit": null,
         });
         let fields = execution.as_object_mut().unwrap();
@@ -192,6 +212,7 @@ mod tests {
             "constitution": "hhh",
             "roles": ["draft=b.gguf:0.5", "recheck=c.gguf"],
             "lora_scaled": ["x=y.gguf", "2"],
+            "controls": "./-benign.jsonl",
             "limit": null,
         });
         assert_eq!(execution, expected);
@@ -247,5 +268,30 @@ mod tests {
                 .any(|word| word == "--batch-size" || word == "--rounds"),
             "{again:?}"
         );
+    }
+
+    #[test]
+    fn options_of_two_values_and_values_with_a_dash_are_read_back() {
+        let given = [
+            "amend",
+            "/data/p.jsonl",
+            "--lora-scaled",
+            "/m/style.gguf",
+            "0.5",
+            "--prompt-field=-question",
+            "--role",
+            "draft=/m/a.gguf",
+            "--role",
+            "critique=/m/b.gguf",
+        ];
+        let job = Described::try_parse_from(given).unwrap().job;
+        let execution = serde_json::to_value(&job).unwrap();
+        let mut again = vec!["amend".to_owned()];
+        again.extend(options(&execution));
+        let read = Described::try_parse_from(&again);
+        let job = read
+            .unwrap_or_else(|error| panic!("{again:?}: {error}"))
+            .job;
+        assert_eq!(serde_json::to_value(&job).unwrap(), execution, "{again:?}");
     }
 }

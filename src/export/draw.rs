@@ -3,7 +3,7 @@
 use crate::chain::{Flag, StepKind, StopReason};
 use crate::constitution::Constitution;
 use crate::quality::gates::{Action, Finding, Gate, Gating, Refused};
-use crate::quality::pair::{Origin, Side, Texts};
+use crate::quality::pair::{Origin, Side, Texts, Why};
 use crate::store::{ChainDetail, Label, StepDetail};
 
 use super::lesson::{Critique, Draws, Lesson, Revision};
@@ -126,13 +126,25 @@ impl Drawing<'_> {
                 Draws::Unpaired => judged(chain, draft, true),
                 _ => return None,
             };
-            Some(Drawn::lesson(lesson, draft))
+            // Unless a person accepted it, only the verdicts say that it is sound.
+            let accepted = chain.row.label == Some(Label::Accept);
+            Some(match !accepted && is_refuted(chain) {
+                true => Drawn::dropped(None, plain("verdict-disagreed")),
+                false => Drawn::lesson(lesson, draft),
+            })
         });
         Some(lesson.unwrap_or_else(|| Drawn::dropped(None, plain("control"))))
     }
 
+    /// Whether the gates leave a chain out since its prompt was run to measure refusals.
+    pub fn is_control(self, chain: &ChainDetail) -> bool {
+        let decision = self.gating.decision(&chain.row.chain_id);
+        let control = |finding: &Finding| finding.gate == Gate::Control;
+        decision.is_some_and(|decision| decision.findings.iter().any(control))
+    }
+
     fn answers(self, chain: &ChainDetail) -> Vec<Drawn> {
-        let given = match self.all_rounds {
+        let given = match self.all_rounds && !self.prefers_draft(chain) {
             true => self.gating.rounds(chain),
             false => Vec::new(),
         };
@@ -147,6 +159,14 @@ impl Drawing<'_> {
             .into_iter()
             .map(|(step, side)| one(Some(step), side))
             .collect()
+    }
+
+    /// Whether the draft is the text to learn from, so that no revision of it is.
+    fn prefers_draft(self, chain: &ChainDetail) -> bool {
+        let decision = self.gating.decision(&chain.row.chain_id);
+        decision.is_some_and(|decision| {
+            decision.why == Why::Flipped || decision.chosen == Origin::Draft
+        })
     }
 
     fn pairs(self, chain: &ChainDetail) -> Vec<Drawn> {
@@ -165,8 +185,8 @@ impl Drawing<'_> {
     }
 
     /// Both texts of a pair, each by itself. What a person rejected is bad, and nothing else is known of that
-    /// chain. A chain without a second text gives its draft where the verdicts
-    /// say whether that is good.
+    /// chain. What a person accepted or wrote is good, also where its pair is left out. A chain without a second text
+    /// gives its draft where the verdicts say whether that is good.
     fn unpaired(self, chain: &ChainDetail) -> Vec<Drawn> {
         let one = |side: Side<'_>, good| Drawn::lesson(judged(chain, side, good), side);
         match self.gating.rejected(chain) {
@@ -183,14 +203,18 @@ impl Drawing<'_> {
             Ok(pair) => return vec![one(pair.chosen, true), one(pair.rejected, false)],
             Err(refused) => refused,
         };
+        let approved = matches!(chain.row.label, Some(Label::Accept | Label::Edit));
         let good = match (chain.row.stop_reason, chain.row.revised) {
-            _ if chain.row.label == Some(Label::Accept) => Some(true),
+            _ if approved => Some(true),
             (Some(StopReason::Clean), false) => Some(true),
             (Some(_), false) if !chain.row.violated.is_empty() => Some(false),
             _ => None,
         };
-        let alone = ["equal-texts", "empty-draft"].contains(&&*refused.name);
+        let alone = approved || ["equal-texts", "empty-draft"].contains(&&*refused.name);
         vec![match (alone, good, gated.text) {
+            (true, Some(_), Ok(_)) if !approved && is_refuted(chain) => {
+                Drawn::dropped(None, plain("verdict-disagreed"))
+            }
             (true, Some(good), Ok(side)) => one(side, good),
             _ => Drawn::dropped(None, refused),
         }]
@@ -198,12 +222,16 @@ impl Drawing<'_> {
 
     /// A lesson for every adopted revision: what it revised, the critique that it answers, and itself.
     fn revisions(self, chain: &ChainDetail, constitution: &Constitution) -> Vec<Drawn> {
-        if let Err(name) = Texts::of(chain) {
-            return vec![Drawn::dropped(None, plain(name))];
-        }
+        let texts = match Texts::of(chain) {
+            Ok(texts) => texts,
+            Err(name) => return vec![Drawn::dropped(None, plain(name))],
+        };
         let given = self.gating.rounds(chain);
         if given.is_empty() {
-            return vec![Drawn::dropped(None, plain("not-revised"))];
+            // A text that a person wrote answers no critique.
+            let edited = texts.person.is_some() && !texts.revisions.is_empty();
+            let name = if edited { "edited" } else { "not-revised" };
+            return vec![Drawn::dropped(None, plain(name))];
         }
         let last = given.last().map(|(ordinal, _)| *ordinal);
         let one = |(ordinal, side): (u32, Result<Side<'_>, Refused>)| {
@@ -253,6 +281,12 @@ fn judged(chain: &ChainDetail, side: Side<'_>, good: bool) -> Lesson {
         completion: side.text.to_owned(),
         good,
     }
+}
+
+/// Whether a person disagrees with a verdict about one of its texts.
+fn is_refuted(chain: &ChainDetail) -> bool {
+    let mut steps = chain.steps.iter();
+    steps.any(|step| step.agreed == Some(false))
 }
 
 /// The steps whose outputs became the chain's response, in order: draft, then adopted revisions.

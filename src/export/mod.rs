@@ -19,6 +19,7 @@ mod manifest;
 mod options;
 mod pairs;
 mod recipes;
+mod repeats;
 mod replay;
 mod shards;
 mod split;
@@ -50,6 +51,7 @@ pub use manifest::{Division, FileEntry, Manifest, ReplayEntry, RunEntry, SplitEn
 pub use options::ExportOptions;
 use options::{check, columns_of};
 use pairs::Pairs;
+use repeats::Repeats;
 use replay::Replay;
 pub use replay::ReplayOptions;
 pub use shards::ShardLimit;
@@ -199,6 +201,7 @@ impl<'a> Export<'a> {
         let work =
             |(chain, run): (ChainDetail, Arc<RunDetail>)| maker.given(chain, &run.constitution);
         let mut seen = HashSet::new();
+        let mut repeats = Repeats::of(maker.drawing);
         let export = &mut *self;
         let take = |given: Given| -> Result<(), ExportError> {
             for made in given.made {
@@ -210,6 +213,10 @@ impl<'a> Export<'a> {
                         refused: plain("prompt-seen"),
                     },
                     false => made,
+                };
+                let made = match &mut repeats {
+                    Some(repeats) => repeats.leave_out(&given.chain, made),
+                    None => made,
                 };
                 each(export, &given.chain, given.key, made)?;
             }

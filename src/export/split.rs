@@ -13,6 +13,10 @@ const ROUNDING: f64 = 1e-6;
 /// The most splits.
 const MOST: usize = 16;
 
+/// Names that are taken: by the other files of an export whose ending rows may have too, by the manifest, and by what
+/// the `datasets` library calls all splits together.
+const TAKEN: [&str; 4] = ["dropped", "pairs", "manifest", "all"];
+
 /// The splits of a dataset and the share of each.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Splits {
@@ -74,11 +78,11 @@ fn check_name(name: &str) -> Result<(), String> {
             name.escape_debug()
         ));
     }
-    match name {
-        "dropped" | "manifest" | "all" => {
-            Err(format!("`{name}` cannot name a split; take another name"))
-        }
-        _ => Ok(()),
+    // Many file systems do not tell capitals apart.
+    let taken = |other: &&str| name.eq_ignore_ascii_case(other);
+    match TAKEN.iter().any(taken) {
+        true => Err(format!("`{name}` cannot name a split; take another name")),
+        false => Ok(()),
     }
 }
 
@@ -303,6 +307,8 @@ mod tests {
             ("train=NaN,test=1", "not between"),
             ("../x=1", "cannot name a split"),
             ("dropped=1", "take another name"),
+            ("train=0.5,pairs=0.5", "take another name"),
+            ("train=0.5,Pairs=0.5", "take another name"),
             ("", "is no NAME=SHARE"),
         ] {
             let error = text.parse::<Splits>().unwrap_err();

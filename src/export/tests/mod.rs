@@ -2,6 +2,7 @@
 
 mod division;
 mod folder;
+mod taught;
 
 use std::fs;
 use std::path::PathBuf;

@@ -9,7 +9,7 @@ use super::hand_out::hand_out;
 use super::row::{self, Looked};
 use super::settings::{Gate, Settings};
 use crate::chain::ChainId;
-use crate::quality::pair::Origin;
+use crate::quality::pair::{Origin, Why};
 use crate::store::{Depth, Store, StoreError};
 
 /// Brings rows into their order and compares those that are left with each other. The wordings that revisions
@@ -32,10 +32,11 @@ fn drop_duplicates(
     settings: &Settings,
     store: Option<&Store>,
 ) -> Result<(), StoreError> {
-    let numbers: Vec<usize> = (0..rows.len())
-        .filter(|&row| rows[row].print.is_some())
+    let numbers = by_worth(rows);
+    let prints: Vec<_> = numbers
+        .iter()
+        .filter_map(|&row| rows[row].print.as_deref())
         .collect();
-    let prints: Vec<_> = rows.iter().filter_map(|row| row.print.as_deref()).collect();
     let mut failed = None;
     let mut again = |number: usize| -> Option<Sets> {
         let row = &rows[numbers[number]];
@@ -71,6 +72,20 @@ fn drop_duplicates(
         row.print = None;
     }
     Ok(())
+}
+
+/// The rows that have a print, those first that stay before others that say the same: what a person decided must not
+/// go for what nobody looked at, and a row that keeps its pair not for one that keeps only its text. Rows that are
+/// worth the same stay in their order.
+fn by_worth(rows: &[Looked]) -> Vec<usize> {
+    let mut numbers: Vec<usize> = (0..rows.len())
+        .filter(|&row| rows[row].print.is_some())
+        .collect();
+    numbers.sort_by_key(|&row| {
+        let decision = &rows[row].decision;
+        (decision.why != Why::Person, !decision.keeps_pair())
+    });
+    numbers
 }
 
 fn drop_collapsed(

@@ -96,7 +96,12 @@ pub struct Gating {
     by_id: Vec<(u64, u32)>,
     /// Chains that were looked at and have no text to learn from, by their ids, and why.
     without: Vec<(String, &'static str)>,
+    rounds: Rounds,
 }
+
+/// Rounds besides the chosen one that must not be taught by themselves, by their chains and the ordinals of their steps:
+/// what only [`Helpers`] find out is not asked again where rows are made.
+type Rounds = BTreeMap<String, Vec<(u32, Refused)>>;
 
 /// What gates cannot find out by themselves.
 #[derive(Clone, Copy, Default)]
@@ -138,7 +143,7 @@ fn gate_at_once(
 ) -> Result<Gating, StoreError> {
     let room = Room::default();
     let look = Look::new(settings, helpers, &room);
-    let (mut rows, mut without) = look_at_all(store, filter, run, look)?;
+    let (mut rows, mut without, rounds) = look_at_all(store, filter, run, look)?;
     without.sort_unstable();
     let found = compare(&mut rows, settings, Some(store))?;
     let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
@@ -172,14 +177,15 @@ fn gate_at_once(
         decisions,
         by_id,
         without,
+        rounds,
     })
 }
 
 /// Why a chain that ended well has no text to learn from.
 const NO_TEXT: &str = "empty-final";
 
-/// What is kept of each chain that has a text, and the others with the reason.
-type All = (Vec<Looked>, Vec<(String, &'static str)>);
+/// What is kept of each chain that has a text, the others with the reason, and rounds that are left out.
+type All = (Vec<Looked>, Vec<(String, &'static str)>, Rounds);
 
 /// Looks at every chain by itself: one thread reads, all others look.
 fn look_at_all(
@@ -192,9 +198,15 @@ fn look_at_all(
     let any_judged = store.count(&judged, run)? > 0;
     let all: Mutex<Vec<(usize, All)>> = Mutex::default();
     let work = |number, batch: Vec<(ChainDetail, Vec<Compared>)>| {
-        let (mut rows, mut without) = (Vec::with_capacity(batch.len()), Vec::new());
+        let (mut rows, mut without, mut rounds) = All::default();
         for (chain, compared) in &batch {
-            match look.at(chain, compared) {
+            let row = look.at(chain, compared);
+            let chosen = row.as_ref().map(|row| row.decision.chosen);
+            let refused = look.rounds(chain, chosen);
+            if !refused.is_empty() {
+                rounds.insert(chain.row.chain_id.clone(), refused);
+            }
+            match row {
                 Some(row) => rows.push(row),
                 None => {
                     let reason = Texts::of(chain).err().unwrap_or(NO_TEXT);
@@ -204,7 +216,7 @@ fn look_at_all(
         }
         // Nothing panics while it is held.
         let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.push((number, (rows, without)));
+        all.push((number, (rows, without, rounds)));
     };
     let size = |(chain, _): &(ChainDetail, Vec<Compared>)| chain.text_bytes();
     let read = hand_out(size, work, |hand| {
@@ -227,9 +239,10 @@ fn look_at_all(
     // The store reads them in the order in which they are compared, so that nothing is left to sort.
     batches.sort_unstable_by_key(|(number, _)| *number);
     let mut all = All::default();
-    for (_, (rows, without)) in batches {
+    for (_, (rows, without, rounds)) in batches {
         all.0.extend(rows);
         all.1.extend(without);
+        all.2.extend(rounds);
     }
     Ok(all)
 }
@@ -316,6 +329,13 @@ impl Gating {
     /// is not taught. A text that an earlier one repeats is refused. Empty for a chain without revisions.
     pub fn rounds<'a>(&self, chain: &'a ChainDetail) -> Vec<(u32, Result<Side<'a>, Refused>)> {
         let mut rounds = row::rounds(chain, &self.settings);
+        let own = self.rounds.get(&chain.row.chain_id);
+        for (step, refused) in own.into_iter().flatten() {
+            let round = rounds.iter_mut().find(|(ordinal, _)| ordinal == step);
+            if let Some((_, taken @ Ok(_))) = round {
+                *taken = Err(refused.clone());
+            }
+        }
         let refused = match self.decision(&chain.row.chain_id) {
             // What is said of the chain as a whole holds for all its rounds.
             Some(decision) => decision.text_refused_as_a_whole().map(Refused::by),

@@ -84,6 +84,28 @@ impl<'a> Look<'a> {
         Some(self.keep(chain, decision, chosen, &texts))
     }
 
+    /// What keeps revisions besides the chosen one from being taught by themselves and is not found out from text and
+    /// settings alone, by the ordinals of their steps.
+    pub fn rounds(self, chain: &ChainDetail, chosen: Option<Origin>) -> Vec<(u32, Refused)> {
+        let Ok(texts) = Texts::of(chain) else {
+            return Vec::new();
+        };
+        let kind = Kind::of(chain);
+        let look = |side: &Side<'_>| {
+            let Origin::Revision(ordinal) = side.from else {
+                return None;
+            };
+            if chosen == Some(side.from) || side.text.trim().is_empty() {
+                return None;
+            }
+            let finding = self
+                .refusal(chain, side, &texts, kind)
+                .or_else(|| self.token_limit(chain, side, None))?;
+            Some((ordinal, Refused::by(&finding)))
+        };
+        texts.revisions.iter().filter_map(look).collect()
+    }
+
     fn refusal(
         self,
         chain: &ChainDetail,

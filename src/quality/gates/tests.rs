@@ -3,6 +3,8 @@
 mod asked;
 mod figures;
 mod judge;
+mod rounds;
+mod worth;
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};

@@ -170,8 +170,8 @@ fn example(page: &mut String, chain: &ChainDetail) {
     let _ = writeln!(
         page,
         "<details><summary>{} ({})</summary>\n\n> {}\n",
-        line(&clip(&row.prompt, HEADING)),
-        line(&row.chain_id),
+        html_line(&clip(&row.prompt, HEADING)),
+        html_line(&row.chain_id),
         block(&clip(&row.prompt, TEXT)),
     );
     let (Some(draft), Some(last)) = (&row.draft, &row.last) else {
@@ -243,8 +243,17 @@ fn clip(text: &str, most: usize) -> String {
 
 /// A text on one line, as literal text.
 fn line(text: &str) -> String {
-    let text: Vec<_> = text.split_whitespace().collect();
-    literal(&text.join(" "))
+    literal(&on_one_line(text))
+}
+
+/// The same inside a block of HTML, where nothing is Markdown and a backslash would be seen.
+fn html_line(text: &str) -> String {
+    escaped(&on_one_line(text), false)
+}
+
+fn on_one_line(text: &str) -> String {
+    let words: Vec<_> = text.split_whitespace().collect();
+    words.join(" ")
 }
 
 /// A text of any number of lines, as literal text in one paragraph.
@@ -270,6 +279,11 @@ fn indented(line: &str) -> String {
 /// Text in which nothing is markup. What would call somebody, refer to an issue or become a link is broken
 /// by an empty comment, which no reader sees.
 fn literal(text: &str) -> String {
+    escaped(text, true)
+}
+
+/// The same; what only Markdown takes for markup is escaped where the text stands in Markdown.
+fn escaped(text: &str, markdown: bool) -> String {
     let mut out = String::with_capacity(text.len() + text.len() / 8);
     let mut before = None;
     for c in text.chars() {
@@ -278,19 +292,23 @@ fn literal(text: &str) -> String {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '@' => out.push_str("@<!-- -->"),
-            '#' => out.push_str("\\#<!-- -->"),
+            '#' => {
+                out.push_str(if markdown { "\\#" } else { "#" });
+                out.push_str("<!-- -->");
+            }
+            '-' if ends_with_gh(&out) => out.push_str("-<!-- -->"),
             '/' if before == Some(':') => out.push_str("<!-- -->/"),
             '.' if out.ends_with("www") || out.ends_with("WWW") => out.push_str("<!-- -->."),
             // What begins a list, a heading or a rule, and what marks text within a line.
-            '.' | ')' if out.chars().all(|c| c.is_ascii_digit()) => {
+            '.' | ')' if markdown && out.chars().all(|c| c.is_ascii_digit()) => {
                 out.push('\\');
                 out.push(c);
             }
-            '-' | '+' | '=' | ':' if out.is_empty() => {
+            '-' | '+' | '=' | ':' if markdown && out.is_empty() => {
                 out.push('\\');
                 out.push(c);
             }
-            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' | '$' | '!' => {
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' | '$' | '!' if markdown => {
                 out.push('\\');
                 out.push(c);
             }
@@ -309,6 +327,14 @@ fn literal(text: &str) -> String {
         before = Some(c);
     }
     out
+}
+
+/// Whether a text ends with the word `GH`: with a dash and a number behind it, that refers to an issue.
+fn ends_with_gh(text: &str) -> bool {
+    let Some((before, end)) = text.as_bytes().split_last_chunk::<2>() else {
+        return false;
+    };
+    end.eq_ignore_ascii_case(b"gh") && !before.last().is_some_and(u8::is_ascii_alphanumeric)
 }
 
 fn names(counts: &[NameCount]) -> String {
@@ -353,9 +379,27 @@ mod tests {
             ("[a](b)", r"\[a\](b)"),
             ("@team see #12", r"@<!-- -->team see \#<!-- -->12"),
             ("http://a.b www.c.d", "http:<!-- -->//a.b www<!-- -->.c.d"),
+            (
+                "GH-12, (gh-7) high-level",
+                "GH-<!-- -->12, (gh-<!-- -->7) high-level",
+            ),
             ("a\u{202e}b\0\u{2028}c", "a\u{fffd}b\u{fffd}\u{fffd}c"),
         ] {
             assert_eq!(literal(text), expected);
+        }
+    }
+
+    #[test]
+    fn nothing_is_escaped_for_markdown_in_a_block_of_html() {
+        for (text, expected) in [
+            ("- *a* _b_ `c`\n| [d] |", "- *a* _b_ `c` | [d] |"),
+            ("</summary> & <b>", "&lt;/summary&gt; &amp; &lt;b&gt;"),
+            (
+                "#12, GH-12 and @team",
+                "#<!-- -->12, GH-<!-- -->12 and @<!-- -->team",
+            ),
+        ] {
+            assert_eq!(html_line(text), expected);
         }
     }
 
