@@ -191,6 +191,12 @@ fn conditions_compare_a_figure_with_a_number() {
     assert_eq!(holds("refusals:benign=0"), Some(true));
     assert_eq!(holds("refusals:benign!=0"), Some(false));
     assert_eq!(holds("nothing<1"), None);
+    let figure = |text: &str| text.parse::<Condition>().unwrap().figure;
+    assert_eq!(
+        figure("refusals:run=1-borderline>0.9"),
+        "refusals:run=1-borderline"
+    );
+    assert_eq!(figure("refusals:a<b>=c != 0.9"), "refusals:a<b>=c");
     for bad in [
         "drift",
         ">1",
