@@ -169,6 +169,7 @@ fn wrong_usage_is_told_before_anything_is_made() {
     let place = place();
     place
         .write("sub/benign.jsonl", "{\"prompt\": \"What?\"}\n")
+        .write("xstest_prompts-harmful.csv", "prompt\nWhat?\n")
         .write("empty.jsonl", "\n");
     for (args, texts) in [
         (
@@ -183,6 +184,10 @@ fn wrong_usage_is_told_before_anything_is_made() {
         (
             vec!["--suite", "sub/benign.jsonl"],
             vec!["would both be called `benign`"],
+        ),
+        (
+            vec!["--suite", "harmful=xstest_prompts-harmful.csv"],
+            vec!["would both be called `xstest_prompts-harmful`"],
         ),
         (
             vec!["--suite", "nowhere.jsonl"],
