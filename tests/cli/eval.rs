@@ -150,6 +150,18 @@ fn a_condition_that_holds_ends_with_code_4() {
 }
 
 #[test]
+fn a_principle_that_is_named_twice_counts_once() {
+    let place = place();
+    let figures = |select: &str| {
+        let outcome = place.scripted(&with(EVAL, &["--select", select, "--json"]));
+        let report = json(&outcome.success());
+        (report["effect"].clone(), report["runs"].clone())
+    };
+    let once = figures("asks-back,no-perhaps");
+    assert_eq!(figures("asks-back, no-perhaps,asks-back ,no-perhaps"), once);
+}
+
+#[test]
 fn a_chain_that_fails_is_left_out_and_told() {
     let place = place();
     place.write(

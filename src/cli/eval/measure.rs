@@ -22,7 +22,18 @@ use super::suites::Suite;
 /// A principle that is asked about, and whether a program decides.
 pub type AskedOf = (String, bool);
 
-/// The principles that an evaluation asks about, in order.
+/// What `--select` names, each once: a principle that is named twice would count twice.
+pub fn named_once(select: &str) -> String {
+    let mut ids: Vec<&str> = Vec::new();
+    for id in select.split(',').map(str::trim) {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    ids.join(",")
+}
+
+/// The principles that an evaluation asks about, in order. `select` names none twice.
 pub fn asked(constitution: &Constitution, select: &str) -> anyhow::Result<Vec<AskedOf>> {
     let principles = if select == "all" {
         constitution.active()

@@ -93,7 +93,8 @@ fn condition(text: &str) -> Result<Condition, ConditionError> {
 }
 
 /// Runs the command.
-pub fn run(args: Args) -> anyhow::Result<Exit> {
+pub fn run(mut args: Args) -> anyhow::Result<Exit> {
+    args.select = measure::named_once(&args.select);
     let constitution = constitution::load(&args.constitution)
         .map_err(usage)?
         .resolved
