@@ -3,6 +3,9 @@
 #[path = "../support/adapter.rs"]
 mod adapter;
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
 use insta::assert_snapshot;
 use serde_json::Value;
 
@@ -297,6 +300,54 @@ fn two_sides_of_the_real_model_are_compared() {
         drift["same_top"]["value"].as_f64().unwrap() > 0.999,
         "{drift}"
     );
+}
+
+const DRIFT: &[&str] = &[
+    "eval",
+    "-c",
+    "c.yaml",
+    "--suite",
+    "general.jsonl",
+    "--lora",
+    "a.gguf",
+];
+
+#[test]
+fn an_adapter_that_computes_no_numbers_fails_the_check_of_drift() {
+    default_model();
+    let place = place();
+    adapter::write_adapter(&place.path("a.gguf"), f32::NAN);
+    place.write("general.jsonl", general(1));
+    for more in [vec![], vec!["--fail-if", "drift>0.1"]] {
+        let outcome = place.amend(&with(DRIFT, &more)).code(1);
+        assert_eq!(outcome.stdout, "");
+        let _ = outcome.complains(&["a.gguf", "computes no numbers"]);
+    }
+}
+
+#[test]
+fn an_interruption_ends_the_reading_for_drift() {
+    default_model();
+    let place = place();
+    adapter::write_adapter(&place.path("a.gguf"), 0.3);
+    // Far more than is read before the signal comes.
+    place.write("general.jsonl", general(2000));
+    let mut child = place
+        .command(DRIFT)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    assert!(said.any(|line| line.contains("drift: reading")));
+    let sent = Command::new("sh")
+        .args(["-c", &format!("kill -INT {}", child.id())])
+        .status();
+    assert!(sent.unwrap().success());
+    assert!(said.any(|line| line.contains("interrupted; the same command goes on")));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
 }
 
 #[test]

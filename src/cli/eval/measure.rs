@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::backend::llama::score::Scorer;
 use crate::chain::StepKind;
-use crate::cli::args::{ModelArgs, PromptArgs};
+use crate::cli::args::ModelArgs;
 use crate::cli::backend::Loaded;
 use crate::cli::exit::{say, usage};
-use crate::cli::{job, runs, score};
+use crate::cli::{job, runs};
 use crate::constitution::Constitution;
-use crate::evaluation::effect::{Answer, Compared, Drift, Effect, SuiteEffect, SuiteKind};
+use crate::evaluation::effect::{Answer, Compared, Effect, SuiteEffect, SuiteKind};
 use crate::evaluation::{Asked, Pair};
 use crate::quality::gates::refuses;
 use crate::store::Store;
@@ -293,34 +292,6 @@ fn verdicts(asked: &[Asked]) -> BTreeMap<String, bool> {
     critiques
         .map(|asked| (asked.principle.clone(), asked.violated))
         .collect()
-}
-
-/// How far the sides lie apart on the texts of suites.
-pub fn drift<'a>(
-    sides: &Sides,
-    suites: impl Iterator<Item = &'a Suite>,
-    reading: &PromptArgs,
-) -> anyhow::Result<Option<Drift>> {
-    let mut passages = Vec::new();
-    for suite in suites {
-        passages.extend(score::passages(&suite.path, reading)?);
-    }
-    say(&format!(
-        "drift: reading {} texts under both sides",
-        passages.len()
-    ));
-    let before = sides.before.as_ref().and_then(|side| side.adapter.clone());
-    let after = sides.after.adapter.clone();
-    let mut scorer = Scorer::load(&sides.options()?, &[before, after])?;
-    let texts = passages
-        .iter()
-        .map(|(_, passage)| scorer.tokens(passage))
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut gaps = Vec::with_capacity(texts.len());
-    scorer.compare(&texts, &mut |number, found| {
-        gaps.push((passages[number].0.id.0.clone(), found));
-    })?;
-    Ok(Drift::new(&gaps))
 }
 
 /// The figures that an evaluation of these suites can have.

@@ -1,6 +1,7 @@
 //! `amend eval`: what an adapter changes, on prompts and texts that it was not trained on.
 
 mod answers;
+mod drift;
 mod measure;
 mod plot;
 mod preferred;
@@ -134,19 +135,25 @@ pub fn run(mut args: Args) -> anyhow::Result<Exit> {
         };
         match answer(&preferring, &mut measured, &sides, &answered)? {
             Some(found) => preferred = found,
-            None => {
-                say("interrupted; the same command goes on where this one was");
-                return Ok(Exit::Interrupted);
-            }
+            None => return Ok(left()),
         }
     }
     let mut effect: Effect = measured.effect(&args.db.db, &answered, &asked)?;
     effect.preferred = preferred;
     if drift {
         let texts = suites.iter().filter(|suite| !suite.is_answered());
-        effect.drift = measure::drift(&sides, texts, &args.reading)?;
+        match drift::read(&sides, texts, &args.reading, &interrupted)? {
+            drift::Outcome::Done(found) => effect.drift = found,
+            drift::Outcome::Interrupted => return Ok(left()),
+        }
     }
     finish(&args, &constitution, &sides, &measured, &effect)
+}
+
+/// The end where the person wants it.
+fn left() -> Exit {
+    say("interrupted; the same command goes on where this one was");
+    Exit::Interrupted
 }
 
 /// Answers, verdicts and preferences. `None` when interrupted.
