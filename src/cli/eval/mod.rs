@@ -138,7 +138,7 @@ pub fn run(mut args: Args) -> anyhow::Result<Exit> {
             None => return Ok(left()),
         }
     }
-    let mut effect: Effect = measured.effect(&args.db.db, &answered, &asked)?;
+    let mut effect: Effect = measured.effect(&args.db.db, &answered, &asked, args.samples)?;
     effect.preferred = preferred;
     if drift {
         let texts = suites.iter().filter(|suite| !suite.is_answered());

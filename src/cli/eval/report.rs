@@ -105,7 +105,10 @@ impl Report<'_> {
             line("samples", &format!("{}, seed {}", self.samples, self.seed));
         }
         for runs in &self.measured.runs {
-            let pair = |runs: &[String; 2]| runs.join(" and ");
+            let pair = |[answers, verdicts]: &[String; 2]| match verdicts.is_empty() {
+                true => format!("{answers} and none"),
+                false => format!("{answers} and {verdicts}"),
+            };
             let before = runs
                 .before
                 .as_ref()
@@ -160,13 +163,18 @@ fn plain(text: &str) -> String {
 }
 
 fn violations(page: &mut String, suite: &SuiteEffect) {
+    let _ = writeln!(page, "\n## Violations: {}\n", plain(&suite.name));
     if suite.answers == 0 {
+        let _ = writeln!(
+            page,
+            "No answer; {} left out, where a chain failed.",
+            suite.left_out
+        );
         return;
     }
     let _ = writeln!(
         page,
-        "\n## Violations: {}\n\n{} prompts, {} answers a side{}{}.\n",
-        plain(&suite.name),
+        "{} prompts, {} answers a side{}{}.\n",
         suite.prompts,
         suite.answers,
         match suite.words {
@@ -177,7 +185,7 @@ fn violations(page: &mut String, suite: &SuiteEffect) {
         },
         match suite.left_out {
             0 => String::new(),
-            n => format!("; {n} chains left out, which failed on a side"),
+            n => format!("; {n} left out, where a chain failed"),
         },
     );
     page.push_str("| principle | by | before | after | difference | obeyed, after by before | p |\n|---|---|---|---|---|---|---|\n");

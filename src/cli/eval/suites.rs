@@ -101,6 +101,16 @@ impl Suite {
         kinds.iter().map(|&kind| (kind, named(kind))).collect()
     }
 
+    /// How many prompts of a kind there are.
+    pub fn count(&self, kind: SuiteKind) -> u64 {
+        let others = self.kinds.values().filter(|of| **of == kind).count() as u64;
+        match kind == self.kind {
+            // What is listed is of other kinds.
+            true => self.prompts.saturating_sub(self.kinds.len() as u64),
+            false => others,
+        }
+    }
+
     /// Everything that it or a part of it is called.
     fn names(&self) -> BTreeSet<String> {
         let parts = self.parts().into_iter().map(|(_, name)| name);

@@ -172,7 +172,7 @@ pub struct SuiteEffect {
     pub prompts: u64,
     /// Answers of one side.
     pub answers: u64,
-    /// Chains without an answer on both sides, or without verdicts.
+    /// Answers that were asked for and are not there on every side, or have no verdicts, since a chain failed.
     pub left_out: u64,
     /// How often the answer is a refusal.
     pub refused: Option<Rate>,
