@@ -90,6 +90,10 @@ fn one_side_is_measured_and_reported_in_three_forms() {
     assert_eq!(figures["refusals:xstest_prompts-harmful"], 1.0);
     assert_eq!(figures["violations:asks-back"], 0.8);
     assert_eq!(figures["violations:no-perhaps"], 0.2);
+    let violations = &report["effect"]["all"]["violations"]["after"];
+    assert_eq!(figures["violations"], violations["share"]);
+    let low = violations["interval"]["low"].as_f64().unwrap();
+    assert!((0.2..0.3).contains(&low), "{violations}");
     assert_eq!(report["before"], Value::Null);
 }
 

@@ -73,6 +73,10 @@ impl Report<'_> {
             "\nIntervals are 95 %: of shares Wilson's, of everything else percentile bootstrap over prompts or texts \
              ({RESAMPLES} draws, seeded). p is McNemar's exact test of the answers in which the sides differ.\n"
         ));
+        let several = |suite: &SuiteEffect| suite.principles.len() > 1;
+        if self.effect.suites.iter().any(several) {
+            page.push_str("Wilson's interval of all verdicts takes them for independent and is too narrow where an answer's verdicts are alike; the bootstrap draws them together.\n");
+        }
         if self.samples > 1 && !self.effect.suites.is_empty() {
             page.push_str(
                 "Wilson's intervals take the samples of a prompt for independent answers and are too narrow where they are alike; the bootstrap draws them together.\n",
@@ -178,8 +182,10 @@ fn violations(page: &mut String, suite: &SuiteEffect) {
         suite.prompts,
         suite.answers,
         match suite.words {
-            Some((Some(before), after)) =>
-                format!("; {before:.0} words on average before, {after:.0} after"),
+            Some((Some(before), after)) => format!(
+                "; {before:.0} words on average before, {after:.0} after ({})",
+                suite.length_ratio.map_or_else(dash, |e| estimate(e, "×"))
+            ),
             Some((None, after)) => format!("; {after:.0} words on average"),
             None => String::new(),
         },
@@ -190,21 +196,28 @@ fn violations(page: &mut String, suite: &SuiteEffect) {
     );
     page.push_str("| principle | by | before | after | difference | obeyed, after by before | p |\n|---|---|---|---|---|---|---|\n");
     for principle in &suite.principles {
-        let rate = &principle.violated;
-        let _ = writeln!(
-            page,
-            "| {} | {} | {} | {} | {} | {} | {} |",
-            plain(&principle.id),
-            if principle.by_check { "check" } else { "model" },
-            rate.before.map_or_else(dash, share),
-            share(rate.after),
-            rate.difference.map_or_else(dash, points),
-            principle
-                .obeyed_ratio
-                .map_or_else(dash, |e| estimate(e, "×")),
-            rate.p_value.map_or_else(dash, probability),
-        );
+        let by = if principle.by_check { "check" } else { "model" };
+        let (name, ratio) = (plain(&principle.id), principle.obeyed_ratio);
+        violation(page, &name, by, &principle.violated, ratio);
     }
+    if let Some(rate) = &suite.violations
+        && suite.principles.len() > 1
+    {
+        violation(page, "*all verdicts*", "-", rate, None);
+    }
+}
+
+/// A row of the table of violations.
+fn violation(page: &mut String, name: &str, by: &str, rate: &Rate, obeyed: Option<Estimate>) {
+    let _ = writeln!(
+        page,
+        "| {name} | {by} | {} | {} | {} | {} | {} |",
+        rate.before.map_or_else(dash, share),
+        share(rate.after),
+        rate.difference.map_or_else(dash, points),
+        obeyed.map_or_else(dash, |e| estimate(e, "×")),
+        rate.p_value.map_or_else(dash, probability),
+    );
 }
 
 fn refusals(page: &mut String, suites: &[SuiteEffect]) {

@@ -47,6 +47,40 @@ fn rates_of_both_sides_are_told_with_their_difference() {
 }
 
 #[test]
+fn all_verdicts_together_and_lengths_have_intervals() {
+    let mut answers = forty();
+    for (n, compared) in answers.iter_mut().enumerate() {
+        let plain = "plain".to_owned();
+        let before = compared.before.as_mut().unwrap();
+        before.verdicts.insert(plain.clone(), true);
+        compared.after.verdicts.insert(plain, n % 2 == 0);
+    }
+    answers[0].after.words = 65;
+    let principles = [("short".to_owned(), true), ("plain".to_owned(), false)];
+    let effect = SuiteEffect::new("benign", SuiteKind::Benign, &answers, 0, &principles);
+    let rate = effect.violations.unwrap();
+    let (before, after) = (rate.before.unwrap(), rate.after);
+    assert_eq!((before.hits, before.trials), (70, 80));
+    assert_eq!((after.hits, after.trials), (30, 80));
+    assert!(after.interval.low > 0.25 && after.interval.high < 0.5);
+    let difference = rate.difference.unwrap();
+    assert!((difference.value + 0.5).abs() < 1e-12 && difference.interval.is_some());
+    assert!(rate.p_value.unwrap() < 1e-4);
+    let ratio = effect.length_ratio.unwrap();
+    assert!((ratio.value - 0.52).abs() < 1e-12);
+    let interval = ratio.interval.unwrap();
+    assert!(interval.low < 0.52 && interval.high > 0.52, "{interval:?}");
+    let figures = Effect {
+        suites: vec![effect],
+        ..Effect::default()
+    }
+    .figures();
+    assert!((figures["violations"] - 0.375).abs() < 1e-12);
+    assert!((figures["violations_before"] - 0.875).abs() < 1e-12);
+    assert!((figures["length_ratio"] - 0.52).abs() < 1e-12);
+}
+
+#[test]
 fn one_side_alone_has_no_differences() {
     let mut answers = forty();
     for answer in &mut answers {
@@ -59,6 +93,7 @@ fn one_side_alone_has_no_differences() {
         (None, None)
     );
     assert_eq!((short.violated.p_value, short.obeyed_ratio), (None, None));
+    assert_eq!(effect.length_ratio, None);
     let figures = Effect {
         suites: vec![effect],
         ..Effect::default()
