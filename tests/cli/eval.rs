@@ -143,6 +143,23 @@ fn a_condition_that_holds_ends_with_code_4() {
 }
 
 #[test]
+fn a_figure_without_a_value_hides_no_condition_that_holds() {
+    let place = place();
+    place.write("broken.jsonl", "{\"prompt\": \"This breaks.\"}\n");
+    let missing = ["broken.jsonl", "--fail-if", "refusals:broken>0.5"];
+    let why = "`refusals:broken>0.5` cannot be told: there is no figure `refusals:broken` in this evaluation, since no answer of the suite is there";
+    let _ = place
+        .scripted(&with(EVAL, &missing))
+        .code(1)
+        .complains(&[why]);
+    let both = with(&missing, &["--fail-if", "violations:asks-back>0.1"]);
+    let _ = place
+        .scripted(&with(EVAL, &both))
+        .code(4)
+        .complains(&["fails: violations:asks-back>0.1", why]);
+}
+
+#[test]
 fn a_principle_that_is_named_twice_counts_once() {
     let place = place();
     let figures = |select: &str| {

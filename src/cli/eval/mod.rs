@@ -237,25 +237,38 @@ fn finish(
             say(&format!("{name} = {value}"));
         }
     }
-    for condition in &args.fail_if {
-        match condition.holds(&figures) {
-            Some(true) => say(&format!(
-                "fails: {condition} (it is {})",
-                figures[&condition.figure]
-            )),
-            Some(false) => {}
-            // The figure could have been there, and nothing was found to count.
-            None => bail!(
-                "`{condition}` cannot be told: there is no figure `{}` in this evaluation",
-                condition.figure
-            ),
-        }
+    for condition in &broken {
+        let value = figures[&condition.figure];
+        say(&format!("fails: {condition} (it is {value})"));
+    }
+    let undecided = undecided(&args.fail_if, effect);
+    if broken.is_empty() && !undecided.is_empty() {
+        bail!("{}", undecided.join("\n"));
+    }
+    for line in &undecided {
+        say(line);
     }
     Ok(match (broken.is_empty(), measured.failed) {
         (false, _) => Exit::CheckFailed,
         (true, 0) => Exit::Done,
         (true, _) => Exit::SomeFailed,
     })
+}
+
+/// The conditions on figures that could have been there and have no value, each with the reason.
+fn undecided(conditions: &[Condition], effect: &Effect) -> Vec<String> {
+    let figures = effect.figures();
+    conditions
+        .iter()
+        .filter(|condition| condition.holds(&figures).is_none())
+        .map(|condition| {
+            format!(
+                "`{condition}` cannot be told: there is no figure `{}` in this evaluation, since {}",
+                condition.figure,
+                effect.why_missing(&condition.figure)
+            )
+        })
+        .collect()
 }
 
 fn check_pack(pack: &str) -> anyhow::Result<()> {

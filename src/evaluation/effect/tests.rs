@@ -114,10 +114,23 @@ fn what_was_never_obeyed_has_no_ratio() {
             .verdicts
             .insert("short".to_owned(), true);
     }
-    assert_eq!(
-        suite(&answers).principle("short").unwrap().obeyed_ratio,
-        None
-    );
+    let effect = suite(&answers);
+    assert_eq!(effect.principle("short").unwrap().obeyed_ratio, None);
+    let effect = Effect {
+        suites: vec![effect],
+        ..Effect::default()
+    };
+    assert!(!effect.figures().contains_key("obeyed_ratio:short"));
+    for (figure, why) in [
+        ("obeyed_ratio:short", "the side before never obeyed it"),
+        ("obeyed_ratio:unasked", "no answer has a verdict on it"),
+        ("drift", "no text has a token to look at"),
+        ("win_rate", "no pair of answers that differ was judged"),
+    ] {
+        assert_eq!(effect.why_missing(figure), why, "{figure}");
+    }
+    let none = Effect::default().why_missing("violations:short");
+    assert_eq!(none, "no answer is there on every side");
 }
 
 #[test]
