@@ -16,8 +16,8 @@ use super::suites::Suite;
 
 /// What came of it.
 pub enum Outcome {
-    /// The figures; `None` where no text has a token to look at.
-    Done(Option<Drift>),
+    /// The figures, `None` where no text has a token to look at; and the name of the model.
+    Done(Option<Drift>, String),
     /// The person wants it to end.
     Interrupted,
 }
@@ -39,7 +39,8 @@ pub fn read<'a>(
     ));
     let before = sides.before.as_ref().and_then(|side| side.adapter.clone());
     let after = sides.after.adapter.clone();
-    let mut scorer = Scorer::load(&sides.options()?, &[before, after])?;
+    let options = sides.options()?;
+    let mut scorer = Scorer::load(&options, &[before, after])?;
     let texts = passages
         .iter()
         .map(|(_, passage)| scorer.tokens(passage))
@@ -60,7 +61,11 @@ pub fn read<'a>(
     if is_left() {
         return Ok(Outcome::Interrupted);
     }
-    let drift = Drift::new(&gaps);
+    let cut = texts.iter().filter(|text| text.left_out > 0).count() as u64;
+    if cut > 0 {
+        say(&score::cut_texts(cut));
+    }
+    let drift = Drift::new(&gaps, cut);
     if drift.is_none() && gaps.iter().any(|(_, gaps)| !gaps.is_empty()) {
         bail!(
             "drift is no number: to one of the sides a text is all but impossible; the training of {} may have \
@@ -68,5 +73,5 @@ pub fn read<'a>(
             sides.label_after()
         );
     }
-    Ok(Outcome::Done(drift))
+    Ok(Outcome::Done(drift, options.name))
 }

@@ -126,7 +126,7 @@ pub fn run(mut args: Args) -> anyhow::Result<Exit> {
     }
     let mut measured = measure::Measured::default();
     let answered: Vec<&Suite> = suites.iter().filter(|suite| suite.is_answered()).collect();
-    let mut preferred = None;
+    let mut preferred = (None, 0);
     if !answered.is_empty() {
         let preferring = Preferring {
             common: &common,
@@ -139,11 +139,14 @@ pub fn run(mut args: Args) -> anyhow::Result<Exit> {
         }
     }
     let mut effect: Effect = measured.effect(&args.db.db, &answered, &asked, args.samples)?;
-    effect.preferred = preferred;
+    (effect.preferred, effect.undecided) = preferred;
     if drift {
         let texts = suites.iter().filter(|suite| !suite.is_answered());
         match drift::read(&sides, texts, &args.reading, &interrupted)? {
-            drift::Outcome::Done(found) => effect.drift = found,
+            drift::Outcome::Done(found, model) => {
+                effect.drift = found;
+                measured.model = model;
+            }
             drift::Outcome::Interrupted => return Ok(left()),
         }
     }
@@ -156,23 +159,24 @@ fn left() -> Exit {
     Exit::Interrupted
 }
 
-/// Answers, verdicts and preferences. `None` when interrupted.
+/// Answers, verdicts and preferences, with the number of pairs that the judge could not decide. `None` when
+/// interrupted.
 fn answer(
     preferring: &Preferring<'_>,
     measured: &mut measure::Measured,
     sides: &Sides,
     suites: &[&Suite],
-) -> anyhow::Result<Option<Option<Preferred>>> {
+) -> anyhow::Result<Option<(Option<Preferred>, u64)>> {
     let answered = measured.answer(preferring.common, sides, suites, preferring.asked)?;
     let Answered::By(loaded) = answered else {
         return Ok(None);
     };
     let judge = preferring.judge()?;
     let (Some(judge), Some(loaded), true) = (judge, loaded, sides.before.is_some()) else {
-        return Ok(Some(None));
+        return Ok(Some((None, 0)));
     };
     Ok(match preferring.ask(&judge, &loaded, measured, suites)? {
-        preferred::Outcome::Done(found) => Some(found),
+        preferred::Outcome::Done(found, undecided) => Some((found, undecided)),
         preferred::Outcome::Interrupted => None,
     })
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use crate::cli::text::sanitize;
+use crate::cli::text::{plural, sanitize};
 use crate::constitution::Constitution;
 use crate::evaluation::effect::{
     Drift, Effect, Estimate, Preferred, Rate, Share, SuiteEffect, SuiteKind,
@@ -65,6 +65,13 @@ impl Report<'_> {
         refusals(&mut page, &self.effect.suites);
         if let Some(preferred) = &self.effect.preferred {
             preference(&mut page, preferred);
+        }
+        if self.effect.undecided > 0 {
+            let _ = writeln!(
+                page,
+                "\nLeft out of the preference, since the judge could not decide: {}.",
+                plural(self.effect.undecided, "pair")
+            );
         }
         if let Some(found) = &self.effect.drift {
             drift(&mut page, found);
@@ -266,9 +273,13 @@ fn preference(page: &mut String, preferred: &Preferred) {
 fn drift(page: &mut String, drift: &Drift) {
     let _ = writeln!(
         page,
-        "\n## Drift\n\n{} texts, {} tokens.\n\n| figure | value |\n|---|---|\n| mean KL a token, whole vocabulary (nats) | {} |\n| mean KL a token, top logits | {} |\n| same token likeliest | {} |\n| perplexity before | {} |\n| perplexity after | {} |\n| after by before | {} |\n",
+        "\n## Drift\n\n{} texts, {} tokens{}.\n\n| figure | value |\n|---|---|\n| mean KL a token, whole vocabulary (nats) | {} |\n| mean KL a token, top logits | {} |\n| same token likeliest | {} |\n| perplexity before | {} |\n| perplexity after | {} |\n| after by before | {} |\n",
         drift.texts,
         drift.tokens,
+        match drift.cut {
+            0 => String::new(),
+            n => format!("; {n} longer than the context and cut"),
+        },
         estimate(drift.kl, ""),
         estimate(drift.kl_top, ""),
         percent(drift.same_top),

@@ -50,6 +50,8 @@ pub struct Effect {
     pub all: Option<SuiteEffect>,
     /// Which answers the judge prefers.
     pub preferred: Option<Preferred>,
+    /// Pairs of answers that the judge was asked about and could not decide.
+    pub undecided: u64,
     /// How far the model has moved.
     pub drift: Option<Drift>,
 }

@@ -175,15 +175,15 @@ fn drift_is_a_mean_over_tokens() {
         ("b".to_owned(), gaps(0.5, false, 10)),
         ("empty".to_owned(), Vec::new()),
     ];
-    let drift = Drift::new(&texts).unwrap();
-    assert_eq!((drift.texts, drift.tokens), (2, 40));
+    let drift = Drift::new(&texts, 1).unwrap();
+    assert_eq!((drift.texts, drift.tokens, drift.cut), (2, 40, 1));
     assert!((drift.kl.value - 0.2).abs() < 1e-12);
     assert!((drift.same_top.value - 0.75).abs() < 1e-12);
     assert!((drift.perplexity_before.value - 2.0).abs() < 1e-9);
     assert!((drift.perplexity.value - 4.0).abs() < 1e-9);
     assert!((drift.perplexity_ratio.value - 2.0).abs() < 1e-9);
     assert_eq!(drift.furthest[0].0, "b");
-    assert_eq!(Drift::new(&[]), None);
+    assert_eq!(Drift::new(&[], 0), None);
 }
 
 fn verdict(n: u64, p: f64, words_after: u64) -> Verdict {

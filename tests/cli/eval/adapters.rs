@@ -106,6 +106,30 @@ fn an_adapter_that_computes_no_numbers_fails_the_check_of_drift() {
 }
 
 #[test]
+fn drift_alone_names_the_model_and_counts_the_texts_that_were_cut() {
+    default_model();
+    let place = place();
+    adapter::write_adapter(&place.path("a.gguf"), 0.3);
+    let long = "one and the same word ".repeat(100);
+    let row = format!("{{\"id\": \"long\", \"prompt\": \"Say it.\", \"text\": \"{long}\"}}\n");
+    place.write("general.jsonl", general(1) + &row);
+    let args = with(DRIFT, &["--ctx-size", "256"]);
+    let report = json(&place.amend(&with(&args, &["--json"])).success());
+    let name = report["model"].as_str().unwrap();
+    assert!(name.to_lowercase().contains("smollm2"), "{name}");
+    assert_eq!(report["effect"]["drift"]["cut"], 1);
+    assert_eq!(report["effect"]["undecided"], 0);
+    let page = place.amend(&args).success();
+    assert!(
+        page.stdout.contains(&format!("- model: {name}"))
+            && page.stdout.contains("; 1 longer than the context and cut."),
+        "{}",
+        page.stdout
+    );
+    let _ = page.complains(&["1 texts are longer than the context"]);
+}
+
+#[test]
 fn an_interruption_ends_the_reading_for_drift() {
     default_model();
     let place = place();
