@@ -44,6 +44,13 @@ pub struct Gap {
     pub same_top: bool,
 }
 
+/// Whether a row says anything: none of its logits is no number, and the greatest is finite. Single tokens may have no
+/// likelihood at all.
+pub fn is_sound(row: &[f32]) -> bool {
+    let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    most.is_finite() && !row.iter().any(|logit| logit.is_nan())
+}
+
 /// The logarithm of the sum of the exponentials; what a logit has to be lessened by to be a log-probability.
 fn log_sum(row: &[f32]) -> f64 {
     let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -143,6 +150,19 @@ mod tests {
         assert!((gap.first - 0.5_f64.ln()).abs() < 1e-6);
         assert!((gap.second - 0.25_f64.ln()).abs() < 1e-6);
         assert!(!gap.same_top, "a tie goes to the token that comes first");
+    }
+
+    #[test]
+    fn a_row_is_sound_where_its_logits_are_numbers() {
+        assert!(is_sound(&[0.0, f32::NEG_INFINITY, -3.0]));
+        assert!(!is_sound(&[]));
+        for bad in [
+            [1.0, f32::NAN],
+            [f32::INFINITY, 1.0],
+            [f32::NEG_INFINITY, f32::NEG_INFINITY],
+        ] {
+            assert!(!is_sound(&bad), "{bad:?}");
+        }
     }
 
     proptest! {

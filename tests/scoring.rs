@@ -59,6 +59,48 @@ fn no_text_is_read_after_the_last_one_that_is_wanted() {
     assert_eq!(read, [0, 1]);
 }
 
+#[test]
+fn a_side_that_computes_no_numbers_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("diverged.gguf");
+    write_adapter(&file, f32::NAN);
+    let adapter = AdapterOptions {
+        name: None,
+        path: file,
+        digest: Digest::of(&"diverged"),
+        scale: 1.0,
+    };
+    let mut scorer = Scorer::load(&default_options(), &[None, Some(adapter)]).unwrap();
+    let text = scorer.tokens(&passage("", "One. Two. Three.")).unwrap();
+    let mut read = 0;
+    let error = scorer
+        .compare(&[text], &mut |_, _| {
+            read += 1;
+            ControlFlow::Continue(())
+        })
+        .unwrap_err()
+        .to_string();
+    assert_eq!(read, 0);
+    assert!(
+        error.contains("diverged.gguf") && error.contains("computes no numbers"),
+        "{error}"
+    );
+}
+
+#[test]
+fn two_sides_read_no_text_after_a_break() {
+    let mut scorer = Scorer::load(&default_options(), &[None, None]).unwrap();
+    let text = scorer.tokens(&passage("", "One. Two. Three.")).unwrap();
+    let mut read = Vec::new();
+    scorer
+        .compare(&[text.clone(), text], &mut |number, _| {
+            read.push(number);
+            ControlFlow::Break(())
+        })
+        .unwrap();
+    assert_eq!(read, [0]);
+}
+
 fn sum(scores: &[TokenScore]) -> f64 {
     scores.iter().map(|score| score.logprob).sum()
 }
@@ -150,7 +192,10 @@ fn adapters_are_told_apart_by_how_far_they_move_the_model() {
         let tokens = [scorer.tokens(&text).unwrap()];
         let mut gaps = Vec::new();
         scorer
-            .compare(&tokens, &mut |_, found| gaps = found)
+            .compare(&tokens, &mut |_, found| {
+                gaps = found;
+                ControlFlow::Continue(())
+            })
             .unwrap();
         gaps
     };

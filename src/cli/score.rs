@@ -90,13 +90,16 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     if !args.json {
         print(&prompts, &scored)?;
     }
-    let cut = texts.iter().filter(|text| text.left_out > 0).count();
+    let cut = texts.iter().filter(|text| text.left_out > 0).count() as u64;
     if cut > 0 {
-        say(&format!(
-            "{cut} texts are longer than the context and were cut; raise --ctx-size"
-        ));
+        say(&cut_texts(cut));
     }
     Ok(Exit::Done)
+}
+
+/// What is said of texts that do not fit.
+pub fn cut_texts(count: u64) -> String {
+    format!("{count} texts are longer than the context and were cut; raise --ctx-size")
 }
 
 /// Refuses what has no logits to look at.

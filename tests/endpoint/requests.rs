@@ -154,6 +154,19 @@ fn what_passes_is_tried_again() {
 }
 
 #[test]
+fn a_gateways_own_error_passes_and_a_lacking_method_does_not() {
+    for (status, chats) in [(520, 2), (599, 2), (501, 1), (505, 1)] {
+        let server = Server::openai(move |_, n| match n {
+            0 => Answer::Whole(status, Vec::new(), b"<html>error".to_vec()),
+            _ => Answer::json(&reply("Six minutes.")),
+        });
+        let answer = ask(&connect(&server), text_request());
+        assert_eq!(answer.is_ok(), chats > 1, "{status}: {answer:?}");
+        assert_eq!(server.chats().len(), chats, "{status}");
+    }
+}
+
+#[test]
 fn the_wait_that_a_server_asks_for_takes_the_place_of_our_own() {
     let server = Server::openai(|_, n| match n {
         0 => Answer::Whole(429, vec![("Retry-After", "0".to_owned())], Vec::new()),

@@ -325,9 +325,7 @@ impl Client {
             words: words.clone(),
         };
         // Some servers call a request that is too long an error of their own.
-        let passing = matches!(code, 408 | 425 | 429 | 500 | 502 | 503 | 504 | 529)
-            && super::context::exceeded(&refused).is_none();
-        if passing {
+        if is_passing(code) && super::context::exceeded(&refused).is_none() {
             return Err(Failure::Passing {
                 what: format!("the server answers {code}: {words}"),
                 wait: retry_after(headers),
@@ -397,6 +395,12 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
     let wait = date.duration_since(jiff::Timestamp::now());
     Some(Duration::try_from(wait).unwrap_or_default())
+}
+
+/// Whether another attempt may succeed after this status. Gateways have codes of their own above 500; what a server
+/// does not know how to do (501, 505) it does not know the next time either.
+fn is_passing(code: u16) -> bool {
+    matches!(code, 408 | 425 | 429) || ((500..600).contains(&code) && !matches!(code, 501 | 505))
 }
 
 /// The status of an answer. Some gateways pass on another server's error under a status of success.

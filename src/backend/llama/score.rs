@@ -6,6 +6,7 @@
 
 use std::num::NonZeroU32;
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use llama_cpp_2::context::LlamaContext;
@@ -16,14 +17,14 @@ use llama_cpp_2::token::LlamaToken;
 
 use crate::backend::BackendError;
 use crate::chat_template::{ChatTemplate, Span};
-use crate::likelihood::{Gap, Passage, TokenScore, gap, score};
+use crate::likelihood::{Gap, Passage, TokenScore, gap, is_sound, score};
 
 use super::device::runtime;
 use super::load::{chat_template, gpu_layers, load_adapters, load_model};
 use super::options::{AdapterOptions, LlamaOptions};
 use super::settings::products;
 use super::tokenizer::Tokenizer;
-use super::worker::Adapter;
+use super::worker::{Adapter, NO_NUMBERS};
 
 /// Rows of logits that are held at a time, for each side.
 const CHUNK: usize = 128;
@@ -34,6 +35,8 @@ pub struct Scorer {
     tokenizer: Tokenizer,
     template: ChatTemplate,
     sides: Vec<Option<Adapter>>,
+    /// The file of each side's adapter.
+    files: Vec<Option<PathBuf>>,
     params: LlamaContextParams,
     context: usize,
 }
@@ -103,6 +106,10 @@ impl Scorer {
             tokenizer,
             template,
             sides: loaded,
+            files: sides
+                .iter()
+                .map(|side| Some(side.as_ref()?.path.clone()))
+                .collect(),
             params,
             context: context as usize,
         })
@@ -159,7 +166,7 @@ impl Scorer {
     ///
     /// # Errors
     ///
-    /// When decoding fails.
+    /// When decoding fails, or the model computes no numbers.
     pub fn score(
         &mut self,
         texts: &[Tokens],
@@ -170,21 +177,18 @@ impl Scorer {
     }
 
     /// Reads passages under both sides. `done` is given, for each with its number, how far the sides lie
-    /// apart at every scored token.
+    /// apart at every scored token. After a break the others are not read.
     ///
     /// # Errors
     ///
-    /// When decoding fails.
+    /// When decoding fails, or a side computes no numbers.
     pub fn compare(
         &mut self,
         texts: &[Tokens],
-        done: &mut dyn FnMut(usize, Vec<Gap>),
+        done: &mut dyn FnMut(usize, Vec<Gap>) -> ControlFlow<()>,
     ) -> Result<(), BackendError> {
         let look = |rows: &[&[f32]], token: u32| gap(rows[0], rows[1], token);
-        self.read(2, texts, look, &mut |number, gaps| {
-            done(number, gaps);
-            ControlFlow::Continue(())
-        })
+        self.read(2, texts, look, done)
     }
 
     /// Decodes texts under the first `count` sides, chunk by chunk, and has the rows before each scored
@@ -221,7 +225,12 @@ impl Scorer {
                 context.clear_kv_cache();
             }
             read_one(&mut contexts, text, |rows, token| {
+                // Figures leave out what is no number, so that a broken side would look like none at all.
+                if let Some(side) = rows.iter().position(|row| !is_sound(row)) {
+                    return Err(no_numbers(self.files[side].as_deref()));
+                }
                 seen.push(look(rows, token));
+                Ok(())
             })?;
             if done(number, seen).is_break() {
                 break;
@@ -235,11 +244,19 @@ fn failed(error: &dyn std::fmt::Display) -> BackendError {
     BackendError::Inference(error.to_string())
 }
 
+/// What is said of a side whose rows hold no numbers.
+fn no_numbers(adapter: Option<&Path>) -> BackendError {
+    BackendError::Inference(match adapter {
+        Some(file) => format!("with the adapter {}, {NO_NUMBERS}", file.display()),
+        None => NO_NUMBERS.to_owned(),
+    })
+}
+
 /// Decodes one text in all contexts, which must be empty.
 fn read_one(
     contexts: &mut [LlamaContext<'_>],
     text: &Tokens,
-    mut visit: impl FnMut(&[&[f32]], u32),
+    mut visit: impl FnMut(&[&[f32]], u32) -> Result<(), BackendError>,
 ) -> Result<(), BackendError> {
     let mut batch = LlamaBatch::new(CHUNK, 1);
     // The row of the last token predicts what is not there.
@@ -261,7 +278,7 @@ fn read_one(
         for place in begin.max(text.first.saturating_sub(1))..end {
             let row = i32::try_from(place - begin).unwrap_or(0);
             let rows: Vec<&[f32]> = contexts.iter().map(|c| c.get_logits_ith(row)).collect();
-            visit(&rows, text.ids[place + 1]);
+            visit(&rows, text.ids[place + 1])?;
         }
     }
     Ok(())

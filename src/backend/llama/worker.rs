@@ -34,6 +34,9 @@ use cells::ContextCells;
 /// How many steps in a row one adapter computes while an earlier request waits for another.
 const PATIENCE: usize = 32;
 
+/// What is said where rows of logits hold no numbers.
+pub(super) const NO_NUMBERS: &str = "the model computes no numbers: its file may be damaged, or what it computes too large for this device";
+
 /// What the worker has done so far. Written by the worker, read by anyone.
 #[derive(Debug, Default)]
 pub struct Counters {

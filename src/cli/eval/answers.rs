@@ -4,6 +4,7 @@
 //! They are runs like any other, so they are resumed by asking again, a side that was measured before is not
 //! answered anew, and every command reads them.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -16,7 +17,7 @@ use crate::cli::run::{engine_error, store_error};
 use crate::cli::text::plural;
 use crate::constitution::Revise;
 use crate::engine::{self, EngineOptions};
-use crate::store::{RunLock, RunState, Writer};
+use crate::store::{Filter, RunLock, RunState, Store, Writer};
 
 use super::suites::Suite;
 
@@ -63,6 +64,25 @@ impl Common<'_> {
             model: model.clone(),
         };
         Job::prepare(args, self.db)
+    }
+
+    /// How many answers a run holds; the first chain's error where there is none.
+    pub fn count(&self, answers: &str) -> anyhow::Result<Result<u64, String>> {
+        let store = Store::open_read(self.db).map_err(store_error)?;
+        let drafts = store.drafts(answers).map_err(store_error)?;
+        if !drafts.chains.is_empty() {
+            return Ok(Ok(drafts.chains.len() as u64));
+        }
+        let first = store
+            .for_each_chain(&Filter::all(), Some(answers), |chain| match chain.error {
+                Some(error) => ControlFlow::Break(error),
+                None => ControlFlow::Continue(()),
+            })
+            .map_err(store_error)?;
+        Ok(Err(match first {
+            ControlFlow::Break(error) => error,
+            ControlFlow::Continue(()) => "no chain has ended".to_owned(),
+        }))
     }
 
     /// The judge's verdicts on the answers of a run, every principle asked about once.

@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::backend::llama::score::Scorer;
+use anyhow::bail;
+
 use crate::chain::StepKind;
-use crate::cli::args::{ModelArgs, PromptArgs};
+use crate::cli::args::ModelArgs;
 use crate::cli::backend::Loaded;
 use crate::cli::exit::{say, usage};
-use crate::cli::{job, runs, score};
+use crate::cli::text::sanitize;
+use crate::cli::{job, runs};
 use crate::constitution::Constitution;
-use crate::evaluation::effect::{Answer, Compared, Drift, Effect, SuiteEffect, SuiteKind};
+use crate::evaluation::effect::{Answer, Compared, Effect, SuiteEffect, SuiteKind};
 use crate::evaluation::{Asked, Pair};
 use crate::quality::gates::refuses;
 use crate::store::Store;
@@ -22,7 +24,18 @@ use super::suites::Suite;
 /// A principle that is asked about, and whether a program decides.
 pub type AskedOf = (String, bool);
 
-/// The principles that an evaluation asks about, in order.
+/// What `--select` names, each once: a principle that is named twice would count twice.
+pub fn named_once(select: &str) -> String {
+    let mut ids: Vec<&str> = Vec::new();
+    for id in select.split(',').map(str::trim) {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    ids.join(",")
+}
+
+/// The principles that an evaluation asks about, in order. `select` names none twice.
 pub fn asked(constitution: &Constitution, select: &str) -> anyhow::Result<Vec<AskedOf>> {
     let principles = if select == "all" {
         constitution.active()
@@ -42,10 +55,18 @@ pub fn asked(constitution: &Constitution, select: &str) -> anyhow::Result<Vec<As
 pub struct Runs {
     /// The suite.
     pub suite: String,
-    /// Answers and verdicts before.
+    /// Answers and verdicts before; the latter without an id where there was no answer.
     pub before: Option<[String; 2]>,
-    /// Answers and verdicts after.
+    /// Answers and verdicts after, in the same way.
     pub after: [String; 2],
+}
+
+impl Runs {
+    /// Whether there is nothing to give a verdict on, on either side.
+    fn without_answers(&self) -> bool {
+        let before = self.before.as_ref().is_none_or(|ids| ids[1].is_empty());
+        before && self.after[1].is_empty()
+    }
 }
 
 /// How answering ended.
@@ -152,7 +173,7 @@ impl Measured {
         suites: &[&Suite],
         by_model: bool,
     ) -> anyhow::Result<Answered> {
-        let samples = u64::from(common.chain.samples);
+        let mut none = Vec::new();
         for (number, suite) in suites.iter().enumerate() {
             let sides = [
                 (
@@ -163,6 +184,13 @@ impl Measured {
             ];
             for (when, answers) in sides {
                 let Some(answers) = answers else { continue };
+                let count = match common.count(&answers)? {
+                    Ok(count) => count,
+                    Err(error) => {
+                        none.push(format!("no answer {when}, {}: {error}", suite.name));
+                        continue;
+                    }
+                };
                 let job = common.verdicts(&answers, judge)?;
                 let loaded = match &mut loaded {
                     Some(loaded) => loaded,
@@ -172,7 +200,7 @@ impl Measured {
                     self.judge = Some(loaded.backend().identity().name.clone());
                 }
                 let what = format!("verdicts {when}, {}", suite.name);
-                let done = common.run(&job, loaded, suite.prompts * samples, &what)?;
+                let done = common.run(&job, loaded, count, &what)?;
                 if self.interrupted(&done) {
                     return Ok(Answered::Interrupted);
                 }
@@ -183,6 +211,12 @@ impl Measured {
                 }
             }
         }
+        if self.runs.iter().all(Runs::without_answers) {
+            bail!("{}", none.join("\n"));
+        }
+        for line in none {
+            say(&sanitize(&line));
+        }
         Ok(Answered::By(loaded.map(Box::new)))
     }
 
@@ -191,12 +225,13 @@ impl Measured {
         done.interrupted
     }
 
-    /// The figures of what was answered.
+    /// The figures of what was answered, each prompt `samples` times.
     pub fn effect(
         &self,
         db: &Path,
         suites: &[&Suite],
         asked: &[AskedOf],
+        samples: u32,
     ) -> anyhow::Result<Effect> {
         let mut effect = Effect::default();
         if suites.is_empty() {
@@ -205,7 +240,7 @@ impl Measured {
         let store = Store::open_read(db).map_err(runs::failed)?;
         let (mut all, mut all_left_out) = (Vec::new(), 0);
         for (suite, runs) in suites.iter().zip(&self.runs) {
-            let (answers, left_out) = read(&store, suite, runs)?;
+            let answers = read(&store, suite, runs)?;
             for (kind, name) in suite.parts() {
                 let of_kind = |(of, _): &&(SuiteKind, Compared)| *of == kind;
                 let part: Vec<Compared> = answers
@@ -213,11 +248,13 @@ impl Measured {
                     .filter(of_kind)
                     .map(|(_, answer)| answer.clone())
                     .collect();
+                let wanted = suite.count(kind) * u64::from(samples);
+                let left_out = wanted.saturating_sub(part.len() as u64);
+                all_left_out += left_out;
                 effect
                     .suites
                     .push(SuiteEffect::new(&name, kind, &part, left_out, asked));
             }
-            all_left_out += left_out;
             // Two suites may give their prompts the same ids.
             all.extend(answers.into_iter().map(|(_, answer)| Compared {
                 prompt: format!("{}\n{}", suite.name, answer.prompt),
@@ -232,34 +269,26 @@ impl Measured {
     }
 }
 
-/// The answers to a suite with the kind of their prompts, and how many chains are left out.
-fn read(
-    store: &Store,
-    suite: &Suite,
-    runs: &Runs,
-) -> anyhow::Result<(Vec<(SuiteKind, Compared)>, u64)> {
+/// The answers to a suite that have verdicts on every side, with the kind of their prompts.
+fn read(store: &Store, suite: &Suite, runs: &Runs) -> anyhow::Result<Vec<(SuiteKind, Compared)>> {
     let after = &runs.after[1];
     // One side alone is a pair of equal runs, of which one is left away.
     let before = runs.before.as_ref().map_or(after, |before| &before[1]);
-    let (mut answers, mut left_out) = (Vec::new(), 0);
+    let mut answers = Vec::new();
+    if before.is_empty() || after.is_empty() {
+        return Ok(answers);
+    }
     store
         .for_each_pair(before, after, |pair| {
-            match pair {
-                Some(pair) => {
-                    let kind = suite.kind_of(&pair.prompt_id);
-                    answers.push((kind, compared(pair, runs.before.is_some())));
-                }
-                None => left_out += 1,
+            if let Some(pair) = pair {
+                let kind = suite.kind_of(&pair.prompt_id);
+                answers.push((kind, compared(pair, runs.before.is_some())));
             }
             Ok::<(), std::convert::Infallible>(())
         })
-        .map_err(runs_failed)?
+        .map_err(runs::failed)?
         .unwrap_or_else(|never| match never {});
-    Ok((answers, left_out))
-}
-
-fn runs_failed(error: crate::store::StoreError) -> anyhow::Error {
-    runs::failed(error)
+    Ok(answers)
 }
 
 fn compared(pair: Pair, two_sides: bool) -> Compared {
@@ -282,34 +311,6 @@ fn verdicts(asked: &[Asked]) -> BTreeMap<String, bool> {
     critiques
         .map(|asked| (asked.principle.clone(), asked.violated))
         .collect()
-}
-
-/// How far the sides lie apart on the texts of suites.
-pub fn drift<'a>(
-    sides: &Sides,
-    suites: impl Iterator<Item = &'a Suite>,
-    reading: &PromptArgs,
-) -> anyhow::Result<Option<Drift>> {
-    let mut passages = Vec::new();
-    for suite in suites {
-        passages.extend(score::passages(&suite.path, reading)?);
-    }
-    say(&format!(
-        "drift: reading {} texts under both sides",
-        passages.len()
-    ));
-    let before = sides.before.as_ref().and_then(|side| side.adapter.clone());
-    let after = sides.after.adapter.clone();
-    let mut scorer = Scorer::load(&sides.options()?, &[before, after])?;
-    let texts = passages
-        .iter()
-        .map(|(_, passage)| scorer.tokens(passage))
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut gaps = Vec::with_capacity(texts.len());
-    scorer.compare(&texts, &mut |number, found| {
-        gaps.push((passages[number].0.id.0.clone(), found));
-    })?;
-    Ok(Drift::new(&gaps))
 }
 
 /// The figures that an evaluation of these suites can have.

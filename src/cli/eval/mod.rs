@@ -1,6 +1,7 @@
 //! `amend eval`: what an adapter changes, on prompts and texts that it was not trained on.
 
 mod answers;
+mod drift;
 mod measure;
 mod plot;
 mod preferred;
@@ -93,7 +94,8 @@ fn condition(text: &str) -> Result<Condition, ConditionError> {
 }
 
 /// Runs the command.
-pub fn run(args: Args) -> anyhow::Result<Exit> {
+pub fn run(mut args: Args) -> anyhow::Result<Exit> {
+    args.select = measure::named_once(&args.select);
     let constitution = constitution::load(&args.constitution)
         .map_err(usage)?
         .resolved
@@ -124,7 +126,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     }
     let mut measured = measure::Measured::default();
     let answered: Vec<&Suite> = suites.iter().filter(|suite| suite.is_answered()).collect();
-    let mut preferred = None;
+    let mut preferred = (None, 0);
     if !answered.is_empty() {
         let preferring = Preferring {
             common: &common,
@@ -133,38 +135,48 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         };
         match answer(&preferring, &mut measured, &sides, &answered)? {
             Some(found) => preferred = found,
-            None => {
-                say("interrupted; the same command goes on where this one was");
-                return Ok(Exit::Interrupted);
-            }
+            None => return Ok(left()),
         }
     }
-    let mut effect: Effect = measured.effect(&args.db.db, &answered, &asked)?;
-    effect.preferred = preferred;
+    let mut effect: Effect = measured.effect(&args.db.db, &answered, &asked, args.samples)?;
+    (effect.preferred, effect.undecided) = preferred;
     if drift {
         let texts = suites.iter().filter(|suite| !suite.is_answered());
-        effect.drift = measure::drift(&sides, texts, &args.reading)?;
+        match drift::read(&sides, texts, &args.reading, &interrupted)? {
+            drift::Outcome::Done(found, model) => {
+                effect.drift = found;
+                measured.model = model;
+            }
+            drift::Outcome::Interrupted => return Ok(left()),
+        }
     }
     finish(&args, &constitution, &sides, &measured, &effect)
 }
 
-/// Answers, verdicts and preferences. `None` when interrupted.
+/// The end where the person wants it.
+fn left() -> Exit {
+    say("interrupted; the same command goes on where this one was");
+    Exit::Interrupted
+}
+
+/// Answers, verdicts and preferences, with the number of pairs that the judge could not decide. `None` when
+/// interrupted.
 fn answer(
     preferring: &Preferring<'_>,
     measured: &mut measure::Measured,
     sides: &Sides,
     suites: &[&Suite],
-) -> anyhow::Result<Option<Option<Preferred>>> {
+) -> anyhow::Result<Option<(Option<Preferred>, u64)>> {
     let answered = measured.answer(preferring.common, sides, suites, preferring.asked)?;
     let Answered::By(loaded) = answered else {
         return Ok(None);
     };
     let judge = preferring.judge()?;
     let (Some(judge), Some(loaded), true) = (judge, loaded, sides.before.is_some()) else {
-        return Ok(Some(None));
+        return Ok(Some((None, 0)));
     };
     Ok(match preferring.ask(&judge, &loaded, measured, suites)? {
-        preferred::Outcome::Done(found) => Some(found),
+        preferred::Outcome::Done(found, undecided) => Some((found, undecided)),
         preferred::Outcome::Interrupted => None,
     })
 }
@@ -229,25 +241,38 @@ fn finish(
             say(&format!("{name} = {value}"));
         }
     }
-    for condition in &args.fail_if {
-        match condition.holds(&figures) {
-            Some(true) => say(&format!(
-                "fails: {condition} (it is {})",
-                figures[&condition.figure]
-            )),
-            Some(false) => {}
-            // The figure could have been there, and nothing was found to count.
-            None => bail!(
-                "`{condition}` cannot be told: there is no figure `{}` in this evaluation",
-                condition.figure
-            ),
-        }
+    for condition in &broken {
+        let value = figures[&condition.figure];
+        say(&format!("fails: {condition} (it is {value})"));
+    }
+    let undecided = undecided(&args.fail_if, effect);
+    if broken.is_empty() && !undecided.is_empty() {
+        bail!("{}", undecided.join("\n"));
+    }
+    for line in &undecided {
+        say(line);
     }
     Ok(match (broken.is_empty(), measured.failed) {
         (false, _) => Exit::CheckFailed,
         (true, 0) => Exit::Done,
         (true, _) => Exit::SomeFailed,
     })
+}
+
+/// The conditions on figures that could have been there and have no value, each with the reason.
+fn undecided(conditions: &[Condition], effect: &Effect) -> Vec<String> {
+    let figures = effect.figures();
+    conditions
+        .iter()
+        .filter(|condition| condition.holds(&figures).is_none())
+        .map(|condition| {
+            format!(
+                "`{condition}` cannot be told: there is no figure `{}` in this evaluation, since {}",
+                condition.figure,
+                effect.why_missing(&condition.figure)
+            )
+        })
+        .collect()
 }
 
 fn check_pack(pack: &str) -> anyhow::Result<()> {

@@ -29,8 +29,8 @@ pub struct Preferring<'a> {
 
 /// What came of it.
 pub enum Outcome {
-    /// The figures; `None` where there is nothing to ask about.
-    Done(Option<Preferred>),
+    /// The figures, `None` where no pair was judged; and how many could not be.
+    Done(Option<Preferred>, u64),
     /// The person wants it to end.
     Interrupted,
 }
@@ -136,7 +136,7 @@ impl Preferring<'_> {
         }
         // In the order of their prompts, whichever was answered first.
         verdicts.sort_by(|a, b| a.prompt.cmp(&b.prompt));
-        Ok(Outcome::Done(Preferred::new(&verdicts, equal)))
+        Ok(Outcome::Done(Preferred::new(&verdicts, equal), failed))
     }
 
     /// Pairs whose answers differ, of all suites, and how many answers are equal.

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use crate::cli::text::sanitize;
+use crate::cli::text::{plural, sanitize};
 use crate::constitution::Constitution;
 use crate::evaluation::effect::{
     Drift, Effect, Estimate, Preferred, Rate, Share, SuiteEffect, SuiteKind,
@@ -66,6 +66,13 @@ impl Report<'_> {
         if let Some(preferred) = &self.effect.preferred {
             preference(&mut page, preferred);
         }
+        if self.effect.undecided > 0 {
+            let _ = writeln!(
+                page,
+                "\nLeft out of the preference, since the judge could not decide: {}.",
+                plural(self.effect.undecided, "pair")
+            );
+        }
         if let Some(found) = &self.effect.drift {
             drift(&mut page, found);
         }
@@ -73,6 +80,10 @@ impl Report<'_> {
             "\nIntervals are 95 %: of shares Wilson's, of everything else percentile bootstrap over prompts or texts \
              ({RESAMPLES} draws, seeded). p is McNemar's exact test of the answers in which the sides differ.\n"
         ));
+        let several = |suite: &SuiteEffect| suite.principles.len() > 1;
+        if self.effect.suites.iter().any(several) {
+            page.push_str("Wilson's interval of all verdicts takes them for independent and is too narrow where an answer's verdicts are alike; the bootstrap draws them together.\n");
+        }
         if self.samples > 1 && !self.effect.suites.is_empty() {
             page.push_str(
                 "Wilson's intervals take the samples of a prompt for independent answers and are too narrow where they are alike; the bootstrap draws them together.\n",
@@ -105,7 +116,10 @@ impl Report<'_> {
             line("samples", &format!("{}, seed {}", self.samples, self.seed));
         }
         for runs in &self.measured.runs {
-            let pair = |runs: &[String; 2]| runs.join(" and ");
+            let pair = |[answers, verdicts]: &[String; 2]| match verdicts.is_empty() {
+                true => format!("{answers} and none"),
+                false => format!("{answers} and {verdicts}"),
+            };
             let before = runs
                 .before
                 .as_ref()
@@ -160,43 +174,57 @@ fn plain(text: &str) -> String {
 }
 
 fn violations(page: &mut String, suite: &SuiteEffect) {
+    let _ = writeln!(page, "\n## Violations: {}\n", plain(&suite.name));
     if suite.answers == 0 {
+        let _ = writeln!(
+            page,
+            "No answer; {} left out, where a chain failed.",
+            suite.left_out
+        );
         return;
     }
     let _ = writeln!(
         page,
-        "\n## Violations: {}\n\n{} prompts, {} answers a side{}{}.\n",
-        plain(&suite.name),
+        "{} prompts, {} answers a side{}{}.\n",
         suite.prompts,
         suite.answers,
         match suite.words {
-            Some((Some(before), after)) =>
-                format!("; {before:.0} words on average before, {after:.0} after"),
+            Some((Some(before), after)) => format!(
+                "; {before:.0} words on average before, {after:.0} after ({})",
+                suite.length_ratio.map_or_else(dash, |e| estimate(e, "×"))
+            ),
             Some((None, after)) => format!("; {after:.0} words on average"),
             None => String::new(),
         },
         match suite.left_out {
             0 => String::new(),
-            n => format!("; {n} chains left out, which failed on a side"),
+            n => format!("; {n} left out, where a chain failed"),
         },
     );
     page.push_str("| principle | by | before | after | difference | obeyed, after by before | p |\n|---|---|---|---|---|---|---|\n");
     for principle in &suite.principles {
-        let rate = &principle.violated;
-        let _ = writeln!(
-            page,
-            "| {} | {} | {} | {} | {} | {} | {} |",
-            plain(&principle.id),
-            if principle.by_check { "check" } else { "model" },
-            rate.before.map_or_else(dash, share),
-            share(rate.after),
-            rate.difference.map_or_else(dash, points),
-            principle
-                .obeyed_ratio
-                .map_or_else(dash, |e| estimate(e, "×")),
-            rate.p_value.map_or_else(dash, probability),
-        );
+        let by = if principle.by_check { "check" } else { "model" };
+        let (name, ratio) = (plain(&principle.id), principle.obeyed_ratio);
+        violation(page, &name, by, &principle.violated, ratio);
     }
+    if let Some(rate) = &suite.violations
+        && suite.principles.len() > 1
+    {
+        violation(page, "*all verdicts*", "-", rate, None);
+    }
+}
+
+/// A row of the table of violations.
+fn violation(page: &mut String, name: &str, by: &str, rate: &Rate, obeyed: Option<Estimate>) {
+    let _ = writeln!(
+        page,
+        "| {name} | {by} | {} | {} | {} | {} | {} |",
+        rate.before.map_or_else(dash, share),
+        share(rate.after),
+        rate.difference.map_or_else(dash, points),
+        obeyed.map_or_else(dash, |e| estimate(e, "×")),
+        rate.p_value.map_or_else(dash, probability),
+    );
 }
 
 fn refusals(page: &mut String, suites: &[SuiteEffect]) {
@@ -245,9 +273,13 @@ fn preference(page: &mut String, preferred: &Preferred) {
 fn drift(page: &mut String, drift: &Drift) {
     let _ = writeln!(
         page,
-        "\n## Drift\n\n{} texts, {} tokens.\n\n| figure | value |\n|---|---|\n| mean KL a token, whole vocabulary (nats) | {} |\n| mean KL a token, top logits | {} |\n| same token likeliest | {} |\n| perplexity before | {} |\n| perplexity after | {} |\n| after by before | {} |\n",
+        "\n## Drift\n\n{} texts, {} tokens{}.\n\n| figure | value |\n|---|---|\n| mean KL a token, whole vocabulary (nats) | {} |\n| mean KL a token, top logits | {} |\n| same token likeliest | {} |\n| perplexity before | {} |\n| perplexity after | {} |\n| after by before | {} |\n",
         drift.texts,
         drift.tokens,
+        match drift.cut {
+            0 => String::new(),
+            n => format!("; {n} longer than the context and cut"),
+        },
         estimate(drift.kl, ""),
         estimate(drift.kl_top, ""),
         percent(drift.same_top),

@@ -101,6 +101,22 @@ impl Suite {
         kinds.iter().map(|&kind| (kind, named(kind))).collect()
     }
 
+    /// How many prompts of a kind there are.
+    pub fn count(&self, kind: SuiteKind) -> u64 {
+        let others = self.kinds.values().filter(|of| **of == kind).count() as u64;
+        match kind == self.kind {
+            // What is listed is of other kinds.
+            true => self.prompts.saturating_sub(self.kinds.len() as u64),
+            false => others,
+        }
+    }
+
+    /// Everything that it or a part of it is called.
+    fn names(&self) -> BTreeSet<String> {
+        let parts = self.parts().into_iter().map(|(_, name)| name);
+        parts.chain([self.name.clone()]).collect()
+    }
+
     /// Whether it is answered, and not only read.
     pub fn is_answered(&self) -> bool {
         self.kind != SuiteKind::General
@@ -114,18 +130,20 @@ fn name_of(path: &Path) -> String {
     })
 }
 
-/// Reads all suites. Two of one name could not be told apart.
+/// Reads all suites. Two of one name, or with parts of one name, could not be told apart.
 pub fn read(named: &[String], reading: &PromptArgs) -> anyhow::Result<Vec<Suite>> {
     let mut suites: Vec<Suite> = Vec::new();
     for named in named {
         let suite = Suite::read(named, reading)?;
-        if let Some(other) = suites.iter().find(|other| other.name == suite.name) {
-            bail!(usage(anyhow!(
-                "{} and {} would both be called `{}`; rename one, or leave it out",
-                other.path.display(),
-                suite.path.display(),
-                suite.name
-            )));
+        let names = suite.names();
+        for other in &suites {
+            if let Some(name) = other.names().intersection(&names).next() {
+                bail!(usage(anyhow!(
+                    "{} and {} would both be called `{name}` in figures; rename one, or leave it out",
+                    other.path.display(),
+                    suite.path.display(),
+                )));
+            }
         }
         suites.push(suite);
     }

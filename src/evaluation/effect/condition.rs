@@ -55,8 +55,7 @@ impl FromStr for Condition {
 
     fn from_str(text: &str) -> Result<Self, ConditionError> {
         let form = || ConditionError::Form(text.to_owned());
-        let place = text.find(['<', '>', '=', '!']).ok_or_else(form)?;
-        let (figure, rest) = text.split_at(place);
+        let (figure, rest) = text.split_at(sign_at(text).ok_or_else(form)?);
         let (sign, comparison) = COMPARISONS
             .into_iter()
             .find(|(sign, _)| rest.starts_with(sign))
@@ -75,6 +74,13 @@ impl FromStr for Condition {
             number: parsed.ok_or_else(wrong)?,
         })
     }
+}
+
+/// Where the last comparison begins: the name of a suite is that of a file and may hold such signs, a number cannot.
+fn sign_at(text: &str) -> Option<usize> {
+    let last = text.rfind(['<', '>', '='])?;
+    let is_two = text[last..].starts_with('=') && text[..last].ends_with(['<', '>', '!']);
+    Some(if is_two { last - 1 } else { last })
 }
 
 impl fmt::Display for Condition {

@@ -20,6 +20,8 @@ pub struct Drift {
     pub texts: u64,
     /// Tokens.
     pub tokens: u64,
+    /// Texts that are longer than the context and were cut to it.
+    pub cut: u64,
     /// Mean Kullback-Leibler divergence of after from before, a token, over the whole vocabulary, in nats.
     pub kl: Estimate,
     /// The same over the tokens likeliest before, all others taken together as one.
@@ -77,8 +79,9 @@ impl Sums {
 }
 
 impl Drift {
-    /// Figures of texts, each with its name and what was found at its tokens. `None` without a token.
-    pub fn new(texts: &[(String, Vec<Gap>)]) -> Option<Self> {
+    /// Figures of texts, each with its name and what was found at its tokens; `cut` of them were too long. `None`
+    /// without a token.
+    pub fn new(texts: &[(String, Vec<Gap>)], cut: u64) -> Option<Self> {
         let texts: Vec<(&String, Sums)> = texts
             .iter()
             .map(|(name, gaps)| (name, Sums::of(gaps)))
@@ -102,6 +105,7 @@ impl Drift {
         Some(Self {
             texts: texts.len() as u64,
             tokens: texts.iter().map(|(_, sums)| sums.tokens).sum::<f64>() as u64,
+            cut,
             kl: figure(|s| s.kl / s.tokens)?,
             kl_top: figure(|s| s.kl_top / s.tokens)?,
             same_top: figure(|s| s.same / s.tokens)?,

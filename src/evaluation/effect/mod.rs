@@ -50,6 +50,8 @@ pub struct Effect {
     pub all: Option<SuiteEffect>,
     /// Which answers the judge prefers.
     pub preferred: Option<Preferred>,
+    /// Pairs of answers that the judge was asked about and could not decide.
+    pub undecided: u64,
     /// How far the model has moved.
     pub drift: Option<Drift>,
 }
@@ -61,11 +63,7 @@ impl Effect {
         for suite in &self.suites {
             suite.refusal_figures(&mut figures);
         }
-        if let Some(all) = self
-            .all
-            .as_ref()
-            .or(self.suites.iter().find(|s| s.answers > 0))
-        {
+        if let Some(all) = self.together() {
             all.violation_figures(&mut figures);
         }
         if let Some(drift) = &self.drift {
@@ -75,6 +73,33 @@ impl Effect {
             preferred.figures(&mut figures);
         }
         figures
+    }
+
+    /// All answers.
+    fn together(&self) -> Option<&SuiteEffect> {
+        let answered = || self.suites.iter().find(|suite| suite.answers > 0);
+        self.all.as_ref().or_else(answered)
+    }
+
+    /// Why a figure that there could have been has no value.
+    pub fn why_missing(&self, figure: &str) -> &'static str {
+        let (name, of) = figure.split_once(':').unwrap_or((figure, ""));
+        let all = self.together();
+        match name {
+            "drift" | "drift_top" | "same_top" | "perplexity" | "perplexity_before"
+            | "perplexity_ratio" => "no text has a token to look at",
+            "win_rate" | "win_rate_length_controlled" if self.preferred.is_none() => {
+                "no pair of answers that differ was judged"
+            }
+            "win_rate" | "win_rate_length_controlled" => "the lengths do not tell it apart",
+            "refusals" | "refusals_before" => "no answer of the suite is there on every side",
+            _ if all.is_none_or(|all| all.answers == 0) => "no answer is there on every side",
+            "length_ratio" => "no answer before has a word",
+            "obeyed_ratio" if all.is_some_and(|all| all.principle(of).is_some()) => {
+                "the side before never obeyed it"
+            }
+            _ => "no answer has a verdict on it",
+        }
     }
 }
 

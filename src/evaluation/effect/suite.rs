@@ -172,14 +172,19 @@ pub struct SuiteEffect {
     pub prompts: u64,
     /// Answers of one side.
     pub answers: u64,
-    /// Chains without an answer on both sides, or without verdicts.
+    /// Answers that were asked for and are not there on every side, or have no verdicts, since a chain failed.
     pub left_out: u64,
     /// How often the answer is a refusal.
     pub refused: Option<Rate>,
+    /// How often a verdict finds a violation, all principles together.
+    pub violations: Option<Rate>,
     /// By principle, in the order of the constitution.
     pub principles: Vec<PrincipleEffect>,
     /// Words of an answer on average, before and after.
     pub words: Option<(Option<f64>, f64)>,
+    /// Words after by words before, bootstrap over prompts; `None` where only one side is measured, or no answer
+    /// before has a word.
+    pub length_ratio: Option<Estimate>,
 }
 
 /// Answers to one prompt, which are drawn together.
@@ -203,49 +208,45 @@ impl SuiteEffect {
             .iter()
             .flat_map(|a| a.after.verdicts.keys())
             .collect();
+        let principles: Vec<&(String, bool)> = principles
+            .iter()
+            .filter(|(id, _)| asked.contains(id))
+            .collect();
+        let violates = |id: &String, answer: &Answer| answer.verdicts.get(id).copied();
         let of = |(id, by_check): &(String, bool)| {
-            let rate = rate(&groups, |answer| answer.verdicts.get(id).copied())?;
+            let violated = rate(&outcomes(&groups, |answer| violates(id, answer)))?;
+            let obeyed = outcomes(&groups, |answer| violates(id, answer).map(|v| !v));
             Some(PrincipleEffect {
                 id: id.clone(),
                 by_check: *by_check,
-                violated: rate,
-                obeyed_ratio: ratio(&groups, |answer| answer.verdicts.get(id).map(|v| !v)),
+                violated,
+                obeyed_ratio: ratio(&obeyed),
             })
         };
+        let mut verdicts: Vec<Outcomes> = vec![Vec::new(); groups.len()];
+        for (id, _) in &principles {
+            let more = outcomes(&groups, |answer| violates(id, answer));
+            for (verdicts, more) in verdicts.iter_mut().zip(more) {
+                verdicts.extend(more);
+            }
+        }
         Self {
             name: name.to_owned(),
             kind,
             prompts: groups.len() as u64,
             answers: answers.len() as u64,
             left_out,
-            refused: rate(&groups, |answer| Some(answer.refused)),
-            principles: principles
-                .iter()
-                .filter(|(id, _)| asked.contains(id))
-                .filter_map(of)
-                .collect(),
+            refused: rate(&outcomes(&groups, |answer| Some(answer.refused))),
+            violations: rate(&verdicts),
+            principles: principles.iter().copied().filter_map(of).collect(),
             words: words(answers),
+            length_ratio: length_ratio(&groups),
         }
     }
 
     /// A principle's figures.
     pub fn principle(&self, id: &str) -> Option<&PrincipleEffect> {
         self.principles.iter().find(|principle| principle.id == id)
-    }
-
-    /// The share of verdicts that find a violation, all principles together: before and after.
-    pub fn violations(&self) -> Option<(Option<f64>, f64)> {
-        let sum = |side: fn(&Rate) -> Option<Share>| {
-            let shares: Vec<Share> = self
-                .principles
-                .iter()
-                .filter_map(|p| side(&p.violated))
-                .collect();
-            let trials: u64 = shares.iter().map(|s| s.trials).sum();
-            let hits: u64 = shares.iter().map(|s| s.hits).sum();
-            (trials > 0).then(|| hits as f64 / trials as f64)
-        };
-        Some((sum(|rate| rate.before), sum(|rate| Some(rate.after))?))
     }
 
     pub(super) fn refusal_figures(&self, figures: &mut BTreeMap<String, f64>) {
@@ -257,8 +258,9 @@ impl SuiteEffect {
     }
 
     pub(super) fn violation_figures(&self, figures: &mut BTreeMap<String, f64>) {
-        if let Some((before, after)) = self.violations() {
-            figures.insert("violations".to_owned(), after);
+        if let Some(rate) = &self.violations {
+            figures.insert("violations".to_owned(), rate.after.share);
+            let before = rate.before.map(|before| before.share);
             figures.extend(before.map(|before| ("violations_before".to_owned(), before)));
         }
         for principle in &self.principles {
@@ -271,39 +273,47 @@ impl SuiteEffect {
                 figures.insert(format!("obeyed_ratio:{id}"), ratio.value);
             }
         }
-        if let Some((Some(before), after)) = self.words
-            && before > 0.0
-        {
-            figures.insert("length_ratio".to_owned(), after / before);
+        if let Some(ratio) = self.length_ratio {
+            figures.insert("length_ratio".to_owned(), ratio.value);
         }
     }
 }
 
-/// Hits and trials of a group on one side.
-fn count<'a>(
-    answers: impl Iterator<Item = &'a Answer>,
-    holds: &impl Fn(&Answer) -> Option<bool>,
-) -> (f64, f64) {
-    answers
-        .filter_map(holds)
-        .fold((0.0, 0.0), |(hits, trials), hit| {
-            (hits + f64::from(u8::from(hit)), trials + 1.0)
-        })
+/// What holds of the answers of a group, before and after; `None` where it cannot be told.
+type Outcomes = Vec<(Option<bool>, Option<bool>)>;
+
+/// For each group: whether something holds of its answers.
+fn outcomes(groups: &[Group<'_>], holds: impl Fn(&Answer) -> Option<bool>) -> Vec<Outcomes> {
+    let of = |compared: &&Compared| {
+        let before = compared.before.as_ref().and_then(&holds);
+        (before, holds(&compared.after))
+    };
+    groups
+        .iter()
+        .map(|group| group.iter().map(of).collect())
+        .collect()
+}
+
+/// Hits and trials.
+fn count(values: impl Iterator<Item = bool>) -> (f64, f64) {
+    values.fold((0.0, 0.0), |(hits, trials), hit| {
+        (hits + f64::from(u8::from(hit)), trials + 1.0)
+    })
 }
 
 /// For each group: hits and trials before, hits and trials after.
-fn counts(groups: &[Group<'_>], holds: &impl Fn(&Answer) -> Option<bool>) -> Vec<[f64; 4]> {
-    let of = |group: &Group<'_>| {
-        let before = count(group.iter().filter_map(|c| c.before.as_ref()), holds);
-        let after = count(group.iter().map(|c| &c.after), holds);
+fn counts(groups: &[Outcomes]) -> Vec<[f64; 4]> {
+    let of = |group: &Outcomes| {
+        let before = count(group.iter().filter_map(|outcome| outcome.0));
+        let after = count(group.iter().filter_map(|outcome| outcome.1));
         [before.0, before.1, after.0, after.1]
     };
     groups.iter().map(of).collect()
 }
 
 /// Weighted sums of counts.
-fn sums(counts: &[[f64; 4]], drawn: &[u32]) -> [f64; 4] {
-    let mut sums = [0.0; 4];
+fn sums<const N: usize>(counts: &[[f64; N]], drawn: &[u32]) -> [f64; N] {
+    let mut sums = [0.0; N];
     for (counts, &times) in counts.iter().zip(drawn) {
         for (sum, count) in sums.iter_mut().zip(counts) {
             *sum += count * f64::from(times);
@@ -312,23 +322,16 @@ fn sums(counts: &[[f64; 4]], drawn: &[u32]) -> [f64; 4] {
     sums
 }
 
-fn rate(groups: &[Group<'_>], holds: impl Fn(&Answer) -> Option<bool>) -> Option<Rate> {
-    let answers = || groups.iter().flatten();
-    let after = Share::of(answers().filter_map(|c| holds(&c.after)))?;
-    let before = Share::of(answers().filter_map(|c| holds(c.before.as_ref()?)));
-    let mut only = (0, 0);
-    for compared in answers() {
-        let sides = (
-            compared.before.as_ref().and_then(&holds),
-            holds(&compared.after),
-        );
-        match sides {
-            (Some(true), Some(false)) => only.0 += 1,
-            (Some(false), Some(true)) => only.1 += 1,
-            _ => {}
-        }
-    }
-    let counts = counts(groups, &holds);
+fn rate(groups: &[Outcomes]) -> Option<Rate> {
+    let all = || groups.iter().flatten();
+    let after = Share::of(all().filter_map(|outcome| outcome.1))?;
+    let before = Share::of(all().filter_map(|outcome| outcome.0));
+    let only = |sides: (Option<bool>, Option<bool>)| {
+        all().filter(|outcome| **outcome == sides).count() as u64
+    };
+    let only_before = only((Some(true), Some(false)));
+    let only_after = only((Some(false), Some(true)));
+    let counts = counts(groups);
     Some(Rate {
         before,
         after,
@@ -338,15 +341,32 @@ fn rate(groups: &[Group<'_>], holds: impl Fn(&Answer) -> Option<bool>) -> Option
                 Some(hits_after / trials_after - hits / trials)
             })
         }),
-        p_value: before.map(|_| mcnemar(only.0, only.1)),
+        p_value: before.map(|_| mcnemar(only_before, only_after)),
     })
 }
 
-fn ratio(groups: &[Group<'_>], holds: impl Fn(&Answer) -> Option<bool>) -> Option<Estimate> {
-    let counts = counts(groups, &holds);
+fn ratio(groups: &[Outcomes]) -> Option<Estimate> {
+    let counts = counts(groups);
     Estimate::of(groups.len(), |drawn| {
         let [hits, trials, hits_after, trials_after] = sums(&counts, drawn);
         (hits > 0.0).then(|| (hits_after / trials_after) / (hits / trials))
+    })
+}
+
+fn length_ratio(groups: &[Group<'_>]) -> Option<Estimate> {
+    let words = |group: &Group<'_>| {
+        group.iter().fold([0.0; 2], |[before, after], compared| {
+            let of = |answer: &Answer| answer.words as f64;
+            match &compared.before {
+                Some(answer) => [before + of(answer), after + of(&compared.after)],
+                None => [before, after],
+            }
+        })
+    };
+    let words: Vec<[f64; 2]> = groups.iter().map(words).collect();
+    Estimate::of(groups.len(), |drawn| {
+        let [before, after] = sums(&words, drawn);
+        (before > 0.0).then(|| after / before)
     })
 }
 

@@ -47,6 +47,40 @@ fn rates_of_both_sides_are_told_with_their_difference() {
 }
 
 #[test]
+fn all_verdicts_together_and_lengths_have_intervals() {
+    let mut answers = forty();
+    for (n, compared) in answers.iter_mut().enumerate() {
+        let plain = "plain".to_owned();
+        let before = compared.before.as_mut().unwrap();
+        before.verdicts.insert(plain.clone(), true);
+        compared.after.verdicts.insert(plain, n % 2 == 0);
+    }
+    answers[0].after.words = 65;
+    let principles = [("short".to_owned(), true), ("plain".to_owned(), false)];
+    let effect = SuiteEffect::new("benign", SuiteKind::Benign, &answers, 0, &principles);
+    let rate = effect.violations.unwrap();
+    let (before, after) = (rate.before.unwrap(), rate.after);
+    assert_eq!((before.hits, before.trials), (70, 80));
+    assert_eq!((after.hits, after.trials), (30, 80));
+    assert!(after.interval.low > 0.25 && after.interval.high < 0.5);
+    let difference = rate.difference.unwrap();
+    assert!((difference.value + 0.5).abs() < 1e-12 && difference.interval.is_some());
+    assert!(rate.p_value.unwrap() < 1e-4);
+    let ratio = effect.length_ratio.unwrap();
+    assert!((ratio.value - 0.52).abs() < 1e-12);
+    let interval = ratio.interval.unwrap();
+    assert!(interval.low < 0.52 && interval.high > 0.52, "{interval:?}");
+    let figures = Effect {
+        suites: vec![effect],
+        ..Effect::default()
+    }
+    .figures();
+    assert!((figures["violations"] - 0.375).abs() < 1e-12);
+    assert!((figures["violations_before"] - 0.875).abs() < 1e-12);
+    assert!((figures["length_ratio"] - 0.52).abs() < 1e-12);
+}
+
+#[test]
 fn one_side_alone_has_no_differences() {
     let mut answers = forty();
     for answer in &mut answers {
@@ -59,6 +93,7 @@ fn one_side_alone_has_no_differences() {
         (None, None)
     );
     assert_eq!((short.violated.p_value, short.obeyed_ratio), (None, None));
+    assert_eq!(effect.length_ratio, None);
     let figures = Effect {
         suites: vec![effect],
         ..Effect::default()
@@ -79,10 +114,23 @@ fn what_was_never_obeyed_has_no_ratio() {
             .verdicts
             .insert("short".to_owned(), true);
     }
-    assert_eq!(
-        suite(&answers).principle("short").unwrap().obeyed_ratio,
-        None
-    );
+    let effect = suite(&answers);
+    assert_eq!(effect.principle("short").unwrap().obeyed_ratio, None);
+    let effect = Effect {
+        suites: vec![effect],
+        ..Effect::default()
+    };
+    assert!(!effect.figures().contains_key("obeyed_ratio:short"));
+    for (figure, why) in [
+        ("obeyed_ratio:short", "the side before never obeyed it"),
+        ("obeyed_ratio:unasked", "no answer has a verdict on it"),
+        ("drift", "no text has a token to look at"),
+        ("win_rate", "no pair of answers that differ was judged"),
+    ] {
+        assert_eq!(effect.why_missing(figure), why, "{figure}");
+    }
+    let none = Effect::default().why_missing("violations:short");
+    assert_eq!(none, "no answer is there on every side");
 }
 
 #[test]
@@ -127,15 +175,15 @@ fn drift_is_a_mean_over_tokens() {
         ("b".to_owned(), gaps(0.5, false, 10)),
         ("empty".to_owned(), Vec::new()),
     ];
-    let drift = Drift::new(&texts).unwrap();
-    assert_eq!((drift.texts, drift.tokens), (2, 40));
+    let drift = Drift::new(&texts, 1).unwrap();
+    assert_eq!((drift.texts, drift.tokens, drift.cut), (2, 40, 1));
     assert!((drift.kl.value - 0.2).abs() < 1e-12);
     assert!((drift.same_top.value - 0.75).abs() < 1e-12);
     assert!((drift.perplexity_before.value - 2.0).abs() < 1e-9);
     assert!((drift.perplexity.value - 4.0).abs() < 1e-9);
     assert!((drift.perplexity_ratio.value - 2.0).abs() < 1e-9);
     assert_eq!(drift.furthest[0].0, "b");
-    assert_eq!(Drift::new(&[]), None);
+    assert_eq!(Drift::new(&[], 0), None);
 }
 
 fn verdict(n: u64, p: f64, words_after: u64) -> Verdict {
@@ -191,6 +239,12 @@ fn conditions_compare_a_figure_with_a_number() {
     assert_eq!(holds("refusals:benign=0"), Some(true));
     assert_eq!(holds("refusals:benign!=0"), Some(false));
     assert_eq!(holds("nothing<1"), None);
+    let figure = |text: &str| text.parse::<Condition>().unwrap().figure;
+    assert_eq!(
+        figure("refusals:run=1-borderline>0.9"),
+        "refusals:run=1-borderline"
+    );
+    assert_eq!(figure("refusals:a<b>=c != 0.9"), "refusals:a<b>=c");
     for bad in [
         "drift",
         ">1",

@@ -15,10 +15,7 @@ use crate::backend::llama::scheduler::Share;
 use crate::backend::llama::sequence::Next;
 
 use super::admission::Waiting;
-use super::{Running, Worker, add};
-
-/// What a request hears whose rows hold nothing.
-const NO_NUMBERS: &str = "the model computes no numbers: its file may be damaged, or what it computes too large for this device";
+use super::{NO_NUMBERS, Running, Worker, add};
 
 impl Worker<'_> {
     /// Decodes one batch and takes its rows.
