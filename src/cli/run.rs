@@ -393,6 +393,7 @@ fn execute(
     }
     let report = Report {
         id: &id,
+        db: &db.db,
         summary,
         figures,
         elapsed,

@@ -117,13 +117,22 @@ fn rows_that_cannot_be_used_are_named_counted_and_skipped() {
 #[test]
 fn a_prompt_longer_than_the_context_fails_alone() {
     let place = Place::new();
-    place.write("script.yaml", "context_length: 400\n");
+    place.write(
+        "script.yaml",
+        "context_length: 400\nrules: [{contains: [Zanzibar], error: the script says so}]\n",
+    );
     let long = "word ".repeat(500);
     place.write(
         "p.jsonl",
         format!("{GOOD}{{\"prompt\": \"{long}\"}}\n{{\"prompt\": \"Sea?\"}}\n"),
     );
-    run(&place, "p.jsonl").code(3);
+    // Trying again would be of no use, also where the chain failed before.
+    for _ in 0..2 {
+        let told = run(&place, "p.jsonl").code(3).stdout;
+        assert!(told.contains("shorten the prompt"), "{told}");
+        assert!(told.contains("a larger --ctx-size"), "{told}");
+        assert!(!told.contains("--retry-errors"), "{told}");
+    }
     let rows = place.amend(&["ls", "--json"]).success().json_lines();
     let failed: Vec<_> = rows
         .iter()
@@ -135,6 +144,13 @@ fn a_prompt_longer_than_the_context_fails_alone() {
         "{}",
         failed[0]
     );
+    // Where another one failed otherwise, it may be.
+    place.write(
+        "both.jsonl",
+        format!("{{\"prompt\": \"{long}\"}}\n{{\"prompt\": \"Zanzibar?\"}}\n"),
+    );
+    let told = run(&place, "both.jsonl").code(3).stdout;
+    assert!(told.contains("--retry-errors"), "{told}");
 }
 
 #[test]
