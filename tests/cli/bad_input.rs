@@ -164,8 +164,8 @@ fn model_files_that_are_no_model() {
             .amend(&["run", "p.jsonl", "-c", "minimal", "-m", model])
             .code(2)
     };
-    with("none.gguf").complains(&["none.gguf"]);
-    with("text.gguf").complains(&["text.gguf"]);
+    with("none.gguf").complains(&["none.gguf", "check the path, or name `default`"]);
+    with("text.gguf").complains(&["text.gguf", "give the path of a .gguf file"]);
     with("hf:only-one-part").complains(&["hf:only-one-part"]);
     let model = fs::read(crate::model::default_model()).unwrap();
     place.write("cut.gguf", &model[..50_000_000]);
