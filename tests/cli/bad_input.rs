@@ -90,6 +90,7 @@ fn rows_that_cannot_be_used_are_named_counted_and_skipped() {
     rows.extend_from_slice(b"{\"prompt\": \"bad \xff byte\"}\n{\"prompt\": \"a\\u0000b\"}\n");
     rows.extend_from_slice(b"{\"prompt\": \"   \"}\n{\"prompt\": \"Another good one?\"}\n");
     rows.extend_from_slice(format!("{{\"prompt\": \"{}\"}}\n", "x".repeat(10 << 20)).as_bytes());
+    rows.extend_from_slice(b"{\"prompt\": \"One?\", \"prompt\": \"Two?\"}\n");
     place.write("p.jsonl", rows);
     let outcome = run(&place, "p.jsonl").success();
     let outcome = outcome.complains(&[
@@ -98,9 +99,10 @@ fn rows_that_cannot_be_used_are_named_counted_and_skipped() {
         "p.jsonl:4:",
         "p.jsonl:5:",
         "p.jsonl:7:",
+        "p.jsonl:8: two fields are named `prompt`",
     ]);
     assert!(
-        outcome.stdout.contains("5 rows skipped"),
+        outcome.stdout.contains("6 rows skipped"),
         "{}",
         outcome.stdout
     );
