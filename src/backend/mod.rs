@@ -13,11 +13,18 @@ use crate::generation::{Message, Reply, Request};
 
 pub use reply::ReplyTo;
 
+/// What to do where a conversation does not fit. It ends the message of
+/// [`ContextExceeded`](BackendError::ContextExceeded), and tells such failures apart once they are texts.
+pub const CONTEXT_REMEDY: &str = "shorten the prompt, or begin a run with a larger --ctx-size";
+
 /// Why a backend could not answer.
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum BackendError {
     /// The conversation does not fit.
-    #[error("the request has {tokens} tokens and the context holds {context}")]
+    #[error(
+        "the request has {tokens} tokens and the context holds {context}; {}",
+        CONTEXT_REMEDY
+    )]
     ContextExceeded {
         /// Tokens of the rendered conversation.
         tokens: u32,

@@ -81,6 +81,7 @@ pub(super) fn python_like(now: DateTime) -> Environment<'static> {
     environment.add_filter("tojson", to_json);
     environment.add_filter("trim", trim);
     environment.add_filter("int", int);
+    environment.add_filter("wordcount", word_count);
     environment.add_test("sequence", is_sequence);
     environment.add_test("iterable", |value: &Value| {
         value.is_undefined() || value.as_str().is_some() || value.try_iter().is_ok()
@@ -133,6 +134,10 @@ fn int(value: &Value, default: Option<i64>) -> i64 {
         .or_else(truth)
         .or_else(|| number().map(|n| n as i64))
         .unwrap_or(default.unwrap_or(0))
+}
+
+fn word_count(value: &Value) -> usize {
+    python::count_words(&value.to_string())
 }
 
 fn to_json(value: &Value, indent: Option<Value>, options: Kwargs) -> Result<String, Error> {
@@ -262,20 +267,59 @@ fn string_method(text: &str, name: &str, args: &[Value]) -> Result<Option<Value>
                 None => format!("{padding}{text}"),
             })
         }
-        "isspace" => {
-            let () = from_args(args)?;
-            Value::from(!text.is_empty() && text.chars().all(python::is_space))
+        "center" => {
+            let (width, fill): (u16, Option<char>) = from_args(args)?;
+            Value::from(python::center(text, width.into(), fill.unwrap_or(' ')))
         }
-        "index" => {
+        "expandtabs" => Value::from(expand_tabs(text, args)?),
+        "index" | "rindex" => {
             let (what,): (&str,) = from_args(args)?;
-            let at = text
-                .find(what)
+            let found = match name {
+                "index" => text.find(what),
+                _ => text.rfind(what),
+            };
+            let at = found
                 .ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "substring not found"))?;
             Value::from(text[..at].chars().count())
         }
-        _ => return Ok(None),
+        _ => match string_test(text, name) {
+            Some(holds) => {
+                let () = from_args(args)?;
+                Value::from(holds)
+            }
+            None => return Ok(None),
+        },
     };
     Ok(Some(result))
+}
+
+/// What the methods say that take nothing and tell whether something holds of a whole string.
+fn string_test(text: &str, name: &str) -> Option<bool> {
+    Some(match name {
+        "isspace" => !text.is_empty() && text.chars().all(python::is_space),
+        "isdecimal" => python::is_decimal(text),
+        "istitle" => python::is_title(text),
+        "isprintable" => python::is_printable(text),
+        "isidentifier" => python::is_identifier(text),
+        _ => return None,
+    })
+}
+
+/// `str.expandtabs`, whose size may be named. It is bounded, since one tab becomes that many spaces.
+fn expand_tabs(text: &str, args: &[Value]) -> Result<String, Error> {
+    let (size, options): (Option<i64>, Kwargs) = from_args(args)?;
+    let size = match size {
+        Some(size) => Some(size),
+        None => options.get::<Option<i64>>("tabsize")?,
+    };
+    options.assert_all_used()?;
+    let size = u8::try_from(size.unwrap_or(8).max(0)).map_err(|_| {
+        Error::new(
+            ErrorKind::InvalidOperation,
+            "expandtabs takes a size of at most 255",
+        )
+    })?;
+    Ok(python::expand_tabs(text, size.into()))
 }
 
 fn strings(parts: Vec<&str>) -> Value {

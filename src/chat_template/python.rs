@@ -1,8 +1,15 @@
 //! Python's ideas of strings and JSON, where they differ from Rust's.
 
 use std::fmt::Write;
+use std::sync::LazyLock;
 
+use regex::Regex;
 use serde_json::Value;
+
+fn pattern(text: &str) -> Regex {
+    // Constant patterns; a test compiles them.
+    Regex::new(text).expect("valid pattern")
+}
 
 /// Whether Python's `str.isspace` holds: Rust's white space and four separators of ASCII.
 pub(super) fn is_space(c: char) -> bool {
@@ -66,6 +73,81 @@ pub(super) fn title(text: &str) -> String {
             false => out.extend(c.to_uppercase()),
         }
         after_letter = c.is_alphabetic();
+    }
+    out
+}
+
+/// `str.istitle`: capitals stand where a letter does not follow a letter, and nowhere else.
+pub(super) fn is_title(text: &str) -> bool {
+    let (mut after_letter, mut any) = (false, false);
+    for c in text.chars() {
+        // What has a small letter and is no capital, such as `ǅ`, is a letter for titles.
+        let capital = c.is_uppercase() || c.to_lowercase().ne(std::iter::once(c));
+        let letter = capital || c.is_lowercase();
+        if letter && capital == after_letter {
+            return false;
+        }
+        after_letter = letter;
+        any |= letter;
+    }
+    any
+}
+
+/// `str.isdecimal`.
+pub(super) fn is_decimal(text: &str) -> bool {
+    static DECIMAL: LazyLock<Regex> = LazyLock::new(|| pattern(r"^\p{Nd}+$"));
+    DECIMAL.is_match(text)
+}
+
+/// `str.isprintable`: no control or other character without a form, and no white space but the blank.
+pub(super) fn is_printable(text: &str) -> bool {
+    static OTHERS: LazyLock<Regex> = LazyLock::new(|| pattern(r"[\p{C}\p{Z}&&[^ ]]"));
+    !OTHERS.is_match(text)
+}
+
+/// `str.isidentifier`.
+pub(super) fn is_identifier(text: &str) -> bool {
+    static IDENTIFIER: LazyLock<Regex> =
+        LazyLock::new(|| pattern(r"^[\p{XID_Start}_]\p{XID_Continue}*$"));
+    IDENTIFIER.is_match(text)
+}
+
+/// How often jinja2's `wordcount` finds `\w+`, which holds no combining marks in Python.
+pub(super) fn count_words(text: &str) -> usize {
+    static WORD: LazyLock<Regex> = LazyLock::new(|| pattern(r"[\p{L}\p{N}_]+"));
+    WORD.find_iter(text).count()
+}
+
+/// `str.center`: of an odd padding, the larger half is on the left where the width is odd, else on the
+/// right.
+pub(super) fn center(text: &str, width: usize, fill: char) -> String {
+    let missing = width.saturating_sub(text.chars().count());
+    let left = missing / 2 + (missing & width & 1);
+    let padding = |count| String::from(fill).repeat(count);
+    format!("{}{text}{}", padding(left), padding(missing - left))
+}
+
+/// `str.expandtabs`. Without a size, tabs are left out.
+pub(super) fn expand_tabs(text: &str, size: usize) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut column = 0;
+    for c in text.chars() {
+        match c {
+            '\t' if size > 0 => {
+                let spaces = size - column % size;
+                out.extend(std::iter::repeat_n(' ', spaces));
+                column += spaces;
+            }
+            '\t' => {}
+            '\n' | '\r' => {
+                out.push(c);
+                column = 0;
+            }
+            c => {
+                out.push(c);
+                column += 1;
+            }
+        }
     }
     out
 }

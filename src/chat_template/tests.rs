@@ -175,6 +175,73 @@ fn python_is_imitated() {
 }
 
 #[test]
+fn strings_have_the_methods_that_they_have_in_python() {
+    let text = |expression: &str| {
+        template(&format!("{{{{ {expression} }}}}"))
+            .render_text(&[], false)
+            .unwrap_or_else(|error| panic!("{expression}: {error}"))
+    };
+    // What Python 3.11 gives.
+    for (expression, expected) in [
+        ("'ab'.center(5, '*')", "**ab*"),
+        ("'abc'.center(6, '*')", "*abc**"),
+        ("'a'.center(4, '*')", "*a**"),
+        ("'ab'.center(4)", " ab "),
+        ("'abc'.center(2)", "abc"),
+        ("'éaé'.rindex('é')", "2"),
+        ("'éaé'.index('a')", "1"),
+        ("'abc'.rindex('')", "3"),
+        (
+            r"'a\tbc\n\td\r\te'.expandtabs()",
+            "a       bc\n        d\r        e",
+        ),
+        (r"'漢\tb'.expandtabs(4)", "漢   b"),
+        (r"'a\tb'.expandtabs(tabsize=3)", "a  b"),
+        (r"'a\tb'.expandtabs(0)", "ab"),
+        (r"'a\tb'.expandtabs(-1)", "ab"),
+        ("'Hello, big world!'|wordcount", "3"),
+        ("''|wordcount", "0"),
+        ("\"it's 2 a_b\"|wordcount", "4"),
+        ("'हिन्दी'|wordcount", "3"),
+        ("'a½ ²'|wordcount", "2"),
+    ] {
+        assert_eq!(text(expression), expected, "{expression}");
+    }
+    let cases: [(&str, &[&str], &[&str]); 4] = [
+        ("isdecimal", &["123", "١٢"], &["", "²", "1a", "½", "①"]),
+        (
+            "istitle",
+            &["Hello World", "A", "They'Re", "ǅ", "ǅa", "Éa 1B", "Ⅷ"],
+            &["", "1", "Hello world", "HELLO", "a", "Aǅ", "X2y", "ªb"],
+        ),
+        (
+            "isprintable",
+            &["", "a b", "é", "🙂"],
+            &[
+                "a\n", "\u{a0}", "\u{200b}", "\u{e000}", "\u{378}", "\t", "\u{3000}",
+            ],
+        ),
+        (
+            "isidentifier",
+            &["a", "_a1", "é", "a·", "class", "℘", "µ"],
+            &["", "1a", "a b", "a-b", "\u{300}"],
+        ),
+    ];
+    for (method, holds, fails) in cases {
+        for (texts, expected) in [(holds, "True"), (fails, "False")] {
+            for of in texts {
+                let expression = format!("{}.{method}()", serde_json::to_string(of).unwrap());
+                assert_eq!(text(&expression), expected, "{expression}");
+            }
+        }
+    }
+    for wrong in ["'a'.rindex('b')", r"'\t'.expandtabs(256)"] {
+        let result = template(&format!("{{{{ {wrong} }}}}")).render_text(&[], false);
+        assert!(result.is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn arguments_count_and_the_default_of_several_templates_is_taken() {
     let kwargs = serde_json::from_str(r#"{"mood": "fine"}"#).unwrap();
     let template = ChatTemplate::new("t", "{{ mood }}{{ bos_token }}", "<s>", "", kwargs).unwrap();

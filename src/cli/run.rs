@@ -97,7 +97,7 @@ pub struct ResumeArgs {
 /// Runs `amend run`.
 pub fn run(args: RunArgs) -> anyhow::Result<Exit> {
     let job = Job::prepare(args.job, &args.db.db)?;
-    require_prompt(job.prompts()?)?;
+    require_prompt(&job)?;
     if args.dry_run {
         let loaded = job.load()?;
         return dry_run::run(&job, &loaded, args.json);
@@ -219,12 +219,18 @@ pub fn store_error(error: crate::store::StoreError) -> anyhow::Error {
     }
 }
 
-/// Reads up to the first usable prompt, so that a file without one is refused before anything is made.
-fn require_prompt(prompts: impl Iterator<Item = anyhow::Result<NextPrompt>>) -> anyhow::Result<()> {
-    for prompt in prompts {
-        if let NextPrompt::Prompt(..) = prompt? {
-            return Ok(());
+/// Reads up to the first usable prompt, so that a file without one is refused before anything is made. Where
+/// there are control prompts it reads all, since any prompt may have an id that belongs to them.
+fn require_prompt(job: &Job) -> anyhow::Result<()> {
+    let mut found = false;
+    for prompt in job.prompts()? {
+        found |= matches!(prompt?, NextPrompt::Prompt(..));
+        if found && job.args.controls.is_none() {
+            break;
         }
+    }
+    if found {
+        return Ok(());
     }
     bail!(usage(anyhow!(
         "--limit leaves no prompt: the file has fewer usable rows"
@@ -393,6 +399,7 @@ fn execute(
     }
     let report = Report {
         id: &id,
+        db: &db.db,
         summary,
         figures,
         elapsed,

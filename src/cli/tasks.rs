@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use anyhow::anyhow;
+
 use crate::chain::{ChainId, ChainStart};
 use crate::dataset::{self, PromptReader, Row, Skipped};
 use crate::engine::machine::Plan;
@@ -11,6 +13,9 @@ use crate::prompt::{Prompt, PromptId};
 
 use super::drafts::DraftTasks;
 use super::exit::usage;
+
+/// Begins the ids of control prompts, which tells them apart from those of the prompt file.
+const CONTROL: &str = "control:";
 
 /// The prompts of a run, in the order of the file, rows that cannot be used among them.
 pub struct Prompts {
@@ -59,6 +64,16 @@ impl Prompts {
         counts
     }
 
+    /// The row read last, where its id may be that of a control prompt: of two chains with one id, only the
+    /// first would be made.
+    fn taken(&self, id: &PromptId) -> Option<Skipped> {
+        (self.controls.is_some() && id.0.starts_with(CONTROL)).then(|| {
+            self.reader.refused(format!(
+                "the id `{id}` begins as the ids of --controls do; rename it"
+            ))
+        })
+    }
+
     fn next_control(&mut self) -> Option<anyhow::Result<NextPrompt>> {
         let reader = self.controls.as_mut()?;
         Some(match reader.next() {
@@ -80,9 +95,9 @@ impl Prompts {
     }
 }
 
-/// Marks a prompt as one that measures refusals. Its id is told apart from those of the prompt file.
+/// Marks a prompt as one that measures refusals.
 fn control(mut prompt: Prompt) -> Prompt {
-    prompt.id = PromptId(format!("control:{}", prompt.id.0));
+    prompt.id = PromptId(format!("{CONTROL}{}", prompt.id.0));
     prompt
         .metadata
         .insert("control".to_owned(), "benign".into());
@@ -105,7 +120,10 @@ impl Iterator for Prompts {
                     if number < self.range.start {
                         continue;
                     }
-                    Ok(NextPrompt::Prompt(number, prompt))
+                    match self.taken(&prompt.id) {
+                        Some(row) => Err(usage(anyhow!("{row}"))),
+                        None => Ok(NextPrompt::Prompt(number, prompt)),
+                    }
                 }
                 Some(Ok(Row::Skipped(row))) => Ok(NextPrompt::Skipped(row)),
                 Some(Err(error)) => Err(usage(error)),

@@ -37,13 +37,9 @@ pub fn copy(shipped: &Shipped, name: Option<&str>) -> String {
     laid_out(text)
 }
 
-/// A name as a YAML scalar: plain where that is safe, else in double quotes.
+/// A name as a YAML scalar: always in quotes, since a plain word such as `null` may stand for something
+/// else than itself. Whoever lays the file out removes those that are not needed.
 fn quoted(name: &str) -> String {
-    let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    let plain = name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(word);
-    if plain {
-        return name.to_owned();
-    }
     // JSON texts are YAML.
     serde_json::Value::from(name).to_string()
 }
@@ -63,7 +59,9 @@ mod tests {
 
     #[test]
     fn new_files_resolve_under_the_name_they_were_given() {
-        for name in ["mine", "7", "true", "a: b # \"c\"", "é\u{1}\n"] {
+        let taken = ["null", "Null", "NULL", "true", "yes", "1", "7"];
+        let odd = ["mine", "a: b # \"c\"", "é\u{1}\n"];
+        for name in taken.into_iter().chain(odd) {
             assert_eq!(name_of(&starter(name)), name.trim());
             for shipped in SHIPPED {
                 let text = copy(shipped, Some(name));
@@ -71,12 +69,19 @@ mod tests {
                 assert!(text.contains(MODELINE));
             }
         }
-        for name in ["mine", "a b", "a.b", "日本", "yes", "1.0"] {
+        for name in ["mine", "a b", "a.b", "日本", "yes", "1.0", "null", "NULL"] {
             let text = starter(name);
             assert_eq!(laid_out(text.clone()), text);
             assert_eq!(name_of(&text), name);
         }
-        assert!(starter("a b").contains("\nname: a b"), "no needless quotes");
+        for name in ["a b", "mine"] {
+            let plain = format!("\nname: {name}\n");
+            assert!(starter(name).contains(&plain), "no needless quotes");
+            for shipped in SHIPPED {
+                let text = copy(shipped, Some(name));
+                assert!(text.contains(&plain), "{}", shipped.name);
+            }
+        }
         for shipped in SHIPPED {
             assert_eq!(name_of(&copy(shipped, None)), name_of(shipped.text));
         }

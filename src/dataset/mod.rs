@@ -171,6 +171,8 @@ pub struct PromptReader {
     unique: Unique,
     counts: Counts,
     first_skipped: Option<Skipped>,
+    /// The line of the row that was handed out last.
+    line: u64,
     finished: bool,
 }
 
@@ -196,6 +198,7 @@ pub fn open(path: &Path, options: &ReadOptions) -> Result<PromptReader, DatasetE
         unique: Unique::new(options.keep_duplicates),
         counts: Counts::default(),
         first_skipped: None,
+        line: 0,
         finished: false,
     })
 }
@@ -255,6 +258,15 @@ impl PromptReader {
         self.counts
     }
 
+    /// The row that was handed out last, as one that its reader cannot use for this reason.
+    pub fn refused(&self, reason: String) -> Skipped {
+        Skipped {
+            path: self.path.clone(),
+            line: self.line,
+            reason,
+        }
+    }
+
     /// Says whether the rows read so far hold a prompt; to be asked at the end of the file.
     ///
     /// # Errors
@@ -299,7 +311,7 @@ impl Iterator for PromptReader {
                     return None;
                 }
             };
-            let line = raw.line;
+            self.line = raw.line;
             match self.admit(raw) {
                 Ok(Some(prompt)) => {
                     self.counts.rows += 1;
@@ -307,8 +319,7 @@ impl Iterator for PromptReader {
                 }
                 Ok(None) => self.counts.duplicates += 1,
                 Err(reason) => {
-                    let path = self.path.clone();
-                    let skipped = Skipped { path, line, reason };
+                    let skipped = self.refused(reason);
                     self.counts.skipped += 1;
                     self.first_skipped.get_or_insert_with(|| skipped.clone());
                     if self.options.strict {

@@ -76,9 +76,7 @@ pub(super) fn read_folder(path: &str) -> Result<Vec<File>, PackError> {
         }
     }
     if names.is_empty() {
-        return Err(PackError::Unreadable(format!(
-            "{path}: {HEADER} is missing"
-        )));
+        return Err(missing(path, HEADER));
     }
     names.sort();
     let mut left = MAX_BYTES;
@@ -90,6 +88,12 @@ pub(super) fn read_folder(path: &str) -> Result<Vec<File>, PackError> {
         files.push((name, label, text));
     }
     Ok(files)
+}
+
+fn missing(place: &str, name: &str) -> PackError {
+    PackError::Unreadable(format!(
+        "{place}: {name} is missing; write it, or copy it from the pack `default`"
+    ))
 }
 
 fn read_text(path: &Path, label: &str, limit: u64) -> Result<String, PackError> {
@@ -168,9 +172,8 @@ pub(super) fn build(files: Vec<File>) -> Result<Pack, PackError> {
         .rsplit_once('/')
         .map_or(place, |(folder, _)| folder)
         .to_owned();
-    let missing = |name: &str| PackError::Unreadable(format!("{place}: {name} is missing"));
 
-    let (label, text) = texts.get(HEADER).ok_or_else(|| missing(HEADER))?;
+    let (label, text) = texts.get(HEADER).ok_or_else(|| missing(&place, HEADER))?;
     let header: Header = parse(label, text)?;
     if header.name.trim().is_empty() {
         return Err(invalid(label, None, "the name is empty".to_owned()));
@@ -193,7 +196,7 @@ pub(super) fn build(files: Vec<File>) -> Result<Pack, PackError> {
             if step.is_optional(&|other| texts.contains_key(&other.file_name())) {
                 continue;
             }
-            return Err(missing(&name));
+            return Err(missing(&place, &name));
         };
         let entries: Vec<RawEntry> = parse(label, text)?;
         let mut compiler = Compiler::new(step, label, text, &mut environment);
@@ -302,7 +305,19 @@ fn parse<T: for<'de> Deserialize<'de>>(label: &str, text: &str) -> Result<T, Pac
         let message = message
             .rsplit_once(" at line ")
             .map_or(message.as_str(), |(message, _)| message);
-        invalid(label, line, message.to_owned())
+        invalid(label, line, without_index(message).to_owned())
+    })
+}
+
+/// A message without the number of the entry that serde puts before it, such as `.[0]: `. The line tells
+/// which entry it is.
+fn without_index(message: &str) -> &str {
+    let after = message
+        .strip_prefix(".[")
+        .and_then(|rest| rest.split_once(']'));
+    after.map_or(message, |(_, rest)| {
+        let rest = rest.strip_prefix(": ").unwrap_or(rest);
+        rest.strip_prefix('.').unwrap_or(rest)
     })
 }
 

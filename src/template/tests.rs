@@ -290,7 +290,14 @@ fn mistakes_are_named_with_file_and_line() {
             "{critique:?} gave {message:?}"
         );
     }
-    assert!(error("- role: user\n  contents: x\n").contains("unknown field `contents`"));
+    for (critique, expected) in [
+        ("- role: user\n  contents: x\n", "unknown field `contents`"),
+        ("- role: nobody\n", "unknown variant `nobody`"),
+    ] {
+        let message = error(critique);
+        assert!(message.contains(expected), "{message}");
+        assert!(!message.contains(".["), "{message}");
+    }
 }
 
 #[test]
@@ -325,7 +332,9 @@ fn folders_are_read_and_their_mistakes_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
     let load = || Pack::load(path).map_err(|error| error.to_string());
-    assert!(load().unwrap_err().contains("pack.yaml is missing"));
+    let missing = "is missing; write it, or copy it from the pack `default`";
+    let header = format!("{path}: pack.yaml {missing}");
+    assert_eq!(load().unwrap_err(), header);
     for (name, text) in BUILTIN[0].1 {
         std::fs::write(folder.path().join(name), text.replace('\n', "\r\n")).unwrap();
     }
@@ -334,6 +343,13 @@ fn folders_are_read_and_their_mistakes_named() {
         load().unwrap().digest(),
         Pack::load("default").unwrap().digest()
     );
+
+    let revision = folder.path().join("revision.yaml");
+    let kept = std::fs::read(&revision).unwrap();
+    std::fs::remove_file(&revision).unwrap();
+    let told = format!("{path}: revision.yaml {missing}");
+    assert_eq!(load().unwrap_err(), told);
+    std::fs::write(&revision, kept).unwrap();
 
     std::fs::write(folder.path().join("critic.yaml"), "[]").unwrap();
     assert!(

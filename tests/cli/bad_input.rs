@@ -90,6 +90,7 @@ fn rows_that_cannot_be_used_are_named_counted_and_skipped() {
     rows.extend_from_slice(b"{\"prompt\": \"bad \xff byte\"}\n{\"prompt\": \"a\\u0000b\"}\n");
     rows.extend_from_slice(b"{\"prompt\": \"   \"}\n{\"prompt\": \"Another good one?\"}\n");
     rows.extend_from_slice(format!("{{\"prompt\": \"{}\"}}\n", "x".repeat(10 << 20)).as_bytes());
+    rows.extend_from_slice(b"{\"prompt\": \"One?\", \"prompt\": \"Two?\"}\n");
     place.write("p.jsonl", rows);
     let outcome = run(&place, "p.jsonl").success();
     let outcome = outcome.complains(&[
@@ -98,9 +99,10 @@ fn rows_that_cannot_be_used_are_named_counted_and_skipped() {
         "p.jsonl:4:",
         "p.jsonl:5:",
         "p.jsonl:7:",
+        "p.jsonl:8: two fields are named `prompt`",
     ]);
     assert!(
-        outcome.stdout.contains("5 rows skipped"),
+        outcome.stdout.contains("6 rows skipped"),
         "{}",
         outcome.stdout
     );
@@ -117,13 +119,22 @@ fn rows_that_cannot_be_used_are_named_counted_and_skipped() {
 #[test]
 fn a_prompt_longer_than_the_context_fails_alone() {
     let place = Place::new();
-    place.write("script.yaml", "context_length: 400\n");
+    place.write(
+        "script.yaml",
+        "context_length: 400\nrules: [{contains: [Zanzibar], error: the script says so}]\n",
+    );
     let long = "word ".repeat(500);
     place.write(
         "p.jsonl",
         format!("{GOOD}{{\"prompt\": \"{long}\"}}\n{{\"prompt\": \"Sea?\"}}\n"),
     );
-    run(&place, "p.jsonl").code(3);
+    // Trying again would be of no use, also where the chain failed before.
+    for _ in 0..2 {
+        let told = run(&place, "p.jsonl").code(3).stdout;
+        assert!(told.contains("shorten the prompt"), "{told}");
+        assert!(told.contains("a larger --ctx-size"), "{told}");
+        assert!(!told.contains("--retry-errors"), "{told}");
+    }
     let rows = place.amend(&["ls", "--json"]).success().json_lines();
     let failed: Vec<_> = rows
         .iter()
@@ -135,6 +146,13 @@ fn a_prompt_longer_than_the_context_fails_alone() {
         "{}",
         failed[0]
     );
+    // Where another one failed otherwise, it may be.
+    place.write(
+        "both.jsonl",
+        format!("{{\"prompt\": \"{long}\"}}\n{{\"prompt\": \"Zanzibar?\"}}\n"),
+    );
+    let told = run(&place, "both.jsonl").code(3).stdout;
+    assert!(told.contains("--retry-errors"), "{told}");
 }
 
 #[test]
@@ -148,8 +166,8 @@ fn model_files_that_are_no_model() {
             .amend(&["run", "p.jsonl", "-c", "minimal", "-m", model])
             .code(2)
     };
-    with("none.gguf").complains(&["none.gguf"]);
-    with("text.gguf").complains(&["text.gguf"]);
+    with("none.gguf").complains(&["none.gguf", "check the path, or name `default`"]);
+    with("text.gguf").complains(&["text.gguf", "give the path of a .gguf file"]);
     with("hf:only-one-part").complains(&["hf:only-one-part"]);
     let model = fs::read(crate::model::default_model()).unwrap();
     place.write("cut.gguf", &model[..50_000_000]);

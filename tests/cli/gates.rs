@@ -244,6 +244,18 @@ fn control_prompts_belong_to_the_run() {
             .len(),
         2
     );
+    // An id of the prompt file that could be one of theirs would cost one of the two its chain.
+    place.write(
+        "taken.jsonl",
+        "{\"id\": \"a\", \"prompt\": \"Why?\"}\n{\"id\": \"control:bread\", \"prompt\": \"How?\"}\n",
+    );
+    let taken = ["run", "taken.jsonl", "-c", "c.yaml", "--db", "taken.db"];
+    place
+        .scripted(&[&taken[..], &["--controls", "benign.jsonl"]].concat())
+        .code(2)
+        .complains(&["taken.jsonl:2: the id `control:bread`", "rename it"]);
+    assert!(!place.path("taken.db").exists(), "a store was made");
+    place.scripted(&taken).success();
     let empty = [RUN, &["--controls", "none.jsonl", "--new"]].concat();
     place.scripted(&empty).code(2).complains(&["none.jsonl"]);
 }

@@ -1,10 +1,13 @@
 //! What is said at the end of a run.
 
 use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
 
+use crate::backend::CONTEXT_REMEDY;
 use crate::cli::Exit;
 use crate::cli::backend::Loaded;
 use crate::cli::progress::{Figures, duration};
@@ -12,10 +15,13 @@ use crate::cli::stdout;
 use crate::cli::text::plural;
 use crate::dataset::Counts;
 use crate::engine::Summary;
+use crate::store::{Filter, Store};
 
 /// What is said at the end of a run.
 pub(super) struct Report<'a> {
     pub id: &'a str,
+    /// The store, in which the run is kept.
+    pub db: &'a Path,
     pub summary: Summary,
     pub figures: Figures,
     pub elapsed: Duration,
@@ -105,17 +111,41 @@ impl Report<'_> {
         if s.failed + s.skipped_failed > 0 && !s.interrupted {
             writeln!(
                 out,
-                "  {} failed; `amend ls status:failed` lists them; try again with: {}{}",
+                "  {} failed; `amend ls status:failed` lists them; {}",
                 plural(s.failed + s.skipped_failed, "chain"),
-                self.resume,
-                if self.resume.ends_with("--retry-errors") {
-                    ""
-                } else {
-                    " --retry-errors"
-                }
+                self.remedy()
             )?;
         }
         Ok(())
+    }
+
+    /// What to do about chains that failed.
+    fn remedy(&self) -> String {
+        if self.all_too_long() {
+            return format!("the context is too small for them: {CONTEXT_REMEDY}");
+        }
+        let retry = match self.resume.ends_with("--retry-errors") {
+            true => "",
+            false => " --retry-errors",
+        };
+        format!("try again with: {}{retry}", self.resume)
+    }
+
+    /// Whether every failed chain of the run has a prompt that does not fit, so that trying again is of no
+    /// use. Those that failed before count as well, so the store is asked; where it cannot be read, nothing is
+    /// known of them.
+    fn all_too_long(&self) -> bool {
+        let (Ok(store), Ok(failed)) = (Store::open_read(self.db), Filter::parse("status:failed"))
+        else {
+            return false;
+        };
+        let found = store.for_each_chain(&failed, Some(self.id), |chain| {
+            match chain.error.is_some_and(|e| e.ends_with(CONTEXT_REMEDY)) {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        });
+        found.is_ok_and(|found| found.is_continue())
     }
 
     /// For a program: one line of JSON.

@@ -139,11 +139,24 @@ fn first_line(text: &str) -> Option<String> {
     let line = text
         .lines()
         .find(|line| line.chars().any(char::is_alphanumeric))?;
-    let line = line.trim().trim_start_matches(|c: char| {
-        c.is_ascii_digit() || c.is_whitespace() || "-*.)#".contains(c)
-    });
+    let mut line = line.trim();
+    while let Some(rest) = without_mark(line) {
+        line = rest;
+    }
     let line = line.trim_matches(|c: char| c.is_whitespace() || "\"“”*".contains(c));
     (!line.is_empty()).then(|| line.to_owned())
+}
+
+/// A line without the list mark that it begins with, such as `-`, `##` or `2)`; `None` where there is none.
+/// White space follows a mark, so that a number or a sign that belongs to the text stays.
+fn without_mark(line: &str) -> Option<&str> {
+    let number = line.trim_start_matches(|c: char| c.is_ascii_digit());
+    let rest = match number.len() < line.len() {
+        true => number.strip_prefix(['.', ')'])?,
+        false => line.trim_start_matches(['-', '*', '#']),
+    };
+    let ends = rest.is_empty() || rest.starts_with(char::is_whitespace);
+    (rest.len() < line.len() && ends).then(|| rest.trim_start())
 }
 
 #[cfg(test)]
@@ -155,5 +168,27 @@ mod tests {
         let line = first_line("\n---\n2) “Is it so?”\nMore.");
         assert_eq!(line.as_deref(), Some("Is it so?"));
         assert_eq!(first_line(" \n*** \n"), None);
+        assert_eq!(first_line("1.\n"), None);
+        for (text, prompt) in [
+            ("1. \"How is it?\"", "How is it?"),
+            ("- 10. How is it?", "How is it?"),
+            ("## * **How is it?**", "How is it?"),
+        ] {
+            assert_eq!(first_line(text).as_deref(), Some(prompt));
+        }
+    }
+
+    #[test]
+    fn prompts_keep_what_is_no_mark() {
+        for text in [
+            "10 people share a cake: who goes first?",
+            "2024 was a good year, was it not?",
+            "3.5 percent of what?",
+            "-5 degrees: is that cold?",
+            "#metoo: what is it?",
+            "1984",
+        ] {
+            assert_eq!(first_line(text).as_deref(), Some(text));
+        }
     }
 }

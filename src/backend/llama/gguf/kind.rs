@@ -33,7 +33,7 @@ pub(super) fn not_gguf(path: &Path) -> GgufError {
     } else if head.starts_with(b"<!") || head.starts_with(b"<html") {
         "it is a web page; download the file itself"
     } else if is_text(&head) {
-        "it is a text file"
+        "it is a text file; give the path of a .gguf file"
     } else {
         "it does not begin with the bytes GGUF"
     };

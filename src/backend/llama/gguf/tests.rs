@@ -161,7 +161,7 @@ fn the_default_model_says_what_it_is() {
 #[test]
 fn other_files_are_told_apart() {
     assert!(refusal(b"").contains("it is empty"));
-    assert!(refusal("Bonjour, ça va ?\n".repeat(100).as_bytes()).contains("a text file"));
+    assert!(refusal("Bonjour, ça va ?\n".repeat(100).as_bytes()).contains("a .gguf file"));
     assert!(refusal(b"version https://git-lfs.github.com/spec/v1\n").contains("git lfs pull"));
     assert!(refusal(b"<!DOCTYPE html>").contains("web page"));
     assert!(refusal(b"tjgg\x03\0\0\0").contains("older GGML"));

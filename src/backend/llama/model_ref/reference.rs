@@ -174,7 +174,7 @@ pub(super) fn is_safe_file(file: &str) -> bool {
             .all(|part| !part.is_empty() && part != "." && part != "..")
 }
 
-/// What a path that does not exist may have been meant to be.
+/// What a path that does not exist may have been meant to be, or how a model is named.
 pub(super) fn hint(path: &Path) -> String {
     let text = path.to_string_lossy();
     let looks_like_repo = !path.is_absolute()
@@ -184,7 +184,7 @@ pub(super) fn hint(path: &Path) -> String {
     if looks_like_repo {
         format!("; for a repository on the Hub write hf:{text}")
     } else {
-        String::new()
+        "; check the path, or name `default` or hf:OWNER/REPO".to_owned()
     }
 }
 
@@ -264,9 +264,13 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_path_that_looks_like_a_repository_gets_a_hint() {
+    fn a_missing_path_gets_a_hint() {
         assert!(hint(Path::new("owner/model-GGUF")).contains("hf:owner/model-GGUF"));
-        assert_eq!(hint(Path::new("models/a.gguf")), "");
-        assert_eq!(hint(Path::new("/owner/model")), "");
+        for path in ["models/a.gguf", "/owner/model"] {
+            assert!(
+                hint(Path::new(path)).starts_with("; check the path"),
+                "{path}"
+            );
+        }
     }
 }
