@@ -17,7 +17,7 @@ use super::suites::Suite;
 /// What came of it.
 pub enum Outcome {
     /// The figures, `None` where no text has a token to look at; and the name of the model.
-    Done(Option<Drift>, String),
+    Done(Option<Box<Drift>>, String),
     /// The person wants it to end.
     Interrupted,
 }
@@ -73,5 +73,5 @@ pub fn read<'a>(
             sides.label_after()
         );
     }
-    Ok(Outcome::Done(drift, options.name))
+    Ok(Outcome::Done(drift.map(Box::new), options.name))
 }

@@ -144,7 +144,7 @@ pub fn run(mut args: Args) -> anyhow::Result<Exit> {
         let texts = suites.iter().filter(|suite| !suite.is_answered());
         match drift::read(&sides, texts, &args.reading, &interrupted)? {
             drift::Outcome::Done(found, model) => {
-                effect.drift = found;
+                effect.drift = found.map(|drift| *drift);
                 measured.model = model;
             }
             drift::Outcome::Interrupted => return Ok(left()),
