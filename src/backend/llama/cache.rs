@@ -44,6 +44,8 @@ pub struct CacheConfig {
     pub domains: usize,
     /// Whether a part of a sequence can be kept, and may be.
     pub reuse: bool,
+    /// Whether every token looks at all cells of a pool, so that what finished sequences leave there costs time.
+    pub crowded: bool,
 }
 
 /// A sequence that was let in.
@@ -276,7 +278,7 @@ impl Cache {
         kept
     }
 
-    /// A sequence has finished; what it holds may serve others. In a unified cache at most as many cells
+    /// A sequence has finished; what it holds may serve others. In a crowded pool at most as many cells
     /// stay behind as are in use, so that tokens do not look at a cache full of memories.
     pub fn finish(&mut self, cells: &mut impl Cells, seq: Seq) {
         if !self.config.reuse {
@@ -284,7 +286,8 @@ impl Cache {
         }
         self.running[usize::from(seq)] = false;
         self.tree.rest(seq);
-        if let Layout::Unified { cells: total } = self.config.layout {
+        if let (Layout::Unified { cells: total }, true) = (self.config.layout, self.config.crowded)
+        {
             let keep = (total / 4).max(self.tree.cells() / 2);
             while self.tree.idle_cells() > keep && self.evict(cells) {}
         }

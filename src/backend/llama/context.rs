@@ -101,6 +101,8 @@ pub struct Sized {
     pub bytes: u64,
     /// Whether a chain's next request goes on from its last one.
     pub goes_on: bool,
+    /// Whether attention costs a token what it sees.
+    pub gathers: bool,
     /// Why this layout.
     pub reason: String,
 }
@@ -184,6 +186,7 @@ pub fn size(sizing: &Sizing) -> Sized {
         cells: u32::try_from(cells).unwrap_or(u32::MAX),
         bytes: cells.saturating_mul(sizing.cell_bytes),
         goes_on: work.goes_on,
+        gathers: sizing.gathers,
         reason,
     }
 }

@@ -38,6 +38,7 @@ pub(super) fn worker_config(
             running: sized.parallel,
             domains: options.adapters.len() + 1,
             reuse,
+            crowded: !sized.gathers,
         },
         cells: sized.cells,
         context_per_sequence: context,

@@ -84,12 +84,13 @@ struct Running {
     decoded: usize,
 }
 
-fn check(layout: Layout, ops: Vec<Op>) -> Result<(), TestCaseError> {
+fn check(layout: Layout, crowded: bool, ops: Vec<Op>) -> Result<(), TestCaseError> {
     let config = CacheConfig {
         layout,
         running: 4,
         domains: 2,
         reuse: true,
+        crowded,
     };
     let mut cache = Cache::new(config);
     let unified = layout != Layout::Streams;
@@ -191,13 +192,14 @@ proptest! {
     fn a_unified_cache_shares_only_equal_tokens_and_leaks_no_cell(
         ops in prop::collection::vec(op(), 0..80),
         cells in 12usize..80,
+        crowded: bool,
     ) {
-        check(Layout::Unified { cells }, ops)?;
+        check(Layout::Unified { cells }, crowded, ops)?;
     }
 
     #[test]
     fn streams_share_only_equal_tokens(ops in prop::collection::vec(op(), 0..80)) {
-        check(Layout::Streams, ops)?;
+        check(Layout::Streams, true, ops)?;
     }
 }
 
@@ -207,6 +209,7 @@ fn unified(cells: usize) -> (Cache, Model) {
         running: 4,
         domains: 1,
         reuse: true,
+        crowded: false,
     };
     let model = Model {
         unified: true,
@@ -260,6 +263,20 @@ fn a_request_that_finds_no_room_takes_nothing_away() {
     assert_eq!(cache.resident(0, &[1; 5]), 4);
     assert!(cache.make_room(&mut model, 6));
     assert_eq!(cache.resident(0, &[1; 5]), 0);
+}
+
+#[test]
+fn what_finished_stays_as_long_as_there_is_room_unless_tokens_look_at_it() {
+    for crowded in [false, true] {
+        let (mut cache, mut model) = unified(40);
+        cache.config.crowded = crowded;
+        for token in 1..=4 {
+            let done = run(&mut cache, &mut model, &[token; 9]);
+            cache.finish(&mut model, done.seq);
+        }
+        let resident = (1..=4).filter(|&token| cache.resident(0, &[token; 10]) == 9);
+        assert_eq!(resident.count(), if crowded { 1 } else { 4 });
+    }
 }
 
 #[test]
