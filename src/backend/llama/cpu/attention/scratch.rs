@@ -44,9 +44,7 @@ impl Head {
             .wrapping_add(cell as usize * self.value_bytes)
             .cast()
     }
-}
 
-impl Head {
     /// Asks for keys and values of so many numbers, so that they arrive while something else is computed: cells may lie
     /// anywhere, and a step reads each once.
     pub fn ask_for(self, cells: &[u32], width: usize, value_width: usize) {
@@ -80,7 +78,9 @@ pub struct Row {
 /// What a row has come to.
 #[derive(Clone, Copy)]
 pub struct Progress {
+    /// Which of the tokens that are computed together.
     pub token: usize,
+    /// Where the result goes.
     pub output: *mut f32,
     /// The highest score so far.
     pub highest: f32,
@@ -99,7 +99,9 @@ impl Progress {
 
 /// What a thread works in.
 pub struct Scratch<'a> {
+    /// Numbers of a key.
     pub width: usize,
+    /// Numbers of a value.
     pub value_width: usize,
     /// Queries, scaled so that scores are powers of two.
     pub queries: &'a mut [f32],
@@ -111,8 +113,9 @@ pub struct Scratch<'a> {
     pub keys: &'a mut [f32],
     /// The tile's values, one after the other.
     pub values: &'a mut [f32],
+    /// The rows.
     pub rows: [Progress; MAX_ROWS],
-    /// How many rows there are.
+    /// How many of them there are.
     pub count: usize,
 }
 
