@@ -220,6 +220,11 @@ fn layout(sizing: &Sizing) -> (bool, String) {
             true,
             "a token costs what it sees and not what a pool holds".to_owned(),
         ),
+        // Twice as many tokens a second on an H100, with 2 sequences as with 64.
+        KvChoice::Auto if sizing.gpu => (
+            true,
+            "a GPU computes a step of one pool at once, and one of streams in pieces".to_owned(),
+        ),
         KvChoice::Auto => (
             false,
             format!(
@@ -355,6 +360,8 @@ pub fn open<'a>(
         .with_type_v(config.cache_types.1)
         .with_kv_unified(config.unified())
         .with_swa_full(true)
+        // Else a GPU would get the weights of layers that it does not keep, with each step of 32 tokens or more.
+        .with_op_offload(false)
         .with_no_perf(true);
     if let Some(on) = config.flash_attention {
         params = params.with_flash_attention_policy(i32::from(on));

@@ -97,6 +97,7 @@ impl Scorer {
             .with_type_k(options.cache_types.0)
             .with_type_v(options.cache_types.1)
             .with_swa_full(true)
+            .with_op_offload(false)
             .with_no_perf(true);
         if let Some(on) = options.flash_attention {
             params = params.with_flash_attention_policy(i32::from(on));

@@ -60,6 +60,18 @@ fn a_pool_costs_nothing_where_attention_gathers_what_a_token_sees() {
 }
 
 #[test]
+fn a_gpu_gets_one_pool_unless_streams_are_asked_for() {
+    let mut given = sizing();
+    given.gpu = true;
+    let sized = size(&given);
+    assert!(sized.unified && sized.reason.contains("GPU"), "{sized:?}");
+    // Finished sequences leave little behind there: every token looks at all cells.
+    assert!(!sized.gathers);
+    given.kv = KvChoice::Streams;
+    assert!(!size(&given).unified);
+}
+
+#[test]
 fn a_pool_is_as_large_as_was_asked_for_and_holds_one_context() {
     let mut given = sizing();
     (given.kv, given.cells) = (KvChoice::Unified, Some(10_000));
