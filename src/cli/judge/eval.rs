@@ -106,7 +106,10 @@ fn count(args: &Args, file: &Path) -> anyhow::Result<u64> {
             )))
         }
         (false, _) if rows == 0 => {
-            bail!(usage(anyhow!("{}: there are no rows", file.display())))
+            bail!(usage(anyhow!(
+                "{}: there are no rows; put one comparison on each line",
+                file.display()
+            )))
         }
         _ => bail!(usage(anyhow!(
             "--limit leaves nothing: {} has {}",
