@@ -261,6 +261,11 @@ fn a_judge_is_measured_on_labelled_comparisons() {
         (&0.into(), &1.into())
     );
     assert_eq!(last["accuracy"]["one_order"], 1);
+    let reasons = ["judge", "--eval", "rows.jsonl", "--mode", "cot"];
+    place
+        .scripted(&reasons)
+        .success()
+        .complains(&["at once, also with --mode cot, in 2 questions"]);
     let few = place
         .scripted(&["judge", "--eval", "rows.jsonl", "--json", "--limit", "2-3"])
         .success();
