@@ -45,7 +45,7 @@ pub struct JobArgs {
     #[serde(default)]
     pub drafts_from: Option<String>,
     /// Also run the prompts of this file, which are benign, to measure how many are refused; `amend gate` reports
-    /// it, and no dataset takes them
+    /// it, and its gate `control` keeps them out of datasets
     #[arg(long, value_name = "FILE", conflicts_with = "drafts_from")]
     #[serde(default)]
     pub controls: Option<PathBuf>,

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::jsonl::Rows;
 use super::row::{Content, check, describe, read_messages, shown};
-use super::{DatasetError, Kind, ReadOptions, Skipped, open_file};
+use super::{DatasetError, ReadOptions, Skipped, check_path, extension, open_file, unusable};
 use crate::generation::{Message, Role};
 
 /// A row that can be used.
@@ -66,12 +66,12 @@ pub struct LabelledReader {
 ///
 /// When the file is missing, empty, or no JSON Lines file by its name.
 pub fn open_labelled(path: &Path) -> Result<LabelledReader, DatasetError> {
-    if !matches!(Kind::of(path)?, Kind::Jsonl) {
-        return Err(DatasetError::Unusable {
-            path: path.to_owned(),
-            reason: "is not a .jsonl file; labelled comparisons are JSON objects, one a line"
-                .to_owned(),
-        });
+    check_path(path, "comparison")?;
+    if !matches!(extension(path).as_deref(), Some("jsonl" | "ndjson")) {
+        return Err(unusable(
+            path,
+            "is not a .jsonl file; labelled comparisons are JSON objects, one a line",
+        ));
     }
     let options = ReadOptions::default();
     Ok(LabelledReader {

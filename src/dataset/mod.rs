@@ -346,37 +346,47 @@ enum Kind {
 impl Kind {
     fn of(path: &Path) -> Result<Self, DatasetError> {
         // A path that leads nowhere, or to a folder, is the more telling error.
-        let metadata = std::fs::metadata(path).map_err(|source| DatasetError::Open {
-            path: path.to_owned(),
-            source,
-        })?;
-        let unusable = |reason: &str| DatasetError::Unusable {
-            path: path.to_owned(),
-            reason: reason.to_owned(),
-        };
-        if metadata.is_dir() {
-            return Err(unusable("is a folder; name one prompt file in it"));
-        }
-        if !metadata.is_file() {
-            return Err(unusable(
-                "is not a regular file; save the prompts to one, so that a run can be resumed",
-            ));
-        }
-        if metadata.len() == 0 {
-            return Err(unusable("the file is empty; put one prompt on each line"));
-        }
-        let extension = path
-            .extension()
-            .map(|extension| extension.to_string_lossy().to_ascii_lowercase());
-        match extension.as_deref() {
+        check_path(path, "prompt")?;
+        match extension(path).as_deref() {
             Some("jsonl" | "ndjson") => Ok(Kind::Jsonl),
             Some("csv") => Ok(Kind::Csv),
             Some("txt") => Ok(Kind::Text),
             Some("parquet") => Ok(Kind::Parquet),
             _ => Err(unusable(
+                path,
                 "unknown kind of prompt file; name it .jsonl, .csv, .txt or .parquet",
             )),
         }
+    }
+}
+
+/// Refuses a path that leads to no file with rows in it; `noun` is what a row is called.
+fn check_path(path: &Path, noun: &str) -> Result<(), DatasetError> {
+    let metadata = std::fs::metadata(path).map_err(|source| DatasetError::Open {
+        path: path.to_owned(),
+        source,
+    })?;
+    let reason = match (metadata.is_dir(), metadata.is_file(), metadata.len()) {
+        (true, ..) => format!("is a folder; name one {noun} file in it"),
+        (_, false, _) => format!(
+            "is not a regular file; save the {noun}s to one, so that the same command can continue"
+        ),
+        (.., 0) => format!("the file is empty; put one {noun} on each line"),
+        _ => return Ok(()),
+    };
+    Err(unusable(path, &reason))
+}
+
+/// What a file's name ends in, without its dot and in small letters.
+fn extension(path: &Path) -> Option<String> {
+    let extension = path.extension()?;
+    Some(extension.to_string_lossy().to_ascii_lowercase())
+}
+
+fn unusable(path: &Path, reason: &str) -> DatasetError {
+    DatasetError::Unusable {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
     }
 }
 

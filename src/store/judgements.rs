@@ -113,6 +113,8 @@ pub struct PreferenceRow {
     pub p: f64,
     /// Whether both orders prefer the same text.
     pub agree: bool,
+    /// Whether neither order prefers a text.
+    pub even: bool,
 }
 
 impl JudgementRow {
@@ -325,7 +327,7 @@ impl Store {
     pub fn preferences(&self, chain: &ChainId) -> Result<Vec<PreferenceRow>, StoreError> {
         self.read(|conn| {
             let mut statement = conn.prepare_cached(
-                "SELECT f.ordinal, s.ordinal, j.p, j.agree
+                "SELECT f.ordinal, s.ordinal, j.p, j.agree, j.p_ab = 0.5 AND j.p_ba = 0.5
                  FROM chains c JOIN judgements j ON j.chain = c.id
                  JOIN steps f ON f.id = j.first JOIN steps s ON s.id = j.second
                  WHERE c.chain_id = ?1 ORDER BY j.id",
@@ -336,6 +338,7 @@ impl Store {
                     second: row.get(1)?,
                     p: row.get(2)?,
                     agree: row.get(3)?,
+                    even: row.get(4)?,
                 })
             })?;
             rows.collect()

@@ -114,6 +114,25 @@ fn what_the_gates_leave_out_is_told_kept_and_found_again() {
 }
 
 #[test]
+fn a_judge_that_prefers_neither_text_in_either_order_is_undecided() {
+    let place = place();
+    place.scripted(RUN).success();
+    place.scripted(&["judge"]).success();
+    let figures = &place.amend(&["gate", "--json"]).success().json_lines()[0]["figures"];
+    let pairs = |name: &str| {
+        let gates = figures["gates"].as_array().unwrap();
+        let gate = gates.iter().find(|gate| gate["gate"] == name).unwrap();
+        gate["pairs"].as_u64().unwrap()
+    };
+    assert_eq!((pairs("judge-tie"), pairs("judge-disagrees")), (3, 0));
+    let page = place
+        .amend(&["show", "--where", "prompt:owner"])
+        .success()
+        .stdout;
+    assert!(page.contains("the judge prefers neither"), "{page}");
+}
+
+#[test]
 fn an_export_takes_what_the_gates_let_through() {
     let place = with_controls();
     place

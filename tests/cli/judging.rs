@@ -261,6 +261,11 @@ fn a_judge_is_measured_on_labelled_comparisons() {
         (&0.into(), &1.into())
     );
     assert_eq!(last["accuracy"]["one_order"], 1);
+    let reasons = ["judge", "--eval", "rows.jsonl", "--mode", "cot"];
+    place
+        .scripted(&reasons)
+        .success()
+        .complains(&["at once, also with --mode cot, in 2 questions"]);
     let few = place
         .scripted(&["judge", "--eval", "rows.jsonl", "--json", "--limit", "2-3"])
         .success();
@@ -279,6 +284,7 @@ fn bad_input_is_refused_with_a_remedy() {
         .write("bytes.jsonl", b"\xff\xfe\x00\xd8\n".as_slice())
         .write("latin.jsonl", b"{\"prompt\": \"\xe9\"}\n".as_slice())
         .write("rows.csv", "prompt\nx\n")
+        .write("rows.json", ROWS)
         .write("rows.jsonl", ROWS)
         .write(
             "pack/pack.yaml",
@@ -303,10 +309,13 @@ fn bad_input_is_refused_with_a_remedy() {
             &["--eval", "none.jsonl"][..],
             &["none.jsonl", "cannot be opened"][..],
         ),
-        (&["--eval", "empty.jsonl"], &["empty.jsonl", "empty"]),
+        (
+            &["--eval", "empty.jsonl"],
+            &["empty.jsonl: the file is empty; put one comparison on each line"],
+        ),
         (
             &["--eval", "blank.jsonl"],
-            &["blank.jsonl", "there are no rows"],
+            &["blank.jsonl: there are no rows; put one comparison on each line"],
         ),
         (
             &["--eval", "broken.jsonl"],
@@ -318,7 +327,14 @@ fn bad_input_is_refused_with_a_remedy() {
             &["--eval", "rows.csv"],
             &["rows.csv", "is not a .jsonl file"],
         ),
-        (&["--eval", "."], &["is a folder"]),
+        (
+            &["--eval", "rows.json"],
+            &["rows.json", "is not a .jsonl file"],
+        ),
+        (
+            &["--eval", "."],
+            &["is a folder; name one comparison file in it"],
+        ),
         (
             &["--eval", "rows.jsonl", "--limit", "9-12"],
             &["--limit leaves nothing", "4 usable rows"],

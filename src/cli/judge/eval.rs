@@ -19,6 +19,7 @@ use crate::cli::text::{Table, plural, sanitize, terminal_width};
 use crate::cli::{Exit, runs, signals, stdout};
 use crate::constitution;
 use crate::dataset::{self, Compared, LabelledReader};
+use crate::judgement::Mode;
 use crate::quality::judge::accuracy::{Accuracy, Share, Tally};
 use crate::quality::judge::labelled::{Labelled, Posed};
 use crate::quality::judge::{Ask, Judge, Options, Summary, answer_all, reliability_svg};
@@ -81,6 +82,12 @@ pub(super) fn run(args: &Args, file: &Path) -> anyhow::Result<Exit> {
     )
     .map_err(|error| anyhow!("{error:#}; what was answered is kept, the same command continues"))?;
     let skipped = asks.skipped;
+    if asks.posed > 0 && judge.mode == Mode::Cot {
+        run.ticker.say(&format!(
+            "note: the letter was asked for at once, also with --mode cot, in {} that the file poses itself",
+            plural(asks.posed, "question")
+        ));
+    }
     run.finish(summary, skipped, loaded.backend().identity())
 }
 
@@ -106,7 +113,10 @@ fn count(args: &Args, file: &Path) -> anyhow::Result<u64> {
             )))
         }
         (false, _) if rows == 0 => {
-            bail!(usage(anyhow!("{}: there are no rows", file.display())))
+            bail!(usage(anyhow!(
+                "{}: there are no rows; put one comparison on each line",
+                file.display()
+            )))
         }
         _ => bail!(usage(anyhow!(
             "--limit leaves nothing: {} has {}",
@@ -128,6 +138,8 @@ struct Asks<'a> {
     range: std::ops::Range<u64>,
     index: u64,
     skipped: u64,
+    /// Questions that the file poses itself.
+    posed: u64,
     name: bool,
 }
 
@@ -139,11 +151,12 @@ impl<'a> Asks<'a> {
             range: range(args),
             index: 0,
             skipped: 0,
+            posed: 0,
             name,
         })
     }
 
-    fn ask(&self, line: u64, compared: Compared) -> anyhow::Result<Ask<(u64, Labelled)>> {
+    fn ask(&mut self, line: u64, compared: Compared) -> anyhow::Result<Ask<(u64, Labelled)>> {
         let labelled = match compared {
             Compared::Responses {
                 conversation,
@@ -151,15 +164,18 @@ impl<'a> Asks<'a> {
                 rejected,
             } => Labelled::responses(self.judge, line, (conversation, chosen, rejected))
                 .map_err(|error| usage(anyhow!("line {line}: {error}")))?,
-            Compared::Question(posed) => Labelled::posed(
-                self.judge,
-                Posed {
-                    conversation: posed.conversation,
-                    answers: posed.answers,
-                    right: posed.right,
-                    exchanged: posed.exchanged,
-                },
-            ),
+            Compared::Question(posed) => {
+                self.posed += 1;
+                Labelled::posed(
+                    self.judge,
+                    Posed {
+                        conversation: posed.conversation,
+                        answers: posed.answers,
+                        right: posed.right,
+                        exchanged: posed.exchanged,
+                    },
+                )
+            }
         };
         let questions = labelled.questions();
         Ok(Ask {

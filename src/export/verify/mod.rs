@@ -208,6 +208,11 @@ pub fn verify(
     for fault in files::faults(folder, &manifest) {
         verification.fault(fault);
     }
+    if measure.is_none() {
+        for check in [Check::Template, Check::Length] {
+            verification.skip(check, "no model was named");
+        }
+    }
     verification.several = manifest.splits.len() > 1 && format != Format::Critic;
     for (side, split) in manifest.splits.iter().enumerate() {
         verification.split(side, split);

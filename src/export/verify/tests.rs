@@ -123,6 +123,15 @@ fn a_sound_dataset_holds() {
 }
 
 #[test]
+fn what_needs_a_model_is_not_said_to_hold_without_one() {
+    let dataset = Dataset::new("trl-sft", &[("train", vec![answered("<s> <s> a")])]);
+    let report = verify(dataset.folder.path(), 1, None).unwrap();
+    let skipped: Vec<Check> = report.skipped.keys().copied().collect();
+    assert!(report.holds() && report.tokens.is_none(), "{report:?}");
+    assert_eq!(skipped, [Check::Leakage, Check::Template, Check::Length]);
+}
+
+#[test]
 fn a_split_that_the_manifest_does_not_name_is_missed() {
     let mut dataset = Dataset::new("trl-sft", &[("train", vec![answered("One?")])]);
     dataset.manifest.splits.clear();

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use regex::Regex;
-use whatlang::{Info, Lang, detect};
+use whatlang::{Info, Lang, Script, detect, detect_script};
 
 /// The fewest letters of a text from which its language is told.
 const FEWEST_LETTERS: usize = 24;
@@ -11,47 +11,77 @@ const FEWEST_LETTERS: usize = 24;
 /// How many characters of a text are looked at.
 const LOOKED_AT: usize = 600;
 
-/// Two languages by their ISO 639-3 codes, and how sure it is that they differ.
+/// Two languages, and how sure it is that they differ.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Differs {
-    /// Of the prompt.
-    pub prompt: &'static str,
+    /// Of the prompt: its ISO 639-3 code, or its letters where no more is sure.
+    pub prompt: String,
     /// Of the response.
-    pub response: &'static str,
-    /// The lesser of the two confidences, 0 to 1.
+    pub response: String,
+    /// 0 to 1: the lesser of the two confidences, the greater where the letters differ too.
     pub confidence: f64,
 }
 
 /// Whether a response is in another language than its prompt, and that is at least so sure. `None` where either
 /// cannot be told, and where the prompt asks for a translation or names the language.
+///
+/// Languages that share their letters are often not told from each other, such as Russian and Bulgarian. Neither is
+/// English, so where the letters differ it is enough that one of the two is told.
 pub(super) fn differs(prompt: &str, response: &str, least: f64) -> Option<Differs> {
+    let sure = |info: &Info| info.confidence() >= least;
     // Telling a language takes longer than all other gates together, and most texts need no telling.
-    let told = |text| language(text).filter(|info| info.confidence() >= least);
+    let may_differ = |told: &Info, other: &str| {
+        let letters = || detect_script(beginning(other)).map(shared);
+        sure(told) || letters().is_some_and(|letters| letters != shared(told.script()))
+    };
     let (asked, given) = match (plainly_english(prompt), plainly_english(response)) {
         (true, true) => return None,
         (true, false) => {
-            let given = told(response)?;
-            if given.lang() == Lang::Eng {
+            let given = language(response)?;
+            if given.lang() == Lang::Eng || !may_differ(&given, prompt) {
                 return None;
             }
-            (told(prompt)?, given)
+            (language(prompt)?, given)
         }
         (false, english) => {
-            let asked = told(prompt)?;
-            if english && asked.lang() == Lang::Eng {
+            let asked = language(prompt)?;
+            if (english && asked.lang() == Lang::Eng) || !may_differ(&asked, response) {
                 return None;
             }
-            (asked, told(response)?)
+            (asked, language(response)?)
         }
     };
-    if asked.lang() == given.lang() || wanted(prompt, &given) {
+    let (one, other) = (asked.confidence(), given.confidence());
+    let confidence = match shared(asked.script()) == shared(given.script()) {
+        true => one.min(other),
+        false => one.max(other),
+    };
+    let named = |info: &Info| match sure(info) {
+        true => info.lang().code().to_owned(),
+        false => format!("{} letters", info.script().name()),
+    };
+    if confidence < least || asked.lang() == given.lang() {
         return None;
     }
-    Some(Differs {
-        prompt: asked.lang().code(),
-        response: given.lang().code(),
-        confidence: asked.confidence().min(given.confidence()),
+    // Of a language that is not sure, every other in its letters may be meant.
+    let script = given.script();
+    let meant = match sure(&given) {
+        true => vec![given.lang()],
+        false => script.langs().to_vec(),
+    };
+    (!wanted(prompt, &meant)).then(|| Differs {
+        prompt: named(&asked),
+        response: named(&given),
+        confidence,
     })
+}
+
+/// A script for all that one language mixes, as Japanese does.
+fn shared(script: Script) -> Script {
+    match script {
+        Script::Hiragana | Script::Katakana => Script::Mandarin,
+        script => script,
+    }
 }
 
 /// Whether a word, in small letters, is an English one and no common word of another language in these letters.
@@ -104,14 +134,13 @@ fn language(text: &str) -> Option<Info> {
     detect(text)
 }
 
-/// Whether the prompt asks for another language than its own.
-fn wanted(prompt: &str, given: &Info) -> bool {
+/// Whether the prompt asks for another language than its own: for a translation, or for one of these.
+fn wanted(prompt: &str, languages: &[Lang]) -> bool {
     let lower = prompt.to_lowercase();
-    let names = [given.lang().eng_name(), given.lang().name()];
-    TRANSLATION.is_match(&lower)
-        || names
-            .iter()
-            .any(|name| lower.contains(&name.to_lowercase()))
+    let mut names = languages
+        .iter()
+        .flat_map(|lang| [lang.eng_name(), lang.name()]);
+    TRANSLATION.is_match(&lower) || names.any(|name| lower.contains(&name.to_lowercase()))
 }
 
 // The pattern is a constant that the tests compile, so `expect` cannot fail.
@@ -132,8 +161,29 @@ mod tests {
     fn another_language_is_noticed() {
         assert_eq!(super::differs(ENGLISH, GERMAN, 1.1), None);
         let differs = differs(ENGLISH, GERMAN, 0.9).unwrap();
-        assert_eq!((differs.prompt, differs.response), ("eng", "deu"));
+        assert_eq!((&*differs.prompt, &*differs.response), ("eng", "deu"));
         assert!(differs.confidence > 0.9, "{}", differs.confidence);
+    }
+
+    #[test]
+    fn other_letters_are_another_language_also_where_that_is_not_sure() {
+        let russian = "Расскажи мне, пожалуйста, подробно, как испечь хлеб дома без дрожжей.";
+        assert!(language(russian).unwrap().confidence() < 0.9);
+        let told = |prompt, response| {
+            let differs = differs(prompt, response, 0.9)?;
+            assert!(differs.confidence > 0.9, "{}", differs.confidence);
+            Some((differs.prompt, differs.response))
+        };
+        let both = |one: &str, other: &str| Some((one.to_owned(), other.to_owned()));
+        assert_eq!(told(russian, ENGLISH), both("Cyrillic letters", "eng"));
+        assert_eq!(told(ENGLISH, russian), both("eng", "Cyrillic letters"));
+        assert_eq!(told(russian, GERMAN), both("Cyrillic letters", "deu"));
+        assert_eq!(told(GERMAN, russian), both("deu", "Cyrillic letters"));
+        // What it is taken for is not what it is.
+        let asks = "Could you tell me in Russian how people bake bread without yeast when they are at home?";
+        assert_eq!(told(asks, russian), None);
+        let bulgarian = "Кажи ми, моля, как се пече хляб у дома без мая и колко време отнема това.";
+        assert_eq!(told(russian, bulgarian), None);
     }
 
     #[test]
@@ -184,7 +234,7 @@ mod tests {
         assert!(!plainly_english(prompt) && plainly_english(answer));
         assert_eq!(differs(prompt, answer, 0.9), None);
         let turned = differs(GERMAN, ENGLISH, 0.9).unwrap();
-        assert_eq!((turned.prompt, turned.response), ("deu", "eng"));
+        assert_eq!((&*turned.prompt, &*turned.response), ("deu", "eng"));
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub struct Compared {
     pub second: Origin,
     /// The probability that the second is the better one, the mean of both orders.
     pub p: f64,
-    /// Whether both orders prefer the same text.
+    /// Whether both orders say the same: that one text is better, or that neither is.
     pub agree: bool,
 }
 
@@ -258,7 +258,8 @@ fn compared(store: &Store, chain: &ChainDetail) -> Result<Vec<Compared>, StoreEr
         first: origin(row.first),
         second: origin(row.second),
         p: row.p,
-        agree: row.agree,
+        // Who prefers neither text in either order is undecided and does not go by the order.
+        agree: row.agree || row.even,
     });
     Ok(compared.collect())
 }

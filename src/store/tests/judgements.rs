@@ -110,9 +110,12 @@ fn a_judgement_is_kept_once_and_the_latest_about_a_pair_counts() {
         .preferences(&chain("bridge", 1))
         .unwrap()
         .iter()
-        .map(|row| (row.first, row.second, row.p, row.agree))
+        .map(|row| (row.first, row.second, row.p, row.agree, row.even))
         .collect();
-    assert_eq!(short, [(0, 2, 0.75, true), (0, 2, 0.1875, true)]);
+    assert_eq!(
+        short,
+        [(0, 2, 0.75, true, false), (0, 2, 0.1875, true, false)]
+    );
 }
 
 #[test]
