@@ -2,6 +2,9 @@
 
 mod adapters;
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
 use insta::assert_snapshot;
 use serde_json::Value;
 
@@ -119,6 +122,49 @@ fn what_was_answered_before_is_not_answered_again_and_every_command_reads_it() {
         .json_lines();
     assert_eq!(chains.len(), 1);
     assert_eq!(chains[0]["prompt_id"], "rain");
+}
+
+#[test]
+fn an_evaluation_that_was_interrupted_while_it_answered_goes_on() {
+    let late =
+        "rules:\n  - {verdict: false, contains: [the sun], until: late, reply: It is a star.}\n";
+    let place = || {
+        let place = place();
+        place.write("script.yaml", SCRIPT.replace("rules:\n", late));
+        place
+    };
+    let (whole, place) = (place(), place());
+    whole.write("late", "");
+    let whole = json(&whole.scripted(&with(EVAL, &["--json"])).success());
+    let scripted = ["--json", "--backend", "scripted", "--script", "script.yaml"];
+    let mut child = place
+        .command(with(EVAL, &scripted))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    assert!(said.any(|line| line.contains("answers after (no adapter), benign")));
+    let sent = Command::new("sh")
+        .args(["-c", &format!("kill -INT {}", child.id())])
+        .status();
+    assert!(sent.unwrap().success());
+    assert!(said.any(|line| line.contains("press Ctrl-C again")));
+    // What is in flight now ends.
+    place.write("late", "");
+    assert!(said.any(|line| line.contains("the same command goes on where this one was")));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let states = || {
+        let runs = place.amend(&["runs", "--json"]).success().json_lines();
+        let state = |run: &Value| run["state"].as_str().unwrap().to_owned();
+        runs.iter().map(state).collect::<Vec<_>>()
+    };
+    assert_eq!(states(), ["interrupted"]);
+    let report = json(&place.scripted(&with(EVAL, &["--json"])).success());
+    assert_eq!(report["effect"], whole["effect"]);
+    assert_eq!(states(), ["done"; 4]);
 }
 
 #[test]
