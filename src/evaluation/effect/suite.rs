@@ -220,7 +220,8 @@ impl SuiteEffect {
             (id.clone(), count.count() as u64)
         };
         let missing = principles.iter().map(missing);
-        let without_verdict = missing.filter(|(_, count)| *count > 0).collect();
+        let without_verdict: BTreeMap<String, u64> =
+            missing.filter(|(_, count)| *count > 0).collect();
         let asked: BTreeSet<&String> = answers
             .iter()
             .flat_map(|a| a.after.verdicts.keys())
