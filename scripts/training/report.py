@@ -47,9 +47,18 @@ def times(before: dict, after: dict) -> tuple[float | None, str]:
     return after["share"] / before["share"], f"{after['share'] / before['share']:.1f}×"
 
 
+def principles(report: dict) -> list[dict]:
+    """What the answers were held against."""
+    return report["effect"]["suites"][0]["principles"]
+
+
+def drift_of(report: dict) -> dict:
+    return report["effect"]["drift"]
+
+
 def obeying(name: str, report: dict) -> list[str]:
     rows = []
-    for principle in report["effect"]["suites"][0]["principles"]:
+    for principle in principles(report):
         before, after = obeyed(principle["violated"]["before"]), obeyed(principle["violated"]["after"])
         ratio, text = times(before, after)
         # Shares are quotients of counts; three times as many is three times.
@@ -62,7 +71,7 @@ def obeying(name: str, report: dict) -> list[str]:
 
 
 def drift_row(name: str, report: dict) -> str:
-    drift = report["effect"]["drift"]
+    drift = drift_of(report)
     words = report["effect"]["suites"][0]["words"]
     return (
         f"| {name} | {estimate(drift['kl'])} | {estimate(drift['kl_top'])} | {estimate(drift['same_top'], 1, ' %', 100)} | "
@@ -107,7 +116,7 @@ def commands(loop: "Loop") -> list[str]:
 
 
 def replay_sentence(plain: dict, replayed: dict) -> str:
-    before, after = (report["effect"]["drift"]["kl"]["value"] for report in (plain, replayed))
+    before, after = (drift_of(report)["kl"]["value"] for report in (plain, replayed))
     verb = "lowered" if after < before else "did not lower"
     return f"Replay {verb} the drift: {before:.3f} nats a token without, {after:.3f} with it."
 
@@ -115,7 +124,7 @@ def replay_sentence(plain: dict, replayed: dict) -> str:
 def swap_rows(report: dict) -> list[str]:
     """Before is the adapter of `asking`, after the one of `summing`."""
     rows = []
-    for principle in report["effect"]["suites"][0]["principles"]:
+    for principle in principles(report):
         violated = principle["violated"]
         first, second = percent(obeyed(violated["before"])), percent(obeyed(violated["after"]))
         rows.append(f"| {principle['id']} | {first} | {second} |")
@@ -133,6 +142,7 @@ def collapse_lines(loop: "Loop") -> list[str]:
 
 
 def write(loop: "Loop") -> None:
+    from .findings import second_turn, what_did_not_work
     from .stages import STAGES
 
     evals = {name: read(loop.out / "eval" / name / "eval.json") for name in ("sft", "dpo", "sft-replay", "summing", "swap", "second")}
@@ -184,7 +194,14 @@ def write(loop: "Loop") -> None:
         "|---|---|---|---|---|---|",
         *obeying("second", evals["second"]),
         "",
+        "Beside the first turn, both on the same held-out prompts:",
+        "",
+        *second_turn(loop, evals["sft"], evals["second"]),
         *collapse_lines(loop),
+        "## What did not work",
+        "",
+        *what_did_not_work(loop, evals, [*first, "second"]),
+        "",
         "## Data",
         "",
         "| export | format | chains | rows | dropped |",

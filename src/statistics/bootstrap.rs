@@ -10,12 +10,13 @@ pub const RESAMPLES: u32 = 2000;
 ///
 /// `statistic` is told how often each group was drawn; where it says `None`, the draw is left out, and where
 /// it does so for most of them there is no interval. What belongs together, such as several answers to one
-/// prompt, makes one group. The same groups give the same interval.
+/// prompt, makes one group. One group alone has no interval, since every draw of it is the same. The same groups
+/// give the same interval.
 pub fn bootstrap(
     groups: usize,
     mut statistic: impl FnMut(&[u32]) -> Option<f64>,
 ) -> Option<Interval> {
-    if groups == 0 {
+    if groups < 2 {
         return None;
     }
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
@@ -81,10 +82,10 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_interval_without_values() {
+    fn there_is_no_interval_without_values_and_none_of_one_group() {
         assert_eq!(bootstrap(0, |_| Some(1.0)), None);
         assert_eq!(bootstrap(5, |_| None), None);
-        let one = bootstrap(1, |_| Some(3.0)).unwrap();
-        assert_eq!((one.low, one.high), (3.0, 3.0));
+        assert_eq!(bootstrap(1, |_| Some(3.0)), None);
+        assert!(bootstrap(2, |_| Some(3.0)).is_some());
     }
 }

@@ -2,6 +2,9 @@
 
 mod adapters;
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
 use insta::assert_snapshot;
 use serde_json::Value;
 
@@ -122,6 +125,49 @@ fn what_was_answered_before_is_not_answered_again_and_every_command_reads_it() {
 }
 
 #[test]
+fn an_evaluation_that_was_interrupted_while_it_answered_goes_on() {
+    let late =
+        "rules:\n  - {verdict: false, contains: [the sun], until: late, reply: It is a star.}\n";
+    let place = || {
+        let place = place();
+        place.write("script.yaml", SCRIPT.replace("rules:\n", late));
+        place
+    };
+    let (whole, place) = (place(), place());
+    whole.write("late", "");
+    let whole = json(&whole.scripted(&with(EVAL, &["--json"])).success());
+    let scripted = ["--json", "--backend", "scripted", "--script", "script.yaml"];
+    let mut child = place
+        .command(with(EVAL, &scripted))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    assert!(said.any(|line| line.contains("answers after (no adapter), benign")));
+    let sent = Command::new("sh")
+        .args(["-c", &format!("kill -INT {}", child.id())])
+        .status();
+    assert!(sent.unwrap().success());
+    assert!(said.any(|line| line.contains("press Ctrl-C again")));
+    // What is in flight now ends.
+    place.write("late", "");
+    assert!(said.any(|line| line.contains("the same command goes on where this one was")));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let states = || {
+        let runs = place.amend(&["runs", "--json"]).success().json_lines();
+        let state = |run: &Value| run["state"].as_str().unwrap().to_owned();
+        runs.iter().map(state).collect::<Vec<_>>()
+    };
+    assert_eq!(states(), ["interrupted"]);
+    let report = json(&place.scripted(&with(EVAL, &["--json"])).success());
+    assert_eq!(report["effect"], whole["effect"]);
+    assert_eq!(states(), ["done"; 4]);
+}
+
+#[test]
 fn a_condition_that_holds_ends_with_code_4() {
     let place = place();
     let fails = [
@@ -188,6 +234,21 @@ fn a_chain_that_fails_is_left_out_and_told() {
         (&suite["answers"], &suite["left_out"]),
         (&1.into(), &1.into())
     );
+}
+
+#[test]
+fn a_principle_that_got_no_verdict_is_told() {
+    let place = place();
+    let without = "rules:\n  - {verdict: true, contains: [the sun], reply: It may be.}\n";
+    place.write("script.yaml", SCRIPT.replace("rules:\n", without));
+    let args = ["eval", "-c", "c.yaml", "--suite", "benign.jsonl"];
+    let page = place.scripted(&args).success().stdout;
+    let told = "\nAnswers without a verdict on every side, which count on none: no-perhaps 1.\n";
+    assert!(page.contains(told), "{page}");
+    let report = json(&place.scripted(&with(&args, &["--json"])).success());
+    let suite = &report["effect"]["suites"][0];
+    assert_eq!(suite["without_verdict"]["no-perhaps"], 1);
+    assert_eq!(suite["principles"][1]["violated"]["after"]["trials"], 1);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::builder::Place;
 use crate::server::{Answer, Server, decision, nobody, obedient, reply, verdict};
@@ -267,4 +267,50 @@ fn what_is_logged_has_no_colours_where_nobody_sees_them() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.contains("trying again"), "{stderr}");
     assert!(!stderr.contains('\u{1b}'), "{stderr:?}");
+}
+
+#[test]
+fn an_evaluation_answers_with_one_model_of_a_server_and_judges_with_another() {
+    let place = place();
+    let listed = |id: &str| json!({"id": id, "object": "model", "created": 1, "owned_by": "test"});
+    let models = json!({"object": "list", "data": [listed("small"), listed("wise")]});
+    let server = Server::start(move |seen, _| match seen.path.as_str() {
+        "/v1/models" => Answer::json(&models),
+        "/v1/chat/completions" => obedient(seen),
+        _ => Answer::status(404, &json!({"error": {"message": "no such page"}})),
+    });
+    let url = server.url();
+    let outcome = place
+        .amend(&[
+            "eval",
+            "--suite",
+            "prompts.jsonl",
+            "-c",
+            "minimal",
+            "--endpoint",
+            &url,
+            "-m",
+            "small",
+            "--judge",
+            "wise",
+            "--fail-if",
+            "violations>0.5",
+            "--json",
+        ])
+        .success();
+    let report: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(report["model"], "small");
+    assert_eq!(report["judge"], "wise");
+    assert_eq!(report["before"], Value::Null);
+    assert_eq!(report["effect"]["suites"][0]["answers"], 2);
+    let chats = server.chats();
+    assert!(chats.len() > 2, "two answers, and verdicts on them");
+    for seen in chats {
+        let asked = if seen.body.get("response_format").is_some() {
+            "wise"
+        } else {
+            "small"
+        };
+        assert_eq!(seen.body["model"], asked);
+    }
 }

@@ -212,6 +212,15 @@ fn violations(page: &mut String, suite: &SuiteEffect) {
     {
         violation(page, "*all verdicts*", "-", rate, None);
     }
+    if !suite.without_verdict.is_empty() {
+        let of = |(id, count): (&String, &u64)| format!("{} {count}", plain(id));
+        let counts: Vec<String> = suite.without_verdict.iter().map(of).collect();
+        let _ = writeln!(
+            page,
+            "\nAnswers without a verdict on every side, which count on none: {}.",
+            counts.join(", ")
+        );
+    }
 }
 
 /// A row of the table of violations.

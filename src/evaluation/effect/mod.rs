@@ -98,7 +98,7 @@ impl Effect {
             "obeyed_ratio" if all.is_some_and(|all| all.principle(of).is_some()) => {
                 "the side before never obeyed it"
             }
-            _ => "no answer has a verdict on it",
+            _ => "no answer has a verdict on it on every side",
         }
     }
 }

@@ -105,6 +105,14 @@ pub struct Compared {
     pub after: Answer,
 }
 
+impl Compared {
+    /// Whether there is a verdict on a principle on every side.
+    fn is_judged(&self, principle: &str) -> bool {
+        let has = |answer: &Answer| answer.verdicts.contains_key(principle);
+        has(&self.after) && self.before.as_ref().is_none_or(has)
+    }
+}
+
 /// A share with Wilson's 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Share {
@@ -180,6 +188,9 @@ pub struct SuiteEffect {
     pub violations: Option<Rate>,
     /// By principle, in the order of the constitution.
     pub principles: Vec<PrincipleEffect>,
+    /// Answers without a verdict on a principle on every side, by the principle's id, where there are any: the judge
+    /// gave none, or its context was full. They count on no side.
+    pub without_verdict: BTreeMap<String, u64>,
     /// Words of an answer on average, before and after.
     pub words: Option<(Option<f64>, f64)>,
     /// Words after by words before, bootstrap over prompts; `None` where only one side is measured, or no answer
@@ -204,6 +215,13 @@ impl SuiteEffect {
             groups.entry(&answer.prompt).or_default().push(answer);
         }
         let groups: Vec<Group<'_>> = groups.into_values().collect();
+        let missing = |(id, _): &(String, bool)| {
+            let count = answers.iter().filter(|answer| !answer.is_judged(id));
+            (id.clone(), count.count() as u64)
+        };
+        let missing = principles.iter().map(missing);
+        let without_verdict: BTreeMap<String, u64> =
+            missing.filter(|(_, count)| *count > 0).collect();
         let asked: BTreeSet<&String> = answers
             .iter()
             .flat_map(|a| a.after.verdicts.keys())
@@ -239,6 +257,7 @@ impl SuiteEffect {
             refused: rate(&outcomes(&groups, |answer| Some(answer.refused))),
             violations: rate(&verdicts),
             principles: principles.iter().copied().filter_map(of).collect(),
+            without_verdict,
             words: words(answers),
             length_ratio: length_ratio(&groups),
         }
@@ -282,11 +301,15 @@ impl SuiteEffect {
 /// What holds of the answers of a group, before and after; `None` where it cannot be told.
 type Outcomes = Vec<(Option<bool>, Option<bool>)>;
 
-/// For each group: whether something holds of its answers.
+/// For each group: whether something holds of its answers. What can be told of one side alone is told of neither: the
+/// two would be shares of other prompts.
 fn outcomes(groups: &[Group<'_>], holds: impl Fn(&Answer) -> Option<bool>) -> Vec<Outcomes> {
     let of = |compared: &&Compared| {
-        let before = compared.before.as_ref().and_then(&holds);
-        (before, holds(&compared.after))
+        let after = holds(&compared.after);
+        match &compared.before {
+            Some(before) => holds(before).zip(after).unzip(),
+            None => (None, after),
+        }
     };
     groups
         .iter()

@@ -81,6 +81,27 @@ fn all_verdicts_together_and_lengths_have_intervals() {
 }
 
 #[test]
+fn a_verdict_on_one_side_alone_counts_on_neither() {
+    let mut answers = forty();
+    for compared in answers.iter_mut().take(10) {
+        compared.before.as_mut().unwrap().verdicts.clear();
+    }
+    answers[39].after.verdicts.clear();
+    let effect = suite(&answers);
+    let violated = effect.principle("short").unwrap().violated;
+    let trials = (violated.before.unwrap().trials, violated.after.trials);
+    assert_eq!(trials, (29, 29));
+    let missing = BTreeMap::from([("short".to_owned(), 11), ("unasked".to_owned(), 40)]);
+    assert_eq!(effect.without_verdict, missing);
+    // Where no pair is left there is nothing to tell.
+    for compared in &mut answers {
+        compared.before.as_mut().unwrap().verdicts.clear();
+    }
+    let effect = suite(&answers);
+    assert_eq!((effect.principles, effect.violations), (Vec::new(), None));
+}
+
+#[test]
 fn one_side_alone_has_no_differences() {
     let mut answers = forty();
     for answer in &mut answers {
@@ -123,7 +144,10 @@ fn what_was_never_obeyed_has_no_ratio() {
     assert!(!effect.figures().contains_key("obeyed_ratio:short"));
     for (figure, why) in [
         ("obeyed_ratio:short", "the side before never obeyed it"),
-        ("obeyed_ratio:unasked", "no answer has a verdict on it"),
+        (
+            "obeyed_ratio:unasked",
+            "no answer has a verdict on it on every side",
+        ),
         ("drift", "no text has a token to look at"),
         ("win_rate", "no pair of answers that differ was judged"),
     ] {

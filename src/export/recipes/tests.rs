@@ -135,3 +135,38 @@ fn the_script_knows_its_splits_and_which_columns_are_json_text() {
         "{script}"
     );
 }
+
+#[test]
+fn the_guide_names_the_commands_and_folders_that_are_written() {
+    let guide = include_str!("../../../docs/fine-tuning.md");
+    let manifest = manifest(&[
+        ("train", 9, &["train.jsonl"]),
+        ("valid", 1, &["valid.jsonl"]),
+    ]);
+    for (format, config) in [
+        (Format::TrlSft, None),
+        (Format::AxolotlSft, Some(("axolotl.yaml", "output_dir"))),
+        (
+            Format::LlamafactorySft,
+            Some(("llamafactory.yaml", "output_dir")),
+        ),
+        (Format::Mlx, Some(("mlx.yaml", "adapter_path"))),
+    ] {
+        let steps = file(format, Kind::Jsonl, &manifest, "NEXT_STEPS.md").unwrap();
+        let train = steps.split("## Train").nth(1).unwrap();
+        let train = train.split("\n## ").next().unwrap();
+        let commands = train.split("```").nth(1).unwrap();
+        for command in commands.lines().skip(1) {
+            assert!(guide.contains(command), "{command}");
+        }
+        let Some((name, key)) = config else { continue };
+        let text = file(format, Kind::Jsonl, &manifest, name).unwrap();
+        let yaml: Value = serde_yaml::from_str(&text).unwrap();
+        let left = yaml[key].as_str().unwrap();
+        // From the folder of the export, or from the one that the guide works in.
+        assert!(
+            guide.contains(left) || guide.contains(&format!("`{}`", left.replace("../", "out/"))),
+            "{left}"
+        );
+    }
+}

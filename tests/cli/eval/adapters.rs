@@ -4,6 +4,7 @@
 mod adapter;
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -188,6 +189,124 @@ fn a_judge_says_which_sides_answers_it_prefers() {
     // Where all answers are equal, nobody is preferred.
     let none = json(&eval("a.gguf:0", &[]).success());
     assert_eq!(none["effect"]["preferred"], Value::Null);
+}
+
+/// The signs of a state of the last layer after which the default model ends its turn, 64 to a number.
+const SILENCE: [u64; 9] = [
+    0x151e_df0e_9fef_b81c,
+    0x2572_4e02_a04e_a343,
+    0x1d48_7535_8f6a_d804,
+    0x81e9_cdc8_fffc_0b73,
+    0x0f94_03bd_870e_7397,
+    0xddd8_2122_e373_c947,
+    0x121d_d151_1a89_0fa6,
+    0xb1bf_93be_0f56_a91c,
+    0x5177_3b84_556f_f013,
+];
+
+/// Writes an adapter with which the default model says nothing at all.
+fn write_silent(path: &Path) {
+    // The sum that the other matrix takes is negative where an answer begins.
+    let sign = |n: usize| match (SILENCE[n / 64] >> (n % 64)) & 1 {
+        1 => -1e4,
+        _ => 1e4,
+    };
+    adapter::write(path, "blk.29.attn_output.weight", |_| 1.0, sign);
+}
+
+#[test]
+fn an_answer_that_is_missing_on_one_side_alone_is_left_out_on_both() {
+    default_model();
+    let place = place();
+    adapter::write_adapter(&place.path("a.gguf"), 0.3);
+    write_silent(&place.path("silent.gguf"));
+    let eval = |before: &str, after: &str, more: &[&str]| {
+        let sides = [
+            "--suite",
+            "benign.jsonl",
+            "--against",
+            before,
+            "--lora",
+            after,
+        ];
+        let short = ["--select", "asks-back", "--max-tokens", "24", "--temp", "0"];
+        place.amend(&[&["eval", "-c", "c.yaml"], &sides[..], &short[..], more].concat())
+    };
+    for (before, after, silent) in [
+        ("silent.gguf", "a.gguf", "before"),
+        ("a.gguf", "silent.gguf", "after"),
+    ] {
+        let outcome = eval(before, after, &["--json"]).code(3);
+        let report = json(&outcome);
+        let told = format!("no answer {silent}, benign: the draft holds no text");
+        let _ = outcome.complains(&[told.as_str()]);
+        assert_eq!(report["failed"], 2);
+        let suite = &report["effect"]["suites"][0];
+        assert_eq!(
+            (&suite["answers"], &suite["left_out"]),
+            (&0.into(), &2.into())
+        );
+        // The side that answered was looked at, and the other one was not.
+        let runs = &report["runs"][0];
+        for side in ["before", "after"] {
+            assert_eq!(runs[side][1] == "", side == silent, "{runs}");
+        }
+        assert_eq!(report["figures"], serde_json::json!({}));
+    }
+    let condition = ["--fail-if", "violations:asks-back>0.1"];
+    let _ = eval("silent.gguf", "a.gguf", &condition)
+        .code(1)
+        .complains(&["since no answer is there on every side"]);
+}
+
+#[test]
+fn a_pair_that_the_judge_cannot_decide_is_left_out_and_told() {
+    default_model();
+    let place = place();
+    adapter::write_adapter(&place.path("a.gguf"), 0.3);
+    // It leaves room for an answer, and none for a question that holds the answer too.
+    let boxes: String = (0..14)
+        .map(|n| format!("Box {n} holds {n} stones and one pen. "))
+        .collect();
+    let row = |id: &str, prompt: &str| format!("{{\"id\": \"{id}\", \"prompt\": \"{prompt}\"}}\n");
+    let rows =
+        row("rain", "What is rain?") + &row("boxes", &format!("{boxes}Which is the heaviest?"));
+    place.write("benign.jsonl", rows);
+    let args = [
+        "eval",
+        "-c",
+        "c.yaml",
+        "--suite",
+        "benign.jsonl",
+        "--lora",
+        "a.gguf",
+    ];
+    let args = with(
+        &args,
+        &["--ctx-size", "256", "--max-tokens", "24", "--temp", "0"],
+    );
+    let outcome = place.amend(&with(&args, &["--json"])).success();
+    let report = json(&outcome);
+    let effect = &report["effect"];
+    let _ = outcome.complains(&["preference: 1 pairs could not be judged and are left out"]);
+    assert_eq!(effect["undecided"], 1);
+    assert_eq!(effect["preferred"]["pairs"], 1);
+    let suite = &effect["suites"][0];
+    assert_eq!(
+        (&suite["answers"], &suite["left_out"]),
+        (&2.into(), &0.into())
+    );
+    assert_eq!(
+        suite["without_verdict"],
+        serde_json::json!({"no-perhaps": 1})
+    );
+    let page = place.amend(&args).success().stdout;
+    for told in [
+        "since the judge could not decide: 1 pair.",
+        "which count on none: no-perhaps 1.",
+    ] {
+        assert!(page.contains(told), "{page}");
+    }
 }
 
 #[test]
