@@ -379,6 +379,20 @@ fn a_file_reached_twice_is_applied_once_and_later_files_win() {
 }
 
 #[test]
+fn a_file_reached_by_two_paths_is_applied_once() {
+    let left = "name: left\nextends: /there/base.yaml\nprinciples: [{id: a, weight: 3}]";
+    let resolved = good(&[
+        ("root.yaml", "name: root\nextends: [base.yaml, left.yaml]"),
+        ("base.yaml", TWO),
+        ("left.yaml", left),
+        ("/there/base.yaml", TWO),
+    ]);
+    let files = ["base.yaml", "left.yaml", "root.yaml"].map(Path::new);
+    assert_eq!(resolved.files, files);
+    assert_eq!(resolved.constitution.principle("a").unwrap().weight, 3.0);
+}
+
+#[test]
 fn two_bases_must_not_have_one_id_by_chance() {
     let root = "name: root\nextends: [one.yaml, two.yaml]";
     let other = TWO.replace("id: b", "id: z");
