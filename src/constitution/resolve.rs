@@ -282,7 +282,8 @@ impl Loader<'_> {
         let mut bases = Vec::new();
         let mut all = true;
         for entry in entries {
-            let Some(text) = entry.text().filter(|text| !text.is_empty()) else {
+            let named = entry.text().filter(|text| !text.is_empty());
+            let Some(text) = named.filter(|_| !entry.is_null()) else {
                 all = false;
                 continue;
             };

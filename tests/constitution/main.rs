@@ -451,6 +451,9 @@ fn circles_are_shown_and_missing_files_are_named_at_their_entry() {
         "{text}"
     );
 
+    let nothing = wrong("name: n\nextends: [~]\n").0;
+    assert_eq!(nothing, [(Code::WrongType, 2, 11)]);
+
     let itself = wrong("name: n\nextends: c.yaml\n").1;
     assert!(itself.contains("c.yaml → c.yaml"), "{itself}");
 }
