@@ -250,7 +250,10 @@ const TEST: &[Key] = &[
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::constitution::language::LANGUAGES;
     use crate::constitution::wire;
 
     /// The keys that serde knows, from the message that it gives for one it does not.
@@ -298,5 +301,80 @@ mod tests {
             types.sort();
             assert_eq!(table, types);
         }
+    }
+
+    /// Values of a kind: the least and the most, and every word.
+    fn samples(kind: &Kind) -> Vec<Value> {
+        match kind {
+            Kind::Text | Kind::Words | Kind::Template | Kind::Needle | Kind::Pattern => {
+                vec![json!("a")]
+            }
+            Kind::Id => vec![json!("a-1")],
+            Kind::Language => LANGUAGES.iter().map(|(code, _)| json!(code)).collect(),
+            Kind::Schema => vec![json!(1)],
+            Kind::Number(least, most) => vec![json!(least), json!(most)],
+            Kind::Whole(least, most) => vec![json!(least), json!(most)],
+            Kind::Bool => vec![json!(true), json!(false)],
+            Kind::OneOf(words) => words.iter().map(|word| json!(word)).collect(),
+            Kind::List(inner) => vec![json!([]), Value::Array(samples(inner))],
+            Kind::OneOrMore(inner) => {
+                let mut found = samples(inner);
+                found.push(Value::Array(samples(inner)));
+                found
+            }
+            Kind::Map(_, keys) => vec![filled(keys, true), filled(keys, false)],
+        }
+    }
+
+    /// A mapping with a value for every key, or for those that must be there.
+    fn filled(keys: &[Key], all: bool) -> Value {
+        let keys = keys.iter().filter(|key| all || key.required);
+        let fields = keys.map(|key| (key.name.to_owned(), samples(&key.kind).remove(0)));
+        Value::Object(fields.collect())
+    }
+
+    /// Holds that a type takes what the table says, misses what must be there, and knows no other words.
+    fn hold<T: serde::de::DeserializeOwned>(keys: &[Key]) {
+        let read = |key: &Key, value: Option<Value>| {
+            let mut whole = filled(keys, false);
+            let fields = whole.as_object_mut().unwrap();
+            match value {
+                Some(value) => fields.insert(key.name.to_owned(), value),
+                None => fields.remove(key.name),
+            };
+            let read = serde_json::from_value::<T>(whole);
+            read.map(drop).map_err(|error| error.to_string())
+        };
+        for key in keys {
+            for value in samples(&key.kind) {
+                assert_eq!(read(key, Some(value)), Ok(()), "{}", key.name);
+            }
+            assert_eq!(read(key, None).is_err(), key.required, "{}", key.name);
+            let other = match key.kind {
+                Kind::Map(..) => json!("a"),
+                _ => json!({"no": 1}),
+            };
+            assert!(read(key, Some(other)).is_err(), "{}", key.name);
+            if let Kind::OneOf(words) = key.kind {
+                let error = read(key, Some(json!("no-such-word"))).unwrap_err();
+                let known = error.split("expected").nth(1).unwrap();
+                let known: Vec<_> = known.split('`').skip(1).step_by(2).collect();
+                assert_eq!(known, words, "{}", key.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_types_take_what_the_table_says_and_know_no_other_words() {
+        use crate::constitution::{Check, Defaults, Example, PrincipleTest};
+        let Kind::Map(_, file) = FILE else {
+            panic!("not a mapping");
+        };
+        hold::<wire::File>(file);
+        hold::<wire::Principle>(PRINCIPLE);
+        hold::<Defaults>(DEFAULTS);
+        hold::<Check>(CHECK);
+        hold::<Example>(EXAMPLE);
+        hold::<PrincipleTest>(TEST);
     }
 }

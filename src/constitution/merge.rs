@@ -89,7 +89,7 @@ pub(super) fn merge(layers: &[Layer], order: &[usize], problems: &mut Vec<Proble
         }
         let entries = layer.root.get("defaults").map_or(&[][..], |n| n.entries());
         for entry in entries {
-            written.insert(entry.key.clone(), layer.place(entry.value.span));
+            written.insert(entry.key.clone(), layer.place(entry.at));
         }
     }
     for slot in &slots {
@@ -133,7 +133,7 @@ fn fields_of(layer: &Layer) -> BTreeMap<String, Place> {
     let entries = layer.root.entries().iter();
     entries
         .filter(|entry| OF_FILE.contains(&entry.key.as_str()))
-        .map(|entry| (entry.key.clone(), layer.place(entry.value.span)))
+        .map(|entry| (entry.key.clone(), layer.place(entry.at)))
         .collect()
 }
 
@@ -209,7 +209,7 @@ fn clash(layer: &Layer, node: &Node, other: &Slot) -> Problem {
 }
 
 fn id_span(principle: &Node) -> Span {
-    principle.get("id").map_or(principle.span, |id| id.span)
+    principle.entry("id").map_or(principle.span, |id| id.at)
 }
 
 impl Slot {
@@ -230,7 +230,7 @@ impl Slot {
     fn change(&mut self, layer: &Layer, changes: &wire::Principle, node: &Node) {
         self.principle.overlay(changes);
         for entry in node.entries() {
-            let place = layer.place(entry.value.span);
+            let place = layer.place(entry.at);
             self.origin.fields.insert(entry.key.clone(), place);
         }
     }

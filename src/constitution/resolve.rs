@@ -1,8 +1,8 @@
 //! Following `extends`: from a root file to the resolved constitution.
 //!
 //! Files are laid over each other, bases first and in the order in which they are named; a file that is
-//! reached twice is applied once, at its first place. A file may add principles and change single
-//! fields of principles that the files it extends have.
+//! reached twice, by whatever paths, is applied once, at its first place. A file may add principles and
+//! change single fields of principles that the files it extends have.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -222,6 +222,9 @@ impl Loader<'_> {
         self.chain.push(normal(file));
         let (bases, all) = self.bases(file, &root);
         self.chain.pop();
+        if let Some(known) = self.same(text, &bases).filter(|_| all) {
+            return Some(known);
+        }
 
         let layers = || bases.iter().map(|&at| &self.layers[at]);
         let base_lost = !all || layers().any(|base| base.base_lost || base.lossy);
@@ -236,6 +239,15 @@ impl Loader<'_> {
             bases,
         });
         Some(self.layers.len() - 1)
+    }
+
+    /// The layer that says the same on top of the same files. One file can be reached by several paths,
+    /// through a link or from the root of the file system, and is one layer all the same.
+    fn same(&self, text: &str, bases: &[usize]) -> Option<usize> {
+        self.layers.iter().position(|layer| {
+            let known = self.texts.get(&layer.file);
+            layer.bases == bases && known.is_some_and(|known| known == text)
+        })
     }
 
     /// What a file itself says: all of it when it has no problem, and else what is sound.
@@ -270,7 +282,8 @@ impl Loader<'_> {
         let mut bases = Vec::new();
         let mut all = true;
         for entry in entries {
-            let Some(text) = entry.text().filter(|text| !text.is_empty()) else {
+            let named = entry.text().filter(|text| !text.is_empty());
+            let Some(text) = named.filter(|_| !entry.is_null()) else {
                 all = false;
                 continue;
             };

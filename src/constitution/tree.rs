@@ -43,15 +43,19 @@ pub(super) struct Entry {
     pub key: String,
     pub key_span: Span,
     pub value: Rc<Node>,
+    /// Where the value is used: at the alias, where it is written somewhere else.
+    pub at: Span,
 }
 
 impl Node {
     /// The value under a key of a mapping.
     pub fn get(&self, key: &str) -> Option<&Rc<Node>> {
-        let mut entries = self.entries().iter();
-        entries
-            .find(|entry| entry.key == key)
-            .map(|entry| &entry.value)
+        self.entry(key).map(|entry| &entry.value)
+    }
+
+    /// The entry of a key of a mapping.
+    pub fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries().iter().find(|entry| entry.key == key)
     }
 
     /// The entries of a mapping; none for anything else.
@@ -399,6 +403,7 @@ impl Builder<'_> {
                         key,
                         key_span,
                         value: node,
+                        at: span,
                     });
                     return Ok(());
                 }

@@ -18,6 +18,9 @@ pub struct Report {
     pub untested: Vec<String>,
     /// All tests together.
     pub overall: Overall,
+    /// Those that a model judged, where checks decided others: what a program decides says nothing about a
+    /// judge.
+    pub judged: Option<Overall>,
 }
 
 /// What the tests of one principle tell.
@@ -91,6 +94,13 @@ impl Report {
     /// Reads figures off results, which are in the order of the constitution.
     pub fn new(constitution: &Constitution, results: Vec<TestResult>) -> Self {
         let overall = Overall::new(&results);
+        let by_model = |result: &&TestResult| {
+            let principle = constitution.principle(&result.case.principle);
+            principle.is_none_or(|principle| principle.check.is_none())
+        };
+        let judged: Vec<TestResult> = results.iter().filter(by_model).cloned().collect();
+        let are_mixed = !judged.is_empty() && judged.len() < results.len();
+        let judged = are_mixed.then(|| Overall::new(&judged));
         let mut by_principle: BTreeMap<String, Vec<TestResult>> = BTreeMap::new();
         for result in results {
             let id = result.case.principle.clone();
@@ -100,6 +110,7 @@ impl Report {
             principles: Vec::new(),
             untested: Vec::new(),
             overall,
+            judged,
         };
         for principle in &constitution.principles {
             if principle.tests.is_empty() {

@@ -330,6 +330,15 @@ fn show_tells_where_every_field_was_written() {
     assert_snapshot!("show_constitution_json", pretty(&object.stdout));
     let one = constitution(&place, &["show", "root.yaml", "--principle", "short"]).success();
     assert_snapshot!("show_principle", one.stdout);
+    let first = &["show", "hhh", "--principle", "answer-the-question"];
+    let example =
+        "\n      - prompt: Which month has the fewest days?\n        response: Months differ";
+    assert!(
+        constitution(&place, first)
+            .success()
+            .stdout
+            .contains(example)
+    );
     let none = constitution(&place, &["show", "root.yaml", "--principle", "none"]).code(2);
     none.complains(&["root.yaml: no principle `none`", "kind, short, true-words"]);
     constitution(&place, &["show", "faulty.yaml"])

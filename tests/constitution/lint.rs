@@ -210,6 +210,23 @@ fn a_comment_allows_a_warning_on_its_line_and_below() {
 }
 
 #[test]
+fn what_an_alias_repeats_is_found_where_it_is_repeated() {
+    use Code::*;
+    let file = |behind: &str| {
+        format!(
+            "name: n\nprinciples:\n  - id: a\n    critique: &c Do not be rude.\n    revision: &r Be polite, not rude.\n    \
+             tests: &t [{{prompt: p, response: r, expect: ok}}]\n  - id: b{behind}\n    critique: *c\n    revision: *r\n    \
+             tests: *t\n"
+        )
+    };
+    let first = (NegativeFraming, 4, 15);
+    let repeated = [first, (NegativeFraming, 8, 15), (NearDuplicate, 8, 15)];
+    assert_eq!(found(&file("")), repeated);
+    // So a comment at one principle is about that one.
+    assert_eq!(found(&file(" # amend: allow C055, C051")), [first]);
+}
+
+#[test]
 fn comments_that_allow_nothing_are_named() {
     let message = |comment: &str| {
         let text = with(

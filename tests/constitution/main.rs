@@ -379,6 +379,20 @@ fn a_file_reached_twice_is_applied_once_and_later_files_win() {
 }
 
 #[test]
+fn a_file_reached_by_two_paths_is_applied_once() {
+    let left = "name: left\nextends: /there/base.yaml\nprinciples: [{id: a, weight: 3}]";
+    let resolved = good(&[
+        ("root.yaml", "name: root\nextends: [base.yaml, left.yaml]"),
+        ("base.yaml", TWO),
+        ("left.yaml", left),
+        ("/there/base.yaml", TWO),
+    ]);
+    let files = ["base.yaml", "left.yaml", "root.yaml"].map(Path::new);
+    assert_eq!(resolved.files, files);
+    assert_eq!(resolved.constitution.principle("a").unwrap().weight, 3.0);
+}
+
+#[test]
 fn two_bases_must_not_have_one_id_by_chance() {
     let root = "name: root\nextends: [one.yaml, two.yaml]";
     let other = TWO.replace("id: b", "id: z");
@@ -436,6 +450,9 @@ fn circles_are_shown_and_missing_files_are_named_at_their_entry() {
         text.starts_with("c.yaml:3:5: ") && text.contains("none.yaml"),
         "{text}"
     );
+
+    let nothing = wrong("name: n\nextends: [~]\n").0;
+    assert_eq!(nothing, [(Code::WrongType, 2, 11)]);
 
     let itself = wrong("name: n\nextends: c.yaml\n").1;
     assert!(itself.contains("c.yaml → c.yaml"), "{itself}");

@@ -234,6 +234,14 @@ impl Page {
                 from("examples"),
             );
         }
+        for example in &principle.examples {
+            self.item(&[
+                ("prompt", example.prompt.as_str()),
+                ("response", example.response.as_str()),
+                ("critique", example.critique.as_str()),
+                ("revision", example.revision.as_str()),
+            ]);
+        }
         let violating = principle
             .tests
             .iter()
@@ -244,6 +252,23 @@ impl Page {
             all => format!("{all} ({violating} violation, {} ok)", all - violating),
         };
         self.short("tests", &tests, from("tests"));
+        for test in &principle.tests {
+            self.item(&[
+                ("expect", word(&test.expect).as_str()),
+                ("prompt", test.prompt.as_str()),
+                ("response", test.response.as_str()),
+            ]);
+        }
+    }
+
+    /// A test or an example: its texts, each behind its name.
+    fn item(&mut self, texts: &[(&str, &str)]) {
+        for (index, (name, text)) in texts.iter().enumerate() {
+            let mark = if index == 0 { '-' } else { ' ' };
+            // Further lines stand below the first one, and deeper.
+            let text = text.trim_end().replace('\n', "\n    ");
+            self.prose(&format!("{mark} {name}: {text}"));
+        }
     }
 
     /// A field on one line, with where it was written.

@@ -238,6 +238,7 @@ impl Shown<'_> {
             "seed": plan.seed,
             "repeat": self.args.repeat,
             "overall": report.overall,
+            "judged": report.judged,
             "principles": report.principles,
             "untested": report.untested,
             "min_accuracy": self.args.min_accuracy,

@@ -32,7 +32,7 @@ pub struct Imported {
 #[derive(Clone, Debug, Error, PartialEq)]
 pub enum ImportError {
     /// The file is not JSON.
-    #[error("{line}:{column}: this is not JSON: {message}")]
+    #[error("{line}:{column}: this is not JSON: {message}; mend it there, or name a JSON file")]
     Syntax {
         /// The line, from 1.
         line: usize,
@@ -70,11 +70,13 @@ pub(super) struct Entry {
 /// principle. Messages begin where the name of the file ends.
 pub fn import(shape: Shape, text: &str, name: &str) -> Result<Imported, ImportError> {
     if text.len() > MAX_BYTES {
-        return wrong(format!("the file is larger than {MAX_BYTES} bytes"));
+        return wrong(format!(
+            "the file is larger than {MAX_BYTES} bytes; split it"
+        ));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.trim().is_empty() {
-        return wrong("the file is empty");
+        return wrong("the file is empty; name one with principles in it");
     }
     let json: Json = serde_json::from_str(text).map_err(|error| ImportError::Syntax {
         line: error.line(),
@@ -89,7 +91,7 @@ pub fn import(shape: Shape, text: &str, name: &str) -> Result<Imported, ImportEr
     };
     let entries = entries.map_err(|error| guessed(error, shape, &json))?;
     if entries.is_empty() {
-        return wrong("there is no principle in it");
+        return wrong("there is no principle in it; name a file that has some");
     }
     let yaml = yaml(name, &entries, &mut notes)?;
     Ok(Imported {
@@ -105,7 +107,7 @@ fn without_place(message: &str) -> String {
     cut.map_or(message, |(message, _)| message).to_owned()
 }
 
-/// Adds to an error which shape the file seems to have.
+/// Adds to an error what to do: name the shape that the file seems to have, where that is another one.
 fn guessed(error: ImportError, asked: Shape, json: &Json) -> ImportError {
     let first = match json {
         Json::Object(fields) => fields.first().map(|(_, value)| value),
@@ -126,6 +128,9 @@ fn guessed(error: ImportError, asked: Shape, json: &Json) -> ImportError {
         (ImportError::Shape(message), Some(seems)) => ImportError::Shape(format!(
             "{message}; the file looks like `--from {}`",
             seems.as_str()
+        )),
+        (ImportError::Shape(message), None) => ImportError::Shape(format!(
+            "{message}; correct that in the file, or name another shape with --from"
         )),
         (error, _) => error,
     }

@@ -285,8 +285,10 @@ fn files_of_another_shape_are_refused_with_a_hint() {
     let long = LANGCHAIN.replace("Where is it rude?", &"x".repeat(5_000));
     let message = refused(Shape::Langchain, &long);
     assert!(message.contains("`critique_request` is longer than 4000 bytes"));
+    assert!(message.ends_with("; correct that in the file, or name another shape with --from"));
     let deep = "[".repeat(10_000);
-    assert!(refused(Shape::Langchain, &deep).contains("not JSON"));
+    let message = refused(Shape::Langchain, &deep);
+    assert!(message.contains("not JSON") && message.contains("; mend it there"));
 }
 
 proptest! {

@@ -174,9 +174,9 @@ impl Page {
     }
 
     fn overall(&mut self, shown: &Shown<'_>) {
-        let overall = &shown.report.overall;
-        self.accuracy(overall);
-        if let Some(separation) = &overall.separation {
+        let (overall, judged) = (&shown.report.overall, shown.report.judged.as_ref());
+        self.accuracy(overall, judged);
+        if let Some(separation) = &judged.unwrap_or(overall).separation {
             let best = separation.best.map_or_else(
                 || "no threshold separates them".to_owned(),
                 |best| {
@@ -217,20 +217,31 @@ impl Page {
         }
     }
 
-    fn accuracy(&mut self, overall: &Overall) {
+    /// How many verdicts are correct, and whether the model's are better than chance. `judged` are those, where
+    /// checks decided others.
+    fn accuracy(&mut self, overall: &Overall, judged: Option<&Overall>) {
         let figures = &overall.figures;
-        let interval = overall.interval.map_or_else(String::new, |i| {
-            format!(" (95 %: {:.0} to {:.0} %)", 100.0 * i.low, 100.0 * i.high)
-        });
         self.line(&format!(
-            "{BOLD}{} of {} verdicts correct, {}{BOLD:#}{interval}",
+            "{BOLD}{} of {} verdicts correct, {}{BOLD:#}{}",
             figures.correct,
             figures.tests,
-            share(figures.accuracy)
+            share(figures.accuracy),
+            interval(overall)
         ));
-        let Some(chance) = overall.chance else { return };
+        if let Some(judged) = judged {
+            let figures = &judged.figures;
+            self.line(&format!(
+                "  judged by the model: {} of {}, {}{}; checks decided the others",
+                figures.correct,
+                figures.tests,
+                share(figures.accuracy),
+                interval(judged)
+            ));
+        }
+        let judged = judged.unwrap_or(overall);
+        let Some(chance) = judged.chance else { return };
         let chance = percent(chance);
-        if overall.better_than_chance {
+        if judged.better_than_chance {
             self.line(&format!("  better than chance, which is {chance}"));
         } else {
             self.line(&format!(
@@ -277,6 +288,13 @@ fn dash() -> String {
 
 fn two_places(value: Option<f64>) -> String {
     value.map_or_else(dash, |value| format!("{value:.2}"))
+}
+
+/// The interval of the accuracy, behind it.
+fn interval(overall: &Overall) -> String {
+    overall.interval.map_or_else(String::new, |i| {
+        format!(" (95 %: {:.0} to {:.0} %)", 100.0 * i.low, 100.0 * i.high)
+    })
 }
 
 fn share(value: Option<f64>) -> String {
