@@ -152,6 +152,20 @@ fn a_cache_that_is_too_small_for_all_makes_some_wait_and_none_fail() {
 }
 
 #[test]
+fn of_requests_that_wait_the_earliest_goes_first_whenever_it_came() {
+    let backend = LlamaBackend::load(&options(KvChoice::Streams, 1)).unwrap();
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    // The others come while the first one is computed.
+    for (ticket, tokens) in [(5, 40), (30, 2), (10, 2), (20, 2)] {
+        let request = Request::Generate(generate("Count to ten.", tokens));
+        backend.submit(ticket, request, sender.clone());
+    }
+    drop(sender);
+    let order: Vec<_> = receiver.iter().map(|(ticket, _)| ticket).collect();
+    assert_eq!(order, [5, 10, 20, 30]);
+}
+
+#[test]
 fn guessing_from_repeated_text_changes_no_word() {
     let texts = [
         "The lighthouse keeper counted forty-one ships before the fog came in from the north, and then he lit the lamp.",
