@@ -325,3 +325,33 @@ fn a_row_without_a_number_is_an_error_and_no_empty_reply() {
         assert!(matches!(next, Next::Broken), "{next:?}");
     }
 }
+
+#[test]
+fn a_choice_between_tokens_is_read_from_the_row_behind_the_prompt() {
+    let (sender, _replies) = crossbeam_channel::unbounded();
+    let job = Job {
+        tokens: vec![0, 1],
+        prompt_tokens: 2,
+        room: 0,
+        domain: 0,
+        lookup: None,
+        task: Task::Choose {
+            options: vec![vec![3], vec![5]],
+            scores: Vec::new(),
+            current: 0,
+        },
+        reply: ReplyTo::new(0, sender),
+    };
+    let mut sequence = Sequence::new(job, 0);
+    sequence.decoded = sequence.due();
+    let mut row = [0.0; 10];
+    (row[3], row[5]) = (1.0, 2.0);
+    match sequence.take(&[&row], &Letters, 1000, false) {
+        Next::Finished(Reply::Chosen(choice)) => {
+            let difference = choice.logprobs[1] - choice.logprobs[0];
+            assert!((difference - 1.0).abs() < 1e-6, "{difference}");
+            assert_eq!(choice.usage.completion_tokens, 0);
+        }
+        other => panic!("{other:?}"),
+    }
+}
