@@ -18,7 +18,7 @@ pub struct ModelIdentity {
     /// A name for people, such as `SmolLM2-135M-Instruct Q4_1`.
     pub name: String,
     /// The digest of everything besides weights and request that decides a reply: chat template and its
-    /// arguments, adapters, cache types, and the mode of decoding.
+    /// arguments, the adapter of requests that name none, cache types, and the mode of decoding.
     pub settings_digest: Digest,
     /// Those settings by name, so that two runs that differ can say where.
     pub settings: BTreeMap<String, String>,

@@ -61,8 +61,7 @@ pub struct ModelArgs {
     /// Type of the cached values; types below f16 need flash attention
     #[arg(long, value_enum, default_value_t = CacheType::F16, value_name = "TYPE")]
     pub cache_type_v: CacheType,
-    /// One pool of cache cells for all sequences, which can share them, or a stream for each, which is
-    /// faster where they share little
+    /// One pool of cache cells for all sequences, which can share them, or a stream for each
     #[arg(long, value_enum, default_value_t, value_name = "LAYOUT")]
     #[serde(default)]
     pub kv: Kv,
@@ -166,7 +165,7 @@ pub enum BackendKind {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kv {
-    /// Unified where sequences share much, streams elsewhere.
+    /// Unified where a pool costs no time or sequences share much, streams elsewhere.
     #[default]
     Auto,
     /// One pool for all sequences.

@@ -12,6 +12,8 @@ pub mod memory;
 pub mod policy;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::error::Error;

@@ -3,6 +3,7 @@
 #[path = "../cli/builder.rs"]
 #[allow(dead_code)]
 mod builder;
+mod in_flight;
 mod llama_server;
 mod odd;
 mod program;

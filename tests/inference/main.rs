@@ -15,6 +15,7 @@ use amend::backend::llama::context::KvChoice;
 use amend::backend::llama::{AdapterOptions, LlamaBackend, LlamaOptions, LookupChoice};
 use amend::backend::{Backend, BackendError};
 use amend::digest::Digest;
+use amend::engine::content_key;
 use amend::generation::{Choose, Generate, Generation, Message, Reply, Request, SamplingParams};
 use loading::default_options;
 
@@ -151,6 +152,20 @@ fn a_cache_that_is_too_small_for_all_makes_some_wait_and_none_fail() {
 }
 
 #[test]
+fn of_requests_that_wait_the_earliest_goes_first_whenever_it_came() {
+    let backend = LlamaBackend::load(&options(KvChoice::Streams, 1)).unwrap();
+    let (sender, receiver) = crossbeam_channel::unbounded();
+    // The others come while the first one is computed.
+    for (ticket, tokens) in [(5, 40), (30, 2), (10, 2), (20, 2)] {
+        let request = Request::Generate(generate("Count to ten.", tokens));
+        backend.submit(ticket, request, sender.clone());
+    }
+    drop(sender);
+    let order: Vec<_> = receiver.iter().map(|(ticket, _)| ticket).collect();
+    assert_eq!(order, [5, 10, 20, 30]);
+}
+
+#[test]
 fn guessing_from_repeated_text_changes_no_word() {
     let texts = [
         "The lighthouse keeper counted forty-one ships before the fog came in from the north, and then he lit the lamp.",
@@ -261,6 +276,28 @@ fn requests_under_different_adapters_share_a_model_and_no_cache() {
     );
     let unknown = ask(&backend, vec![choose(Some("nobody"))]);
     assert!(unknown[0].is_err());
+}
+
+#[test]
+fn an_adapter_is_in_the_keys_of_the_requests_that_it_computes_and_in_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("critic.gguf");
+    write_adapter(&path, 0.3);
+    let key = |named: Option<Option<&str>>, asked: Option<&str>| {
+        let mut with = options(KvChoice::Auto, 1);
+        with.adapters.extend(named.map(|name| AdapterOptions {
+            name: name.map(str::to_owned),
+            digest: Digest::of(&"critic"),
+            path: path.clone(),
+            scale: 1.0,
+        }));
+        content_key(&LlamaBackend::load(&with).unwrap(), &choose(asked))
+    };
+    let plain = key(None, None);
+    // The draft of a model whose critic has an adapter is that of the model, and is found again.
+    assert_eq!(key(Some(Some("critic × 1")), None), plain);
+    assert_ne!(key(Some(Some("critic × 1")), Some("critic × 1")), plain);
+    assert_ne!(key(Some(None), None), plain);
 }
 
 #[test]

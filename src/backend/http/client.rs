@@ -468,6 +468,21 @@ mod tests {
     }
 
     #[test]
+    fn waits_double_up_to_a_minute_less_up_to_a_quarter() {
+        let address = Address::parse("http://127.0.0.1:1").unwrap();
+        let patience = Patience {
+            timeout: Duration::from_secs(1),
+            retries: 5,
+            backoff: Duration::from_millis(500),
+        };
+        let client = Client::new(address, None, patience, 1, Arc::default());
+        for (attempt, most) in [(0, 0.5), (1, 1.0), (3, 4.0), (9, 60.0), (u32::MAX, 60.0)] {
+            let wait = client.back_off(attempt).as_secs_f64();
+            assert!((0.75 * most..=most).contains(&wait), "{attempt}: {wait}");
+        }
+    }
+
+    #[test]
     fn a_servers_words_cannot_drive_the_terminal() {
         let body = serde_json::json!({"error": {"message": "no\u{1b}[2J\nway"}});
         assert_eq!(words(&body, b""), "no [2J way");

@@ -93,6 +93,8 @@ pub struct Sizing {
 pub struct Sized {
     /// Sequences decoded together.
     pub parallel: usize,
+    /// The most tokens of one of them.
+    pub context: u32,
     /// Whether they share one pool.
     pub unified: bool,
     /// Cells in all.
@@ -113,13 +115,14 @@ impl std::fmt::Display for Sized {
             true => "one pool",
             false => "a stream for each",
         };
+        let tokens = self.context;
         let sequences = match self.parallel {
-            1 => "1 sequence".to_owned(),
-            n => format!("{n} sequences"),
+            1 => format!("1 sequence at a time, of up to {tokens} tokens"),
+            n => format!("{n} sequences at a time, of up to {tokens} tokens each"),
         };
         write!(
             f,
-            "{sequences} at a time; KV cache: {layout}, {} cells, {} MiB ({})",
+            "{sequences}; KV cache: {layout}, {} cells, {} MiB ({})",
             self.cells,
             self.bytes >> 20,
             self.reason
@@ -182,6 +185,7 @@ pub fn size(sizing: &Sizing) -> Sized {
         .min(u64::from(u32::MAX / 256 * 256));
     Sized {
         parallel: fitting,
+        context: sizing.context,
         unified,
         cells: u32::try_from(cells).unwrap_or(u32::MAX),
         bytes: cells.saturating_mul(sizing.cell_bytes),

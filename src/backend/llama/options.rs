@@ -99,7 +99,8 @@ pub enum LookupChoice {
 /// A LoRA adapter to load.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdapterOptions {
-    /// What requests call it; `None` for the one that requests without an adapter get.
+    /// What requests call it, and what tells it from others in their content keys: digest and scale are part of it.
+    /// `None` for the one that requests without an adapter get.
     pub name: Option<String>,
     /// A GGUF file of llama.cpp's adapter format.
     pub path: PathBuf,

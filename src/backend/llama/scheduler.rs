@@ -218,6 +218,12 @@ mod tests {
                 prop_assert!(share.tokens >= 1 && share.tokens <= pending[share.slot]);
                 prop_assert!(share.proposals == 0 || share.tokens == pending[share.slot]);
             }
+            // The earliest of those that generate and the earliest of those that read both go on.
+            let kinds: [fn(usize) -> bool; 2] = [|pending| pending == 1, |pending| pending > 1];
+            for kind in kinds {
+                let earliest = pending.iter().position(|&pending| kind(pending));
+                prop_assert!(budget < 2 || earliest.is_none_or(|slot| slots.contains(&slot)));
+            }
         }
 
         #[test]
@@ -249,6 +255,30 @@ mod tests {
                 left.retain(|e| e.2 > 0);
             }
             prop_assert!(left.is_empty());
+        }
+
+        #[test]
+        fn no_adapter_keeps_the_earliest_request_waiting(
+            work in prop::collection::vec((0usize..4, 1usize..60), 1..40),
+            places in 1usize..8,
+            patience in 1usize..40,
+        ) {
+            // Under which adapter, and how many steps are left. Those behind the places come when others leave.
+            let mut left = work;
+            let (mut domain, mut steps, mut waited) = (0, 0, 0);
+            while !left.is_empty() {
+                let running = &mut left[..places.min(left.len())];
+                let next = next_domain(domain, steps, patience, running.iter().map(|r| r.0));
+                steps = if next == domain { steps + 1 } else { 1 };
+                domain = next;
+                prop_assert!(running.iter().any(|r| r.0 == domain), "a step without work");
+                waited = if running[0].0 == domain { 0 } else { waited + 1 };
+                prop_assert!(waited <= patience);
+                for sequence in running.iter_mut().filter(|r| r.0 == domain) {
+                    sequence.1 -= 1;
+                }
+                left.retain(|sequence| sequence.1 > 0);
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One request on its way through the context: its tokens, and what to do with the row behind them.
 
+mod beside;
 mod job;
 
 use std::time::Instant;
@@ -11,6 +12,8 @@ use super::lookup::Lookup;
 use super::sampling::{is_blank, log_softmax};
 use super::shape::{Progress, Vocabulary};
 
+use beside::Beside;
+
 pub use job::{Job, Task};
 
 /// What comes after a row.
@@ -20,8 +23,8 @@ pub enum Next {
     Continue,
     /// Forget the tokens from this position on, then decode those that were pushed.
     Rewind(usize),
-    /// Decode the last token anew and alone: the choice behind it is too close to be left to a row that
-    /// was computed beside others.
+    /// Decode anew and without guesses what was decoded beside some: the choice behind it is too close to be left to
+    /// how that rounds.
     Again,
     /// The row holds no number, so there is nothing to go on from.
     Broken,
@@ -47,8 +50,8 @@ pub struct Sequence {
     lookup: Option<Lookup>,
     proposed: usize,
     accepted: usize,
-    /// The next step takes the last token alone.
-    alone: bool,
+    /// What was decoded beside guesses, where that must change nothing.
+    beside: Beside,
     prompt_tokens: usize,
     /// How many tokens it began with.
     start: usize,
@@ -72,7 +75,7 @@ impl Sequence {
             lookup: job.lookup,
             proposed: 0,
             accepted: 0,
-            alone: false,
+            beside: Beside::default(),
             prompt_tokens: job.prompt_tokens,
             begun: Instant::now(),
             reply: job.reply,
@@ -82,6 +85,12 @@ impl Sequence {
     /// Tokens that are not decoded yet.
     pub fn pending(&self) -> usize {
         self.tokens.len() - self.decoded
+    }
+
+    /// How many of them the next step may decode.
+    pub fn due(&self) -> usize {
+        let step = self.beside.next_step(self.decoded);
+        step.unwrap_or_else(|| self.pending())
     }
 
     /// How many more tokens it may come to.
@@ -103,7 +112,7 @@ impl Sequence {
     /// Proposes at most `most` tokens for the next step.
     pub fn propose(&mut self, most: usize) {
         self.proposals.clear();
-        if std::mem::take(&mut self.alone) {
+        if self.beside.is_anew() {
             return;
         }
         // The last token that may be written needs no row behind it.
@@ -116,7 +125,7 @@ impl Sequence {
     /// Takes the rows of a step: the first is the one behind the last token, each further one is the row
     /// behind a proposal. Every row is drawn from in turn for as long as the proposals hold; `decoded`
     /// then counts what is right of the decoded tokens. With `exact`, greedy choices that are close, and
-    /// probabilities, are never taken from a step with proposals.
+    /// probabilities, are never taken from rows behind what was decoded beside proposals.
     pub fn take(
         &mut self,
         rows: &[&[f32]],
@@ -125,12 +134,15 @@ impl Sequence {
         exact: bool,
     ) -> Next {
         let mut used = 0;
+        self.beside.caught_up();
+        if exact && rows.len() > 1 {
+            self.beside.guessed(self.decoded);
+        }
         let next = loop {
             if is_blank(rows[used]) {
                 break Next::Broken;
             }
-            if exact && rows.len() > 1 && self.is_close(rows[used], vocabulary) {
-                self.alone = true;
+            if self.beside.any() && self.is_close(rows[used], vocabulary) {
                 break Next::Again;
             }
             let before = self.tokens.len();
@@ -139,6 +151,7 @@ impl Sequence {
                 break next;
             }
             let new = self.tokens.len() - before;
+            self.beside.written(self.tokens.len());
             let right = self.tokens[before..]
                 .iter()
                 .zip(&self.proposals[used..])
@@ -155,8 +168,10 @@ impl Sequence {
         self.proposed += self.proposals.len();
         self.accepted += used;
         self.decoded += used;
-        if let Next::Again = next {
-            self.decoded -= 1;
+        if let Next::Again = next
+            && let Some(from) = self.beside.begin_anew()
+        {
+            self.decoded = from;
         }
         match next {
             // The counts are complete only now.
@@ -266,6 +281,8 @@ impl Sequence {
     pub fn step_back(mut self) -> Self {
         self.decoded = 0;
         self.proposals.clear();
+        // Everything is read as a prompt is.
+        self.beside = Beside::default();
         self
     }
 

@@ -117,10 +117,10 @@ pub(super) fn settings(
             settings.insert("gpu_layers".to_owned(), layers.to_owned());
         }
     }
-    for adapter in &options.adapters {
-        let name = adapter.name.as_deref().unwrap_or("all steps");
+    // One with a name is in the requests that it computes, whose name for it tells its weights, and decides no others.
+    for adapter in options.adapters.iter().filter(|a| a.name.is_none()) {
         settings.insert(
-            format!("lora of {name}"),
+            "lora of all steps".to_owned(),
             format!("{} × {}", adapter.digest, adapter.scale),
         );
     }

@@ -20,7 +20,7 @@ pub trait Vocabulary {
     fn is_control(&self, id: u32) -> bool;
     /// Whether every byte of the token may stand inside a JSON string as it is.
     fn is_plain(&self, id: u32) -> bool;
-    /// The tokens of a text that continues a sequence.
+    /// The tokens of a text that continues a sequence. Not asked for during a step.
     fn encode(&self, text: &str) -> Vec<u32>;
 }
 
@@ -29,6 +29,32 @@ pub trait Vocabulary {
 struct Literal {
     text: String,
     tokens: Vec<u32>,
+    /// The tokens of what is left of the text behind its first byte, its first two, and so on, where it follows a text:
+    /// the token that closes that one may begin this one. Nothing is tokenised during a step.
+    rests: Vec<Vec<u32>>,
+}
+
+impl Literal {
+    /// Tokenises a literal, which follows a text or something else.
+    fn new(text: String, follows_text: bool, vocabulary: &impl Vocabulary) -> Self {
+        let cuts = if follows_text { text.len() } else { 0 };
+        let rest = |at: usize| text.get(at..).unwrap_or_default();
+        Self {
+            tokens: vocabulary.encode(&text),
+            rests: (1..=cuts).map(|at| vocabulary.encode(rest(at))).collect(),
+            text,
+        }
+    }
+
+    /// What is left behind the first `written` bytes, and its tokens. At least one is written: the quotation mark
+    /// that closes the text before it.
+    fn behind(&self, written: usize) -> (&str, &[u32]) {
+        let tokens = self.rests.get(written.saturating_sub(1));
+        (
+            self.text.get(written..).unwrap_or_default(),
+            tokens.map_or(&[][..], Vec::as_slice),
+        )
+    }
 }
 
 /// A place where the model is asked.
@@ -108,9 +134,11 @@ impl CompiledShape {
         literals.push(literal);
         let literals = literals
             .into_iter()
-            .map(|text| Literal {
-                tokens: vocabulary.encode(&text),
-                text,
+            .enumerate()
+            .map(|(index, text)| {
+                let before = index.checked_sub(1).and_then(|before| holes.get(before));
+                let follows_text = matches!(before, Some(Hole::Text { .. }));
+                Literal::new(text, follows_text, vocabulary)
             })
             .collect();
         Self { literals, holes }

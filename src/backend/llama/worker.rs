@@ -181,7 +181,7 @@ impl<'a> Worker<'a> {
                 .filter(|(_, running)| running.sequence.domain == domain)
                 .map(|(slot, running)| Demand {
                     slot,
-                    pending: running.sequence.pending(),
+                    pending: running.sequence.due(),
                     proposals: running.sequence.proposals.len(),
                 }),
         );

@@ -181,17 +181,21 @@ fn bar(length: u64) -> ProgressBar {
 }
 
 fn record(plan: &Plan, loaded: &Loaded) -> NewTestRun {
+    let mut config = json!({
+        "threshold": plan.threshold,
+        "sampling": plan.sampling,
+        "seed": plan.seed,
+    });
+    if !plan.adapters.is_empty() {
+        config["adapters"] = json!(plan.adapters);
+    }
     NewTestRun {
         constitution: plan.constitution.clone(),
         pack_name: plan.pack.name.clone(),
         pack_text: plan.pack.text().to_owned(),
         pack_digest: plan.pack.digest(),
         model: loaded.backend().identity().clone(),
-        config: json!({
-            "threshold": plan.threshold,
-            "sampling": plan.sampling,
-            "seed": plan.seed,
-        }),
+        config,
         versions: job::versions(),
     }
 }

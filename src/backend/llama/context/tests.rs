@@ -27,7 +27,8 @@ fn sizing() -> Sizing {
 fn chains_that_share_nothing_get_streams_and_a_whole_context_each() {
     let sized = size(&sizing());
     assert_eq!((sized.parallel, sized.unified), (16, false));
-    assert!(sized.to_string().starts_with("16 sequences at a time"));
+    let said = "16 sequences at a time, of up to 4096 tokens each; KV cache";
+    assert!(sized.to_string().starts_with(said), "{sized}");
     assert_eq!(sized.cells, 16 * 4096);
 }
 
@@ -102,7 +103,8 @@ fn few_chains_need_few_places() {
     given.parallel = Some(200);
     assert_eq!(size(&given).parallel, 3);
     given.workload.chains = Some(1);
-    assert!(size(&given).to_string().starts_with("1 sequence at a time"));
+    let said = "1 sequence at a time, of up to 4096 tokens; KV cache";
+    assert!(size(&given).to_string().starts_with(said));
 }
 
 #[test]

@@ -27,13 +27,38 @@ impl Vocabulary for Letters {
     }
 }
 
-/// What a model would say behind `tokens`: it likes to go on as `source` does, and strays.
-fn row(tokens: &[u32], source: &[u32], salt: u32) -> Vec<f32> {
+/// The cells of a sequence: for each token whether it was decoded beside guesses.
+#[derive(Default)]
+struct Cells(Vec<bool>);
+
+impl Cells {
+    /// Decodes what is due, and what is proposed, as the worker does. Says whether there is a row behind it.
+    fn decode(&mut self, sequence: &mut Sequence) -> bool {
+        self.0.truncate(sequence.decoded);
+        sequence.decoded += sequence.due();
+        let guesses = sequence.proposals.len();
+        self.0.resize(sequence.decoded + guesses, guesses > 0);
+        sequence.decoded == sequence.tokens.len()
+    }
+
+    /// Whether what is computed of the first `count` tokens rounds otherwise than without guesses.
+    fn are_off(&self, count: usize) -> bool {
+        self.0[..count].contains(&true)
+    }
+}
+
+/// What becomes of logits that round otherwise.
+fn noise(hash: u32, id: u32) -> f32 {
+    (hash.rotate_left(id) % 25) as f32 / 100.0 - 0.12
+}
+
+/// What a model would say behind `tokens`: it likes to go on as `source` does, and strays. It may be a little off.
+fn row(tokens: &[u32], source: &[u32], salt: u32, off: bool) -> Vec<f32> {
     let hash = tokens.iter().fold(salt, |h, &t| {
         (h ^ t).wrapping_mul(0x0100_0193).rotate_left(7)
     });
     let mut row: Vec<f32> = (0..10)
-        .map(|id| ((hash >> id) % 61) as f32 / 20.0)
+        .map(|id| ((hash >> id) % 61) as f32 / 20.0 + if off { noise(hash, id) } else { 0.0 })
         .collect();
     if let Some(&next) = source.get(tokens.len() - 1)
         && hash % 5 != 0
@@ -66,19 +91,29 @@ fn write(
         reply: ReplyTo::new(0, sender),
     };
     let mut sequence = Sequence::new(job, 0);
+    // Draws are never taken for close, so that they may differ.
+    let drifts = exact && sampling.temperature <= 0.0;
+    let mut cells = Cells::default();
     for step in 1.. {
         sequence.propose(most);
+        if !cells.decode(&mut sequence) {
+            assert!(exact && sequence.proposals.is_empty());
+            continue;
+        }
         let mut context = sequence.tokens.clone();
-        sequence.decoded = context.len();
-        let mut rows = vec![row(&context, source, salt)];
+        let look = |context: &[u32]| {
+            let off = drifts && cells.are_off(context.len());
+            row(context, source, salt, off)
+        };
+        let mut rows = vec![look(&context)];
         for &token in &sequence.proposals {
             context.push(token);
-            rows.push(row(&context, source, salt));
+            rows.push(look(&context));
         }
         let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
         match sequence.take(&rows, &Letters, 1000, exact) {
             Next::Continue => assert_eq!(sequence.pending(), 1),
-            Next::Again => assert!(sequence.pending() == 1 && rows.len() > 1),
+            Next::Again => assert!(exact && sequence.due() == 1),
             Next::Finished(Reply::Generated(generation)) => return (generation.text, step),
             other => panic!("{other:?}"),
         }
@@ -154,15 +189,12 @@ impl Vocabulary for Bytes {
 const SOURCE: &[u8] = b"the egg is soft and the egg is warm, so the egg is done";
 
 /// What a model would say inside a verdict: it copies, strays, comes near to a tie, and often likes best
-/// what no string may hold. Computed beside other rows, it is a little off.
-fn verdict_row(tokens: &[u32], salt: u32, beside: bool) -> Vec<f32> {
+/// what no string may hold. It may be a little off.
+fn verdict_row(tokens: &[u32], salt: u32, off: bool) -> Vec<f32> {
     let hash = tokens.iter().fold(salt, |h, &t| {
         (h ^ t).wrapping_mul(0x0100_0193).rotate_left(7)
     });
-    let noise = |id: u32| match beside {
-        true => (hash.rotate_left(id) % 25) as f32 / 100.0 - 0.12,
-        false => 0.0,
-    };
+    let noise = |id| if off { noise(hash, id) } else { 0.0 };
     let mut row: Vec<f32> = (0..256)
         .map(|id| (hash.rotate_right(id * 5) % 61) as f32 / 30.0 + noise(id))
         .collect();
@@ -207,19 +239,22 @@ fn fill(salt: u32, most: usize) -> (String, usize) {
         reply: ReplyTo::new(0, sender),
     };
     let mut sequence = Sequence::new(job, 0);
+    let mut cells = Cells::default();
     for step in 1.. {
         // As the worker does: nothing is proposed beside forced tokens.
         let alone = step == 1 || sequence.pending() > 1 || sequence.lookup().is_none();
         sequence.propose(if alone { 0 } else { most });
+        if !cells.decode(&mut sequence) {
+            continue;
+        }
         let mut context = sequence.tokens.clone();
-        sequence.decoded = context.len();
         // What is decoded to be tried must fit as well, where conversation and reply just fill the context.
         assert!(sequence.tokens.len() + sequence.proposals.len() <= 1 + room);
-        let beside = !sequence.proposals.is_empty();
-        let mut rows = vec![verdict_row(&context, salt, beside)];
+        let look = |context: &[u32]| verdict_row(context, salt, cells.are_off(context.len()));
+        let mut rows = vec![look(&context)];
         for &token in &sequence.proposals {
             context.push(token);
-            rows.push(verdict_row(&context, salt, beside));
+            rows.push(look(&context));
         }
         let rows: Vec<&[f32]> = rows.iter().map(Vec::as_slice).collect();
         match sequence.take(&rows, &Bytes, 1000, true) {
@@ -288,5 +323,35 @@ fn a_row_without_a_number_is_an_error_and_no_empty_reply() {
         sequence.decoded = 1;
         let next = sequence.take(&[&[nothing; 10]], &Letters, 1000, false);
         assert!(matches!(next, Next::Broken), "{next:?}");
+    }
+}
+
+#[test]
+fn a_choice_between_tokens_is_read_from_the_row_behind_the_prompt() {
+    let (sender, _replies) = crossbeam_channel::unbounded();
+    let job = Job {
+        tokens: vec![0, 1],
+        prompt_tokens: 2,
+        room: 0,
+        domain: 0,
+        lookup: None,
+        task: Task::Choose {
+            options: vec![vec![3], vec![5]],
+            scores: Vec::new(),
+            current: 0,
+        },
+        reply: ReplyTo::new(0, sender),
+    };
+    let mut sequence = Sequence::new(job, 0);
+    sequence.decoded = sequence.due();
+    let mut row = [0.0; 10];
+    (row[3], row[5]) = (1.0, 2.0);
+    match sequence.take(&[&row], &Letters, 1000, false) {
+        Next::Finished(Reply::Chosen(choice)) => {
+            let difference = choice.logprobs[1] - choice.logprobs[0];
+            assert!((difference - 1.0).abs() < 1e-6, "{difference}");
+            assert_eq!(choice.usage.completion_tokens, 0);
+        }
+        other => panic!("{other:?}"),
     }
 }

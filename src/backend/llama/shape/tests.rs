@@ -209,3 +209,57 @@ fn what_is_allowed_is_what_the_hole_takes() {
     // The text has come to its limit and is closed whatever the row says.
     assert!(allowed(&writer).is_empty());
 }
+
+/// A vocabulary as the step loop has it, in which nothing may be tokenised.
+struct InStep(Bytes);
+
+impl Vocabulary for InStep {
+    fn piece(&self, id: u32) -> &[u8] {
+        self.0.piece(id)
+    }
+    fn ends_turn(&self, id: u32) -> bool {
+        self.0.ends_turn(id)
+    }
+    fn is_control(&self, id: u32) -> bool {
+        self.0.is_control(id)
+    }
+    fn is_plain(&self, id: u32) -> bool {
+        self.0.is_plain(id)
+    }
+    fn encode(&self, text: &str) -> Vec<u32> {
+        panic!("`{text}` is tokenised during a step")
+    }
+}
+
+#[test]
+fn no_step_tokenises_whatever_a_token_writes_beyond_a_text() {
+    let vocabulary = InStep(Bytes::new());
+    let shape = Arc::new(CompiledShape::new(&verdict::shape(0.5, 20), &vocabulary.0));
+    let params = SamplingParams {
+        temperature: 0.0,
+        ..SamplingParams::default()
+    };
+    for end in ["\"", "\",", "\", \"", "ab\""] {
+        let mut sampler = Sampler::new(params.clone(), 1);
+        let mut tokens = Vec::new();
+        let mut writer = ShapeWriter::new(Arc::clone(&shape), &mut tokens);
+        let mut progress = Progress::More;
+        for favoured in [" true", "q", end, "c", end, "minor"] {
+            assert_eq!(progress, Progress::More, "{end}");
+            let row = favouring(&[favoured]);
+            progress = writer.advance(&row, &mut sampler, &vocabulary, &mut tokens);
+        }
+        assert_eq!(progress, Progress::Done, "{end}");
+        let more = if end == "ab\"" { "ab" } else { "" };
+        let expected = format!(
+            r#"{{"violated": true, "quote": "q{more}", "critique": "c{more}", "severity": "minor"}}"#
+        );
+        assert_eq!(String::from_utf8_lossy(writer.text()), expected);
+        let spelled: Vec<u8> = tokens
+            .iter()
+            .flat_map(|&id| vocabulary.piece(id))
+            .copied()
+            .collect();
+        assert_eq!(String::from_utf8_lossy(&spelled), expected, "{end}");
+    }
+}

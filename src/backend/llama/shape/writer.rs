@@ -177,30 +177,20 @@ impl ShapeWriter {
                 Progress::More
             }
             Err(rest) => {
-                let written = piece.len() - rest;
-                self.finish_literal(self.hole + 1, &piece[written..], vocabulary, tokens)
+                // `accepts` has made sure that what the token wrote beyond the text begins what follows.
+                self.finish_literal(rest, tokens)
             }
         }
     }
 
-    /// The token closed the string and wrote `begun` of what follows it.
-    fn finish_literal(
-        &mut self,
-        next: usize,
-        begun: &[u8],
-        vocabulary: &impl Vocabulary,
-        tokens: &mut Vec<u32>,
-    ) -> Progress {
+    /// The token closed the string and wrote `begun` more bytes, with which the next literal goes on.
+    fn finish_literal(&mut self, begun: usize, tokens: &mut Vec<u32>) -> Progress {
         let shape = std::sync::Arc::clone(&self.shape);
-        // `accepts` has made sure that `begun` is a prefix of the tail, so the cut is inside it.
-        let rest = shape.literals[next]
-            .text
-            .get(1 + begun.len()..)
-            .unwrap_or("");
-        self.text.extend_from_slice(rest.as_bytes());
-        tokens.extend(vocabulary.encode(rest));
-        self.hole = next;
+        self.hole += 1;
         self.value = Value::Start;
+        let (text, rest) = shape.literals[self.hole].behind(1 + begun);
+        self.text.extend_from_slice(text.as_bytes());
+        tokens.extend_from_slice(rest);
         if self.hole == shape.holes.len() {
             Progress::Done
         } else {
