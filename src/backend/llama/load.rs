@@ -152,7 +152,21 @@ pub(super) type Adapters = (Vec<Option<Adapter>>, BTreeMap<String, usize>);
 
 /// Whether layers of the model look at the last tokens only.
 fn has_window(model: &LlamaModel) -> bool {
-    number(model, "attention.sliding_window") > 0.0
+    let architecture = model.meta_val_str("general.architecture");
+    let architecture = architecture.unwrap_or_default();
+    let named = model.meta_val_str(&format!("{architecture}.attention.sliding_window"));
+    looks_back_only_so_far(&architecture, model.n_layer(), named.ok().as_deref())
+}
+
+/// The same by what a file says: its architecture, its layers, and the window where it names one. llama.cpp gives
+/// some architectures a window of their own where the file names none.
+fn looks_back_only_so_far(architecture: &str, layers: u32, named: Option<&str>) -> bool {
+    match (named, architecture) {
+        (Some(window), _) => window.parse().is_ok_and(|window: f64| window > 0.0),
+        (None, "gemma2" | "llama4") => true,
+        (None, "exaone4") => layers == 64,
+        (None, _) => false,
+    }
 }
 
 /// Whether attention of this model is one that this program has: over halves, without bias and caps.
@@ -353,4 +367,25 @@ fn start(
         .map_err(|error| BackendError::Load(format!("cannot start a thread: {error}")))?;
     is_ready.recv().map_err(|_| BackendError::Stopped)??;
     Ok((jobs, worker))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_known_also_where_the_file_names_none() {
+        for (architecture, layers, named, expected) in [
+            ("llama", 30, None, false),
+            ("gemma3", 30, Some("512"), true),
+            ("gemma2", 26, None, true),
+            ("llama4", 48, None, true),
+            ("llama4", 48, Some("0"), false),
+            ("exaone4", 30, None, false),
+            ("exaone4", 64, None, true),
+        ] {
+            let found = looks_back_only_so_far(architecture, layers, named);
+            assert_eq!(found, expected, "{architecture} {layers} {named:?}");
+        }
+    }
 }
