@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::generation::{Message, Role};
 
+mod line_ends;
 mod published;
 mod tables;
 
