@@ -154,6 +154,44 @@ fn parquet_prompts_of_other_types_are_skipped() {
 }
 
 #[test]
+fn parquet_bytes_that_are_no_text_are_carried_along() {
+    let write = |group: &mut Group| {
+        texts(group, &[b"One?", b"Two?"], None, None);
+        texts(group, &[b"\xff\x00", b"plain"], Some(&[1, 1]), None);
+        texts(group, &[b"\x89PNG"], Some(&[2, 0]), None);
+        texts(group, &[b"a.png"], Some(&[2, 0]), None);
+    };
+    let schema = "message m {
+        required binary prompt (UTF8);
+        optional binary hash;
+        optional group image { optional binary bytes; optional binary path (UTF8); }
+    }";
+    let outcome = read("p.parquet", table(schema, &[&write]));
+    assert_eq!(outcome.texts(), ["One?", "Two?"], "{:?}", outcome.skipped);
+    let metadata = |row: usize| Value::Object(outcome.prompts[row].metadata.clone());
+    assert_eq!(
+        metadata(0),
+        json!({"hash": {"base64": "/wA="}, "image": {"bytes": {"base64": "iVBORw=="}, "path": "a.png"}})
+    );
+    assert_eq!(metadata(1), json!({"hash": "plain", "image": null}));
+    // What is to be a text must be one.
+    for schema in [
+        "message m { required binary prompt; }",
+        "message m { required binary prompt (UTF8); }",
+    ] {
+        let write = |group: &mut Group| texts(group, &[b"One?", b"bad \xff"], None, None);
+        let outcome = read("p.parquet", table(schema, &[&write]));
+        assert_eq!(outcome.texts(), ["One?"]);
+        assert!(
+            outcome
+                .only_skip()
+                .1
+                .contains("bad UTF-8 in the column `prompt`")
+        );
+    }
+}
+
+#[test]
 fn a_parquet_file_without_the_column_names_those_it_has() {
     let write = |group: &mut Group| texts(group, &[b"x"], None, None);
     let content = table("message m { required binary question (UTF8); }", &[&write]);
