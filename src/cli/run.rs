@@ -1,5 +1,6 @@
 //! `amend run` and `amend resume`.
 
+mod failures;
 mod report;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,9 +24,10 @@ use super::signals;
 use super::stdout::Printed;
 use super::tasks::NextPrompt;
 use super::{DbArg, Exit, stdout};
+use failures::Failures;
 use report::Report;
 
-/// Rows that cannot be used are named one by one up to here, and counted beyond.
+/// Rows that cannot be used, and chains that fail, are named one by one up to here, and counted beyond.
 const NAMED_ROWS: u32 = 50;
 
 /// Arguments of `run`.
@@ -362,6 +364,7 @@ fn execute(
         NAMED_ROWS => progress.say("skipped: more rows, which are only counted from here on"),
         _ => {}
     })?;
+    let mut failures = Failures::new(chains.place());
     let options = EngineOptions {
         parallel: loaded.backend().parallelism(),
         retry_failed,
@@ -373,6 +376,9 @@ fn execute(
         options,
         &interrupted,
         &mut |event| {
+            if let Some(line) = failures.take(&event) {
+                progress.say(&line);
+            }
             if let Some(line) = progress.take(&event) {
                 printed.note(|| stdout::line(&line));
             }

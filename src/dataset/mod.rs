@@ -258,6 +258,11 @@ impl PromptReader {
         self.counts
     }
 
+    /// Where the row that was handed out last stands, as `file:line`.
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.path.display(), self.line)
+    }
+
     /// The row that was handed out last, as one that its reader cannot use for this reason.
     pub fn refused(&self, reason: String) -> Skipped {
         Skipped {
