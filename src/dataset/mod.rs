@@ -127,7 +127,7 @@ pub enum DatasetError {
     #[error("{0} (--strict stops at the first row that cannot be used)")]
     Strict(Skipped),
     /// The file was read to its end and held no prompt.
-    #[error("{}: no row can be used ({skipped} skipped){}", path.display(), first.as_ref().map(|s| format!("; the first: {s}")).unwrap_or_default())]
+    #[error("{}: {}", path.display(), unusable(*skipped, first.as_ref()))]
     NoUsableRow {
         /// The prompt file.
         path: PathBuf,
@@ -136,6 +136,13 @@ pub enum DatasetError {
         /// The first of them.
         first: Option<Skipped>,
     },
+}
+
+fn unusable(skipped: u64, first: Option<&Skipped>) -> String {
+    match first {
+        None => "there is no row in it; write one prompt on each line".to_owned(),
+        Some(first) => format!("no row can be used ({skipped} skipped); the first: {first}"),
+    }
 }
 
 /// What came out of a prompt file so far.
