@@ -25,7 +25,7 @@ use super::stdout::Printed;
 use super::tasks::NextPrompt;
 use super::{DbArg, Exit, stdout};
 use failures::Failures;
-use report::Report;
+use report::{Report, resume_command};
 
 /// Rows that cannot be used, and chains that fail, are named one by one up to here, and counted beyond.
 const NAMED_ROWS: u32 = 50;
@@ -345,7 +345,7 @@ fn execute(
     }
     let progress = Progress::start(json)?;
     count_chains(job, progress.total());
-    let resume = resume_command(&id, db, retry_failed);
+    let resume = resume_command(&id, &db.db, retry_failed);
     let interrupted = signals::interruption(
         "finishing the steps in flight; press Ctrl-C again to leave at once",
         &format!("left at once; continue with: {resume}"),
@@ -445,21 +445,6 @@ fn count_chains(job: &Job, total: impl Fn(u64) + Send + 'static) {
             .count() as u64;
         total(count * samples);
     });
-}
-
-/// The command that continues a run, ready to be pasted into a shell.
-fn resume_command(id: &str, db: &DbArg, retry_failed: bool) -> String {
-    let path = db.db.display().to_string();
-    let plain = path
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || "/._-+".contains(c));
-    let path = if plain {
-        path
-    } else {
-        format!("'{}'", path.replace('\'', r"'\''"))
-    };
-    let retry = if retry_failed { " --retry-errors" } else { "" };
-    format!("amend resume {id} --db {path}{retry}")
 }
 
 #[cfg(test)]

@@ -174,7 +174,9 @@ fn a_prompt_longer_than_the_context_fails_alone() {
     let id = runs.json_lines()[0]["run_id"].as_str().unwrap().to_owned();
     let other = ["run", "--drafts-from", &id, "-c", "minimal", "--db", "d.db"];
     let other = place.scripted(&other).code(3);
-    other.complains(&["failed: chain ", ": inference failed: the script"]);
+    let other = other.complains(&["failed: chain ", ": inference failed: the script"]);
+    let listing = "--db d.db` lists them";
+    assert!(other.stdout.contains(listing), "{}", other.stdout);
     let many: String = (0..60)
         .map(|n| format!("{{\"prompt\": \"Sea {n}?\"}}\n"))
         .collect();
