@@ -385,7 +385,7 @@ fn execute(
         },
     );
     let state = match &outcome {
-        Ok(summary) if !summary.interrupted => RunState::Done,
+        Ok(summary) if summary.complete => RunState::Done,
         _ => RunState::Interrupted,
     };
     // The first error is the one to tell.
