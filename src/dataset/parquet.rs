@@ -9,7 +9,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 
-use ::parquet::basic::{ConvertedType, Type as PhysicalType};
+use ::parquet::basic::{ConvertedType, LogicalType, Type as PhysicalType};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::metadata::ParquetMetaData;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
@@ -193,12 +193,17 @@ fn holds_data(node: &Type) -> bool {
     }
 }
 
-/// Whether the values of a column are bytes, decimal numbers aside.
+/// Whether the values of a column are bytes, numbers that are kept as such aside.
 fn is_bytes(node: &Type) -> bool {
-    matches!(
-        node.get_physical_type(),
-        PhysicalType::BYTE_ARRAY | PhysicalType::FIXED_LEN_BYTE_ARRAY
-    ) && node.get_basic_info().converted_type() != ConvertedType::DECIMAL
+    let info = node.get_basic_info();
+    let number = info.converted_type() == ConvertedType::DECIMAL
+        || info.logical_type_ref() == Some(&LogicalType::Float16);
+    let physical = node.get_physical_type();
+    !number
+        && matches!(
+            physical,
+            PhysicalType::BYTE_ARRAY | PhysicalType::FIXED_LEN_BYTE_ARRAY
+        )
 }
 
 fn check_names(names: &[String], prompt_field: &str) -> Result<(), String> {
