@@ -1,5 +1,6 @@
 //! `amend run` and `amend resume`.
 
+mod failures;
 mod report;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,9 +24,10 @@ use super::signals;
 use super::stdout::Printed;
 use super::tasks::NextPrompt;
 use super::{DbArg, Exit, stdout};
-use report::Report;
+use failures::Failures;
+use report::{Report, resume_command};
 
-/// Rows that cannot be used are named one by one up to here, and counted beyond.
+/// Rows that cannot be used, and chains that fail, are named one by one up to here, and counted beyond.
 const NAMED_ROWS: u32 = 50;
 
 /// Arguments of `run`.
@@ -343,7 +345,7 @@ fn execute(
     }
     let progress = Progress::start(json)?;
     count_chains(job, progress.total());
-    let resume = resume_command(&id, db, retry_failed);
+    let resume = resume_command(&id, &db.db, retry_failed);
     let interrupted = signals::interruption(
         "finishing the steps in flight; press Ctrl-C again to leave at once",
         &format!("left at once; continue with: {resume}"),
@@ -362,6 +364,7 @@ fn execute(
         NAMED_ROWS => progress.say("skipped: more rows, which are only counted from here on"),
         _ => {}
     })?;
+    let mut failures = Failures::new(chains.place());
     let options = EngineOptions {
         parallel: loaded.backend().parallelism(),
         retry_failed,
@@ -373,13 +376,16 @@ fn execute(
         options,
         &interrupted,
         &mut |event| {
+            if let Some(line) = failures.take(&event) {
+                progress.say(&line);
+            }
             if let Some(line) = progress.take(&event) {
                 printed.note(|| stdout::line(&line));
             }
         },
     );
     let state = match &outcome {
-        Ok(summary) if !summary.interrupted => RunState::Done,
+        Ok(summary) if summary.complete => RunState::Done,
         _ => RunState::Interrupted,
     };
     // The first error is the one to tell.
@@ -439,21 +445,6 @@ fn count_chains(job: &Job, total: impl Fn(u64) + Send + 'static) {
             .count() as u64;
         total(count * samples);
     });
-}
-
-/// The command that continues a run, ready to be pasted into a shell.
-fn resume_command(id: &str, db: &DbArg, retry_failed: bool) -> String {
-    let path = db.db.display().to_string();
-    let plain = path
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || "/._-+".contains(c));
-    let path = if plain {
-        path
-    } else {
-        format!("'{}'", path.replace('\'', r"'\''"))
-    };
-    let retry = if retry_failed { " --retry-errors" } else { "" };
-    format!("amend resume {id} --db {path}{retry}")
 }
 
 #[cfg(test)]

@@ -64,3 +64,19 @@ pub fn man(args: ManArgs) -> anyhow::Result<Exit> {
     clap_mangen::generate_to(Cli::command(), &args.out).with_context(failed)?;
     Ok(Exit::Done)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_shows_examples() {
+        let mut commands = vec![Cli::command()];
+        while let Some(command) = commands.pop() {
+            let help = command.get_after_help().map(ToString::to_string);
+            let shown = help.is_some_and(|help| help.contains("Examples:\n"));
+            assert!(shown, "{}", command.get_name());
+            commands.extend(command.get_subcommands().cloned());
+        }
+    }
+}

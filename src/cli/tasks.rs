@@ -1,6 +1,8 @@
 //! The chains of a run: from the rows of a prompt file, or from the drafts of another run, to tasks for
 //! the engine.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -62,6 +64,14 @@ impl Prompts {
             counts.duplicates += more.duplicates;
         }
         counts
+    }
+
+    /// Where the row read last stands, as `file:line`.
+    fn place(&self) -> String {
+        match &self.controls {
+            Some(controls) if self.in_controls => controls.place(),
+            _ => self.reader.place(),
+        }
     }
 
     /// The row read last, where its id may be that of a control prompt: of two chains with one id, only the
@@ -151,6 +161,8 @@ pub struct Chains<'a> {
     plan: Arc<Plan>,
     current: Option<(u64, Prompt)>,
     sample: u32,
+    /// Where the current prompt stands.
+    place: Rc<RefCell<String>>,
     report: Box<dyn FnMut(&Skipped) + 'a>,
 }
 
@@ -170,6 +182,7 @@ impl<'a> Chains<'a> {
             plan,
             current: None,
             sample: 0,
+            place: Rc::default(),
             report: Box::new(report),
         }
     }
@@ -189,6 +202,7 @@ impl Iterator for Chains<'_> {
                 Ok(NextPrompt::Prompt(number, prompt)) => {
                     self.current = Some((number, prompt));
                     self.sample = 0;
+                    *self.place.borrow_mut() = self.prompts.place();
                 }
                 Ok(NextPrompt::Skipped(row)) => (self.report)(&row),
                 Err(error) => return Some(Err(error.into())),
@@ -225,6 +239,15 @@ impl Tasks<'_> {
         match self {
             Tasks::File(chains) => chains.counts(),
             Tasks::Drafts(_) => dataset::Counts::default(),
+        }
+    }
+
+    /// Where the prompt of the chain stands that was handed out last, as `file:line`; empty where it comes
+    /// from a run.
+    pub fn place(&self) -> Rc<RefCell<String>> {
+        match self {
+            Tasks::File(chains) => Rc::clone(&chains.place),
+            Tasks::Drafts(_) => Rc::default(),
         }
     }
 }

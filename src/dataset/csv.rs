@@ -133,6 +133,8 @@ struct Records<R> {
     limit: usize,
     /// The line that is being read, from 1.
     line: u64,
+    /// The byte read last.
+    last: u8,
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
@@ -144,6 +146,7 @@ impl<R: BufRead> Records<R> {
             parser: csv_core::Reader::new(),
             limit,
             line: 1,
+            last: b'\n',
             bytes: vec![0; limit.min(1 << 12)],
             ends: vec![0; 64],
         }
@@ -163,7 +166,12 @@ impl<R: BufRead> Records<R> {
             let (result, read, wrote, closed) =
                 self.parser
                     .read_record(input, &mut self.bytes[filled..], &mut self.ends[ended..]);
-            self.line += input[..read].iter().filter(|&&byte| byte == b'\n').count() as u64;
+            let taken = &input[..read];
+            self.line += taken.iter().filter(|&&byte| byte == b'\n').count() as u64;
+            self.last = taken.last().copied().unwrap_or(self.last);
+            // A carriage return ends a row as well. Within a cell it is text.
+            let returned = result == ReadRecordResult::Record && self.last == b'\r';
+            self.line += u64::from(returned);
             if !at_end {
                 self.input.consume(read);
             }
@@ -218,7 +226,11 @@ impl<R: BufRead> Records<R> {
                 .iter()
                 .take_while(|byte| matches!(byte, b'\n' | b'\r'))
                 .count();
-            self.line += chunk[..blank].iter().filter(|&&b| b == b'\n').count() as u64;
+            for &byte in &chunk[..blank] {
+                // The second half of `\r\n` ends no other line.
+                self.line += u64::from(byte == b'\r' || self.last != b'\r');
+                self.last = byte;
+            }
             let found = blank < chunk.len();
             self.input.consume(blank);
             if found {
@@ -286,6 +298,20 @@ mod tests {
                 row(4, &["1", "x\ny\r\n\"z"]),
                 row(7, &["2", ""]),
                 row(9, &["3", "4"]),
+            ]
+        );
+    }
+
+    #[test]
+    fn carriage_returns_alone_end_rows_and_are_counted() {
+        assert_eq!(
+            records(b"a,b\r1,\"x\ry\nz\"\r\r2,3\r\n4,5\n6,7", 100),
+            [
+                row(1, &["a", "b"]),
+                row(2, &["1", "x\ry\nz"]),
+                row(5, &["2", "3"]),
+                row(6, &["4", "5"]),
+                row(7, &["6", "7"]),
             ]
         );
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::lines::FileLines;
+use super::lines::{BARE_RETURN, FileLines};
 use super::row::{Content, RawRow, describe, shown};
 use super::{DatasetError, ReadOptions};
 
@@ -56,6 +56,8 @@ fn parse(text: &str) -> Result<Content, String> {
             "the line is {} and not an object; write {{\"prompt\": …}}",
             describe(&other)
         )),
+        // Between values it would be white space.
+        Err(_) if text.contains('\r') => Err(BARE_RETURN.to_owned()),
         Err(error) => {
             let message = error.to_string();
             let message = message.split(" at line ").next().unwrap_or_default();

@@ -34,6 +34,11 @@ pub(super) fn text_file(path: &Path, mut file: File) -> Result<TextFile, Dataset
     ))
 }
 
+/// What is said of a line that holds a carriage return, as all but the last line of a file do whose lines end
+/// with nothing else.
+pub(super) const BARE_RETURN: &str =
+    "a carriage return (\\r) stands within the line; end lines with \\n or \\r\\n";
+
 /// One line without its end, or the reason why it cannot be used.
 pub(super) struct Line {
     /// From 1.
@@ -42,7 +47,7 @@ pub(super) struct Line {
     pub content: Result<String, String>,
 }
 
-/// The lines of a reader. `\n` and `\r\n` end a line.
+/// The lines of a reader. `\n` ends a line, and carriage returns before it, or before the end, belong to it.
 pub(super) struct Lines<R> {
     input: R,
     limit: usize,
@@ -98,11 +103,9 @@ impl<R: BufRead> Lines<R> {
 
     fn check(&self, mut bytes: Vec<u8>, length: u64) -> Result<String, String> {
         let whole = length == bytes.len() as u64;
-        if whole && bytes.last() == Some(&b'\n') {
-            bytes.pop();
-            if bytes.last() == Some(&b'\r') {
-                bytes.pop();
-            }
+        if whole {
+            bytes.pop_if(|byte| *byte == b'\n');
+            while bytes.pop_if(|byte| *byte == b'\r').is_some() {}
         }
         if !whole || bytes.len() > self.limit {
             return Err(format!(
@@ -177,6 +180,8 @@ mod tests {
             [text(1, "one"), text(2, "two"), text(3, ""), text(4, "four")]
         );
         assert_eq!(lines(b"one\n", 10), [text(1, "one")]);
+        assert_eq!(lines(b"one\r\r\n\r", 10), [text(1, "one"), text(2, "")]);
+        assert_eq!(lines(b"one\rtwo\r", 10), [text(1, "one\rtwo")]);
         assert_eq!(lines(b"", 10), []);
     }
 

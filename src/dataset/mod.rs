@@ -127,7 +127,7 @@ pub enum DatasetError {
     #[error("{0} (--strict stops at the first row that cannot be used)")]
     Strict(Skipped),
     /// The file was read to its end and held no prompt.
-    #[error("{}: no row can be used ({skipped} skipped){}", path.display(), first.as_ref().map(|s| format!("; the first: {s}")).unwrap_or_default())]
+    #[error("{}: {}", path.display(), unusable(*skipped, first.as_ref()))]
     NoUsableRow {
         /// The prompt file.
         path: PathBuf,
@@ -136,6 +136,13 @@ pub enum DatasetError {
         /// The first of them.
         first: Option<Skipped>,
     },
+}
+
+fn unusable(skipped: u64, first: Option<&Skipped>) -> String {
+    match first {
+        None => "there is no row in it; write one prompt on each line".to_owned(),
+        Some(first) => format!("no row can be used ({skipped} skipped); the first: {first}"),
+    }
 }
 
 /// What came out of a prompt file so far.
@@ -256,6 +263,11 @@ impl PromptReader {
     /// What came out so far.
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Where the row that was handed out last stands, as `file:line`.
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.path.display(), self.line)
     }
 
     /// The row that was handed out last, as one that its reader cannot use for this reason.

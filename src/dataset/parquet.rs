@@ -9,7 +9,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 
-use ::parquet::basic::{ConvertedType, Type as PhysicalType};
+use ::parquet::basic::{ConvertedType, LogicalType, Type as PhysicalType};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::metadata::ParquetMetaData;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
@@ -17,9 +17,11 @@ use ::parquet::file::serialized_reader::ReadOptionsBuilder;
 use ::parquet::record::reader::RowIter;
 use ::parquet::record::{Field, Row};
 use ::parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
-use serde_json::{Map, Number, Value};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Map, Number, Value, json};
 
-use super::row::{Content, RawRow, check_columns, shown};
+use super::row::{Content, ID_FIELD, MESSAGES_FIELD, RawRow, check_columns, shown};
 use super::{DatasetError, ReadOptions};
 
 /// Values of one column that are decoded ahead.
@@ -29,6 +31,8 @@ const BATCH: usize = 64;
 pub(super) struct Rows {
     path: PathBuf,
     rows: RowIter<'static>,
+    /// The columns whose bytes need not be text.
+    data: Vec<String>,
     /// Rows read, the failed one included.
     read: u64,
     /// Rows that the file says it has.
@@ -38,7 +42,9 @@ pub(super) struct Rows {
 impl Rows {
     /// Opens a file of prompts.
     pub fn open(path: &Path, file: File, options: &ReadOptions) -> Result<Self, DatasetError> {
-        let (rows, names) = Self::any(path, file)?;
+        let (mut rows, names) = Self::any(path, file)?;
+        let texts = [options.prompt_field.as_str(), MESSAGES_FIELD, ID_FIELD];
+        rows.data.retain(|name| !texts.contains(&name.as_str()));
         check_names(&names, &options.prompt_field).map_err(|reason| DatasetError::Columns {
             path: path.to_owned(),
             line: 1,
@@ -53,7 +59,7 @@ impl Rows {
             path: path.to_owned(),
             reason: format!("is not a Parquet file, or a damaged one: {reason}; write it again"),
         };
-        let reader = guarded(|| reader(file)).map_err(unusable)?;
+        let (reader, data) = guarded(|| reader(file)).map_err(unusable)?;
         let total = row_count(reader.metadata()).map_err(unusable)?;
         let names = column_names(reader.metadata());
         let rows = guarded(|| Ok(RowIter::from_file_into(Box::new(reader)).with_batch_size(BATCH)))
@@ -61,6 +67,7 @@ impl Rows {
         let rows = Self {
             path: path.to_owned(),
             rows,
+            data,
             read: 0,
             total,
         };
@@ -81,7 +88,7 @@ impl Iterator for Rows {
             Ok(Some(row)) => {
                 return Some(Ok(RawRow {
                     line: self.read,
-                    content: fields(row).map(Content::Fields),
+                    content: fields(row, &self.data).map(Content::Fields),
                 }));
             }
             Ok(None) => "it ends before the last row".to_owned(),
@@ -99,16 +106,17 @@ impl Iterator for Rows {
 }
 
 /// Opens the file with a schema in which texts are bytes, so that bad UTF-8 spoils its row and not
-/// the rest of the file.
-fn reader(file: File) -> Result<SerializedFileReader<File>, ParquetError> {
+/// the rest of the file. Gives the columns, too, whose bytes need not be text.
+fn reader(file: File) -> Result<(SerializedFileReader<File>, Vec<String>), ParquetError> {
     let again = file.try_clone()?;
     let reader = SerializedFileReader::new(file)?;
-    let root = reader.metadata().file_metadata().schema_descr();
-    let schema = Arc::new(SchemaDescriptor::new(texts_as_bytes(root.root_schema())?));
+    let root = reader.metadata().file_metadata().schema();
+    let schema = Arc::new(SchemaDescriptor::new(texts_as_bytes(root)?));
     let options = ReadOptionsBuilder::new()
         .with_parquet_schema(schema)
         .build();
-    SerializedFileReader::new_with_options(again, options)
+    let reader = SerializedFileReader::new_with_options(again, options)?;
+    Ok((reader, data_columns(root)))
 }
 
 fn texts_as_bytes(node: &Type) -> Result<TypePtr, ParquetError> {
@@ -128,11 +136,7 @@ fn texts_as_bytes(node: &Type) -> Result<TypePtr, ParquetError> {
         }
         return group.build().map(Arc::new);
     }
-    let bytes = matches!(
-        node.get_physical_type(),
-        PhysicalType::BYTE_ARRAY | PhysicalType::FIXED_LEN_BYTE_ARRAY
-    );
-    if !bytes || info.converted_type() == ConvertedType::DECIMAL {
+    if !is_bytes(node) {
         return Ok(Arc::new(node.clone()));
     }
     let length = match node {
@@ -169,6 +173,39 @@ fn column_names(metadata: &ParquetMetaData) -> Vec<String> {
     fields.iter().map(|field| field.name().to_owned()).collect()
 }
 
+fn data_columns(root: &Type) -> Vec<String> {
+    let Type::GroupType { fields, .. } = root else {
+        return Vec::new();
+    };
+    let data = fields.iter().filter(|field| holds_data(field));
+    data.map(|field| field.name().to_owned()).collect()
+}
+
+/// Whether a column holds bytes of which the file does not say that they are text.
+fn holds_data(node: &Type) -> bool {
+    let text = matches!(
+        node.get_basic_info().converted_type(),
+        ConvertedType::UTF8 | ConvertedType::ENUM | ConvertedType::JSON
+    );
+    match node {
+        Type::GroupType { fields, .. } => fields.iter().any(|field| holds_data(field)),
+        Type::PrimitiveType { .. } => is_bytes(node) && !text,
+    }
+}
+
+/// Whether the values of a column are bytes, numbers that are kept as such aside.
+fn is_bytes(node: &Type) -> bool {
+    let info = node.get_basic_info();
+    let number = info.converted_type() == ConvertedType::DECIMAL
+        || info.logical_type_ref() == Some(&LogicalType::Float16);
+    let physical = node.get_physical_type();
+    !number
+        && matches!(
+            physical,
+            PhysicalType::BYTE_ARRAY | PhysicalType::FIXED_LEN_BYTE_ARRAY
+        )
+}
+
 fn check_names(names: &[String], prompt_field: &str) -> Result<(), String> {
     for (index, name) in names.iter().enumerate() {
         if names[..index].contains(name) {
@@ -178,18 +215,19 @@ fn check_names(names: &[String], prompt_field: &str) -> Result<(), String> {
     check_columns(names, prompt_field)
 }
 
-fn fields(row: Row) -> Result<Map<String, Value>, String> {
+fn fields(row: Row, data: &[String]) -> Result<Map<String, Value>, String> {
     row.into_columns()
         .into_iter()
-        .map(|(name, field)| match value(&field) {
+        .map(|(name, field)| match value(&field, data.contains(&name)) {
             Ok(value) => Ok((name, value)),
             Err(reason) => Err(format!("{reason} in the column {}", shown(&name))),
         })
         .collect()
 }
 
-/// A field as JSON. Times are numbers in the column's own unit, since epoch or midnight.
-fn value(field: &Field) -> Result<Value, String> {
+/// A field as JSON. Times are numbers in the column's own unit, since epoch or midnight. Bytes are text; those
+/// that are none become an object where they may be `data`, which nothing takes for a prompt.
+fn value(field: &Field, data: bool) -> Result<Value, String> {
     Ok(match field {
         Field::Null => Value::Null,
         Field::Bool(value) => Value::Bool(*value),
@@ -210,29 +248,30 @@ fn value(field: &Field) -> Result<Value, String> {
         Field::Str(text) => Value::String(text.clone()),
         Field::Bytes(bytes) => match std::str::from_utf8(bytes.data()) {
             Ok(text) => Value::String(text.to_owned()),
+            Err(_) if data => json!({ "base64": BASE64.encode(bytes.data()) }),
             Err(_) => return Err("bad UTF-8; write texts as UTF-8".to_owned()),
         },
         Field::Decimal(_) => Value::String(field.to_string()),
         Field::Group(row) => Value::Object(
             row.get_column_iter()
-                .map(|(name, field)| Ok((name.clone(), value(field)?)))
+                .map(|(name, field)| Ok((name.clone(), value(field, data)?)))
                 .collect::<Result<_, String>>()?,
         ),
         Field::ListInternal(list) => Value::Array(
             list.elements()
                 .iter()
-                .map(value)
+                .map(|field| value(field, data))
                 .collect::<Result<_, String>>()?,
         ),
         Field::MapInternal(map) => Value::Object(
             map.entries()
                 .iter()
                 .map(|(key, field)| {
-                    let key = match value(key)? {
+                    let key = match value(key, data)? {
                         Value::String(key) => key,
                         other => other.to_string(),
                     };
-                    Ok((key, value(field)?))
+                    Ok((key, value(field, data)?))
                 })
                 .collect::<Result<_, String>>()?,
         ),

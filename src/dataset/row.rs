@@ -11,7 +11,10 @@ use super::published;
 pub(super) const DEFAULT_FIELD: &str = "prompt";
 
 /// The field that holds a conversation.
-const MESSAGES_FIELD: &str = "messages";
+pub(super) const MESSAGES_FIELD: &str = "messages";
+
+/// The field that names a prompt.
+pub(super) const ID_FIELD: &str = "id";
 
 /// The most bytes of an id.
 const MAX_ID_BYTES: usize = 256;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::generation::{Message, Role};
 
+mod line_ends;
 mod published;
 mod tables;
 
@@ -408,9 +409,15 @@ fn a_file_without_a_usable_row_says_why() {
     let outcome = read("p.jsonl", "nonsense\n\"more\"\n");
     let message = outcome.usable.unwrap_err().to_string();
     assert!(message.contains("2 skipped") && message.contains("p.jsonl:1: broken JSON"));
-    // Nothing but a byte order mark, nothing but blank lines.
-    assert!(read("p.jsonl", "\u{feff}").usable.is_err());
-    assert!(read("p.jsonl", "\n\n").usable.is_err());
+    // Nothing but a byte order mark, blank lines, or a header.
+    for (name, content) in [
+        ("p.jsonl", "\u{feff}"),
+        ("p.jsonl", "\n\n"),
+        ("p.csv", "prompt\n"),
+    ] {
+        let told = read(name, content).usable.unwrap_err().to_string();
+        assert!(told.contains("there is no row in it; write"), "{told}");
+    }
 }
 
 #[test]

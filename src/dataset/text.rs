@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use super::lines::FileLines;
+use super::lines::{BARE_RETURN, FileLines};
 use super::row::{Content, RawRow};
 use super::{DatasetError, ReadOptions};
 
@@ -23,7 +23,15 @@ impl Iterator for Rows {
         let line = self.0.next()?;
         Some(line.map(|line| RawRow {
             line: line.number,
-            content: line.content.map(Content::Text),
+            content: line.content.and_then(content),
         }))
+    }
+}
+
+/// A line with a carriage return is several prompts to whoever wrote the file, and is not taken for one.
+fn content(line: String) -> Result<Content, String> {
+    match line.contains('\r') {
+        true => Err(BARE_RETURN.to_owned()),
+        false => Ok(Content::Text(line)),
     }
 }

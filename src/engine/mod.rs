@@ -103,6 +103,8 @@ pub struct Summary {
     pub skipped_failed: u64,
     /// Whether the run was interrupted.
     pub interrupted: bool,
+    /// Whether nothing is left to do, which may be so of an interrupted run as well.
+    pub complete: bool,
 }
 
 /// How to run chains.
@@ -146,6 +148,8 @@ pub fn run(
         flights: HashMap::new(),
         ready: Vec::new(),
         next_chain: 0,
+        exhausted: false,
+        given_up: false,
         interrupted_at: None,
         summary: Summary::default(),
     };
@@ -191,6 +195,10 @@ struct Engine<'a> {
     /// Requests that are submitted once everything before them is committed.
     ready: Vec<Flight>,
     next_chain: Ticket,
+    /// Whether there are no further tasks.
+    exhausted: bool,
+    /// Whether a request was left unasked because of an interruption.
+    given_up: bool,
     interrupted_at: Option<Instant>,
     summary: Summary,
 }
@@ -215,6 +223,8 @@ impl Engine<'_> {
             }
         }
         self.summary.interrupted = self.interrupted();
+        let ended = self.flights.is_empty() && !self.given_up;
+        self.summary.complete = ended && (self.exhausted || tasks.next().is_none());
         Ok(self.summary)
     }
 
@@ -249,6 +259,7 @@ impl Engine<'_> {
             && !self.interrupted()
         {
             let Some(task) = tasks.next() else {
+                self.exhausted = true;
                 return Ok(());
             };
             let busy = self.flights.len() + self.ready.len();
@@ -363,6 +374,7 @@ impl Engine<'_> {
         self.recorder.commit().map_err(EngineError::Store)?;
         let ready = std::mem::take(&mut self.ready);
         if self.interrupted() {
+            self.given_up |= !ready.is_empty();
             return Ok(());
         }
         for flight in ready {

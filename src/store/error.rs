@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 use rusqlite::{Error, ErrorCode};
 
 use super::filter::FilterError;
@@ -184,6 +185,12 @@ impl StoreError {
             Some(ErrorCode::NotADatabase) => StoreError::NotSqlite(path),
             Some(ErrorCode::ReadOnly) => StoreError::ReadOnly(path),
             Some(ErrorCode::DiskFull) => StoreError::DiskFull(path),
+            // The index of the log, which stands beside the store, finds no room to grow.
+            Some(ErrorCode::SystemIoFailure)
+                if error.sqlite_extended_error_code() == Some(SQLITE_IOERR_SHMSIZE) =>
+            {
+                StoreError::DiskFull(path)
+            }
             Some(ErrorCode::SystemIoFailure) => StoreError::Disk {
                 path,
                 reason: error.to_string(),

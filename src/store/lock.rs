@@ -27,10 +27,7 @@ impl RunLock {
     /// killed is taken over.
     pub fn acquire(db_path: &Path, key: &str) -> Result<Self, StoreError> {
         let path = lock_path(db_path, key);
-        let fail = |source| StoreError::CannotLock {
-            path: path.clone(),
-            source,
-        };
+        let fail = |source| cannot_lock(&path, source);
         let (mut patience, pause) = PATIENCE;
         for _ in 0..ATTEMPTS {
             let mut file = OpenOptions::new()
@@ -82,6 +79,15 @@ impl Drop for RunLock {
         if cfg!(unix) {
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Why the lock file cannot be made. A full disk has a remedy of its own.
+fn cannot_lock(path: &Path, source: io::Error) -> StoreError {
+    let path = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::DiskFull(path),
+        _ => StoreError::CannotLock { path, source },
     }
 }
 
@@ -216,5 +222,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let error = RunLock::acquire(&dir.path().join("no/folder/a.db"), "r").unwrap_err();
         assert!(matches!(error, StoreError::CannotLock { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_lock_without_room_is_told_as_a_full_disk() {
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            let error = cannot_lock(Path::new("amend.db-r.lock"), kind.into()).to_string();
+            assert!(error.contains("amend.db-r.lock"), "{error}");
+            assert!(error.contains("free some disk space"), "{error}");
+        }
     }
 }

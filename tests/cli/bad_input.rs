@@ -129,8 +129,11 @@ fn a_prompt_longer_than_the_context_fails_alone() {
         format!("{GOOD}{{\"prompt\": \"{long}\"}}\n{{\"prompt\": \"Sea?\"}}\n"),
     );
     // Trying again would be of no use, also where the chain failed before.
-    for _ in 0..2 {
-        let told = run(&place, "p.jsonl").code(3).stdout;
+    for named in [true, false] {
+        let outcome = run(&place, "p.jsonl").code(3);
+        let line = "p.jsonl:2: the request has 500 tokens and the context holds 400; shorten";
+        assert_eq!(outcome.stderr.contains(line), named, "{}", outcome.stderr);
+        let told = outcome.stdout;
         assert!(told.contains("shorten the prompt"), "{told}");
         assert!(told.contains("a larger --ctx-size"), "{told}");
         assert!(!told.contains("--retry-errors"), "{told}");
@@ -151,8 +154,36 @@ fn a_prompt_longer_than_the_context_fails_alone() {
         "both.jsonl",
         format!("{{\"prompt\": \"{long}\"}}\n{{\"prompt\": \"Zanzibar?\"}}\n"),
     );
-    let told = run(&place, "both.jsonl").code(3).stdout;
+    let outcome = run(&place, "both.jsonl").code(3);
+    let outcome = outcome.complains(&[
+        "both.jsonl:1: ",
+        "both.jsonl:2: inference failed: the script",
+    ]);
+    let told = &outcome.stdout;
     assert!(told.contains("--retry-errors"), "{told}");
+    // A chain whose draft another run wrote has no line; of many, the first are named.
+    let script = "rules: [{verdict: true, error: the script says so}]\n";
+    place
+        .write("script.yaml", script)
+        .write("p.jsonl", "{\"prompt\": \"Sea?\"}\n");
+    let drafts = [
+        "run", "p.jsonl", "-c", "minimal", "--rounds", "0", "--db", "d.db",
+    ];
+    place.scripted(&drafts).success();
+    let runs = place.amend(&["runs", "--db", "d.db", "--json"]).success();
+    let id = runs.json_lines()[0]["run_id"].as_str().unwrap().to_owned();
+    let other = ["run", "--drafts-from", &id, "-c", "minimal", "--db", "d.db"];
+    let other = place.scripted(&other).code(3);
+    let other = other.complains(&["failed: chain ", ": inference failed: the script"]);
+    let listing = "--db d.db` lists them";
+    assert!(other.stdout.contains(listing), "{}", other.stdout);
+    let many: String = (0..60)
+        .map(|n| format!("{{\"prompt\": \"Sea {n}?\"}}\n"))
+        .collect();
+    place.write("many.jsonl", many);
+    let stderr = run(&place, "many.jsonl").code(3).stderr;
+    assert_eq!(stderr.matches("many.jsonl:").count(), 50, "{stderr}");
+    assert!(stderr.contains("failed: more chains"), "{stderr}");
 }
 
 #[test]

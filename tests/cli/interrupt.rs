@@ -47,8 +47,12 @@ struct Waiting {
 
 impl Waiting {
     fn begin(place: &Place) -> Self {
+        Self::begin_with(place, &[])
+    }
+
+    fn begin_with(place: &Place, more: &[&str]) -> Self {
         let mut child = place
-            .command([RUN, &["--json"]].concat())
+            .command([RUN, &["--json"], more].concat())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -176,6 +180,24 @@ fn the_second_signal_leaves_at_once_and_loses_nothing_that_was_finished() {
     assert_eq!(runs[0]["done"], 3);
     go_on(&place, &said);
     assert!(continued(&place) == undisturbed());
+}
+
+#[test]
+fn a_run_that_has_nothing_left_when_it_is_interrupted_is_done() {
+    let place = place();
+    let mut run = Waiting::begin_with(&place, &["--rounds", "0"]);
+    run.signal("INT");
+    run.heard();
+    place.write("late", "");
+    let (code, said, _) = run.end();
+    assert_eq!(code, Some(130), "{said}");
+    let runs = place.amend(&["runs", "--json"]).success().json_lines();
+    assert_eq!(
+        (&runs[0]["state"], &runs[0]["done"]),
+        (&"done".into(), &4.into())
+    );
+    // Beside a run that is not, another one over the same prompts is refused.
+    place.amend(RUN).success();
 }
 
 #[test]

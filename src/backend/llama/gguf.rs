@@ -91,6 +91,19 @@ pub enum GgufError {
     /// There is no such file.
     #[error("model file {} does not exist", .0.display())]
     Missing(PathBuf),
+    /// A part of a split model is not beside the first one.
+    #[error(
+        "part {number} of {count} of the split model is missing: {} does not exist; put all parts into one folder, or fetch the model again",
+        .path.display()
+    )]
+    MissingPart {
+        /// Where the part would be.
+        path: PathBuf,
+        /// Which part it is, from 1.
+        number: usize,
+        /// Number of parts.
+        count: u64,
+    },
     /// The path is a folder or a device.
     #[error("{} is no file; give the path of a .gguf file", .0.display())]
     NotAFile(PathBuf),
@@ -202,8 +215,15 @@ fn add_parts(path: &Path, count: u64, info: &mut GgufInfo) -> Result<(), GgufErr
             ),
         });
     }
-    for part in &parts[1..] {
-        let (header, size) = read_header(part)?;
+    for (number, part) in (1..).zip(&parts).skip(1) {
+        let (header, size) = read_header(part).map_err(|error| match error {
+            GgufError::Missing(path) => GgufError::MissingPart {
+                path,
+                number,
+                count,
+            },
+            error => error,
+        })?;
         check_size(part, &header, size)?;
         info.file_size = info.file_size.saturating_add(size);
         info.parameters = info.parameters.saturating_add(header.parameters);

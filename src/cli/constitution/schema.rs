@@ -7,6 +7,9 @@ use crate::constitution::schema_text;
 /// Arguments.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Examples:
+  amend constitution schema > schema.json
+
 The schema is in draft-07. An editor with the YAML language server uses it where the first line of a file is
   # yaml-language-server: $schema=./schema.json")]
 pub struct Args {}

@@ -30,6 +30,24 @@ pub(super) struct Report<'a> {
     pub resume: &'a str,
 }
 
+/// The command that continues a run, ready to be pasted into a shell.
+pub(super) fn resume_command(id: &str, db: &Path, retry_failed: bool) -> String {
+    let retry = if retry_failed { " --retry-errors" } else { "" };
+    format!("amend resume {id} --db {}{retry}", in_shell(db))
+}
+
+/// A path as a shell takes it for one word.
+fn in_shell(path: &Path) -> String {
+    let path = path.display().to_string();
+    let plain = path
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "/._-+".contains(c));
+    match plain {
+        true => path,
+        false => format!("'{}'", path.replace('\'', r"'\''")),
+    }
+}
+
 impl Report<'_> {
     /// What the program ends with.
     pub fn exit(&self) -> Exit {
@@ -111,8 +129,10 @@ impl Report<'_> {
         if s.failed + s.skipped_failed > 0 && !s.interrupted {
             writeln!(
                 out,
-                "  {} failed; `amend ls status:failed` lists them; {}",
+                "  {} failed; `amend ls status:failed --run {} --db {}` lists them; {}",
                 plural(s.failed + s.skipped_failed, "chain"),
+                self.id,
+                in_shell(self.db),
                 self.remedy()
             )?;
         }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use ::parquet::basic::Compression;
-use ::parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
+use ::parquet::data_type::{
+    ByteArray, ByteArrayType, DoubleType, FixedLenByteArray, FixedLenByteArrayType, Int64Type,
+};
 use ::parquet::file::properties::WriterProperties;
 use ::parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use ::parquet::schema::parser::parse_message_type;
@@ -151,6 +153,59 @@ fn parquet_prompts_of_other_types_are_skipped() {
         table("message m { required int64 prompt; }", &[&write]),
     );
     assert!(outcome.only_skip().1.contains("is a number"));
+}
+
+#[test]
+fn parquet_bytes_that_are_no_text_are_carried_along() {
+    let write = |group: &mut Group| {
+        texts(group, &[b"One?", b"Two?"], None, None);
+        texts(group, &[b"\xff\x00", b"plain"], Some(&[1, 1]), None);
+        texts(group, &[b"\x89PNG"], Some(&[2, 0]), None);
+        texts(group, &[b"a.png"], Some(&[2, 0]), None);
+        let halves = [vec![0_u8, 0x3e], vec![0, 0x41]].map(FixedLenByteArray::from);
+        let mut column = group.next_column().unwrap().unwrap();
+        column
+            .typed::<FixedLenByteArrayType>()
+            .write_batch(&halves, None, None)
+            .unwrap();
+        column.close().unwrap();
+    };
+    let schema = "message m {
+        required binary prompt (UTF8);
+        optional binary hash;
+        optional group image { optional binary bytes; optional binary path (UTF8); }
+        required fixed_len_byte_array (2) half (FLOAT16);
+    }";
+    let outcome = read("p.parquet", table(schema, &[&write]));
+    assert_eq!(outcome.texts(), ["One?", "Two?"], "{:?}", outcome.skipped);
+    let metadata = |row: usize| Value::Object(outcome.prompts[row].metadata.clone());
+    assert_eq!(
+        metadata(0),
+        json!({
+            "hash": {"base64": "/wA="},
+            "image": {"bytes": {"base64": "iVBORw=="}, "path": "a.png"},
+            "half": 1.5,
+        })
+    );
+    assert_eq!(
+        metadata(1),
+        json!({"hash": "plain", "image": null, "half": 2.5})
+    );
+    // What is to be a text must be one.
+    for schema in [
+        "message m { required binary prompt; }",
+        "message m { required binary prompt (UTF8); }",
+    ] {
+        let write = |group: &mut Group| texts(group, &[b"One?", b"bad \xff"], None, None);
+        let outcome = read("p.parquet", table(schema, &[&write]));
+        assert_eq!(outcome.texts(), ["One?"]);
+        assert!(
+            outcome
+                .only_skip()
+                .1
+                .contains("bad UTF-8 in the column `prompt`")
+        );
+    }
 }
 
 #[test]

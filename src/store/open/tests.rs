@@ -234,6 +234,15 @@ fn a_reader_cannot_write() {
 }
 
 #[test]
+fn an_index_of_the_log_without_room_is_told_as_a_full_disk() {
+    use rusqlite::ffi;
+    let error = ffi::Error::new(ffi::SQLITE_IOERR_SHMSIZE);
+    let error = rusqlite::Error::SqliteFailure(error, None);
+    let error = StoreError::sqlite(Path::new("a.db"), error);
+    assert!(matches!(error, StoreError::DiskFull(_)), "{error}");
+}
+
+#[test]
 fn a_file_that_nobody_changes_is_read_without_a_log() {
     let dir = folder();
     let path = dir.path().join("a ?#%é.db");
