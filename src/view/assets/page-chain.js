@@ -1,7 +1,7 @@
 // A chain: its steps in a column, what it cost, what people say, and its neighbours within the filter.
 
 import { probabilityBar } from "./charts.js";
-import { count, duration, ending, percent, plural, probability, ratio, sparing } from "./format.js";
+import { count, duration, ending, fixed, percent, plural, probability, ratio, sparing } from "./format.js";
 import { button, chip, h, keepFocus, put } from "./dom.js";
 import { labelPanel } from "./labels.js";
 import { go, href, note, ROWS } from "./route.js";
@@ -385,7 +385,7 @@ function decided(gates, judgements, row) {
       gates && row("Gates", kept),
       gates && row("Texts", `${gates.chosen}${gates.rejected ? ` over ${gates.rejected} (${gates.why})` : ""}`),
       gates?.rejected && row("Contrast", `${percent(gates.edit_distance)} of words differ`,
-        gates.length_ratio !== null && `, length ${ratio(gates.length_ratio)}`, gates.margin !== null && `, margin ${gates.margin.toFixed(2)}`),
+        gates.length_ratio !== null && `, length ${ratio(gates.length_ratio)}`, gates.margin !== null && `, margin ${fixed(gates.margin, 2)}`),
       (gates?.findings ?? []).map((found) => row(
         h("a", { href: href("list", null, { q: `gate:${found.gate}` }) }, found.gate), nodes(found.reason), found.pair_only && " (pair only)"))));
 }

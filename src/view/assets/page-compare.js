@@ -1,6 +1,6 @@
 // Two runs over the same prompts, side by side.
 
-import { count, excerpt, plural, probability, sparing } from "./format.js";
+import { count, excerpt, fixed, plural, probability, sparing } from "./format.js";
 import { chip, h, keepFocus, put } from "./dom.js";
 import { go, href, offsetOf } from "./route.js";
 import { block, diffBlock, nodes } from "./text.js";
@@ -139,7 +139,7 @@ export function comparePage(app) {
 
   function splits(c) {
     const line = (label, s) => h("tr", {}, h("th", { scope: "row" }, label),
-      [s.both, s.only_first, s.only_second, s.neither].map((n) => h("td", {}, count(n))), h("td", { class: "soft" }, s.p_value.toFixed(3)));
+      [s.both, s.only_first, s.only_second, s.neither].map((n) => h("td", {}, count(n))), h("td", { class: "soft" }, fixed(s.p_value, 3)));
     return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Counts" }, h("table", { class: "splits" },
       h("thead", {}, h("tr", {}, ["", "in both", "only first", "only second", "in neither", "p"].map((t) => h(t ? "th" : "td", t ? { scope: "col" } : {}, t)))),
       h("tbody", {}, line("any principle violated", c.fired), line("revised", c.revised),
