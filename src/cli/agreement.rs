@@ -10,7 +10,7 @@ use super::text::{Table, plural, terminal_width};
 use super::{Exit, runs, stdout};
 use crate::evaluation::{PrincipleAgreement, agreement};
 use crate::statistics::Interval;
-use crate::store::NameCount;
+use crate::store::{NameCount, StoreError};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -35,9 +35,16 @@ pub struct Args {
 pub fn run(args: Args) -> Result<Exit> {
     let Chosen { store, filter, run } = args.chains.open()?;
     let run = run.as_deref();
-    let judged = store.judged(&filter, run).map_err(runs::failed)?;
+    // Chains may be labelled meanwhile, and the figures belong to each other.
+    let read = || -> Result<_, StoreError> {
+        Ok((
+            store.judged(&filter, run)?,
+            store.facets(&filter, run)?.labels,
+        ))
+    };
+    let read = store.at_one_moment(read).map_err(runs::failed)?;
+    let (judged, labels) = read.map_err(runs::failed)?;
     let figures = agreement(&judged);
-    let labels = store.facets(&filter, run).map_err(runs::failed)?.labels;
     let mut out = stdout::as_asked(args.json);
     if args.json {
         for figures in &figures {
