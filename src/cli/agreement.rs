@@ -111,7 +111,7 @@ fn table(figures: &[PrincipleAgreement]) -> Table {
             None => ("-".to_owned(), String::new()),
         };
         let (best, there) = of.best.map_or_else(Default::default, |best| {
-            (format!("{:.2}", best.value), percent(best.agreement))
+            (threshold(best.value), percent(best.agreement))
         });
         table.row(vec![
             of.principle_id
@@ -131,6 +131,16 @@ fn table(figures: &[PrincipleAgreement]) -> Table {
     table
 }
 
+/// With as many digits as it has: rounded further, it could decide otherwise.
+fn threshold(value: f64) -> String {
+    let (exact, short) = (value.to_string(), format!("{value:.2}"));
+    if exact.len() > short.len() {
+        exact
+    } else {
+        short
+    }
+}
+
 fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
@@ -141,4 +151,15 @@ fn interval(interval: Option<Interval>, scale: f64) -> String {
         let (low, high) = (low * scale, high * scale);
         format!("[{low:.digits$}, {high:.digits$}]")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::threshold;
+
+    #[test]
+    fn a_threshold_has_the_digits_that_it_needs() {
+        let printed = [0.3305, 0.5, 0.56, 1.0].map(threshold);
+        assert_eq!(printed, ["0.3305", "0.50", "0.56", "1.00"]);
+    }
 }
