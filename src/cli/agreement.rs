@@ -10,7 +10,7 @@ use super::text::{Table, plural, terminal_width};
 use super::{Exit, runs, stdout};
 use crate::evaluation::{PrincipleAgreement, agreement};
 use crate::statistics::Interval;
-use crate::store::NameCount;
+use crate::store::{NameCount, StoreError};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -35,9 +35,16 @@ pub struct Args {
 pub fn run(args: Args) -> Result<Exit> {
     let Chosen { store, filter, run } = args.chains.open()?;
     let run = run.as_deref();
-    let judged = store.judged(&filter, run).map_err(runs::failed)?;
+    // Chains may be labelled meanwhile, and the figures belong to each other.
+    let read = || -> Result<_, StoreError> {
+        Ok((
+            store.judged(&filter, run)?,
+            store.facets(&filter, run)?.labels,
+        ))
+    };
+    let read = store.at_one_moment(read).map_err(runs::failed)?;
+    let (judged, labels) = read.map_err(runs::failed)?;
     let figures = agreement(&judged);
-    let labels = store.facets(&filter, run).map_err(runs::failed)?.labels;
     let mut out = stdout::as_asked(args.json);
     if args.json {
         for figures in &figures {
@@ -104,7 +111,7 @@ fn table(figures: &[PrincipleAgreement]) -> Table {
             None => ("-".to_owned(), String::new()),
         };
         let (best, there) = of.best.map_or_else(Default::default, |best| {
-            (format!("{:.2}", best.value), percent(best.agreement))
+            (threshold(best.value), percent(best.agreement))
         });
         table.row(vec![
             of.principle_id
@@ -124,6 +131,16 @@ fn table(figures: &[PrincipleAgreement]) -> Table {
     table
 }
 
+/// With as many digits as it has: rounded further, it could decide otherwise.
+fn threshold(value: f64) -> String {
+    let (exact, short) = (value.to_string(), format!("{value:.2}"));
+    if exact.len() > short.len() {
+        exact
+    } else {
+        short
+    }
+}
+
 fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
@@ -134,4 +151,15 @@ fn interval(interval: Option<Interval>, scale: f64) -> String {
         let (low, high) = (low * scale, high * scale);
         format!("[{low:.digits$}, {high:.digits$}]")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::threshold;
+
+    #[test]
+    fn a_threshold_has_the_digits_that_it_needs() {
+        let printed = [0.3305, 0.5, 0.56, 1.0].map(threshold);
+        assert_eq!(printed, ["0.3305", "0.50", "0.56", "1.00"]);
+    }
 }

@@ -12,7 +12,7 @@ use super::exit::usage;
 use super::{DbArg, Exit, runs, stdout};
 use crate::engine::config::differences;
 use crate::evaluation::{Comparison, Pair};
-use crate::store::{Paired, RunDetail, Store};
+use crate::store::{Filter, Paired, RunDetail, Store};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -52,15 +52,22 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let filter = args.condition.parse()?;
     let store = runs::open(&args.db)?;
-    let first = detail(&store, &args.first)?;
-    let second = detail(&store, &args.second)?;
+    // A run may write meanwhile, and pairs and counts belong to each other.
+    store
+        .at_one_moment(|| compare(&args, &store, &filter))
+        .map_err(runs::failed)?
+}
+
+fn compare(args: &Args, store: &Store, filter: &Filter) -> anyhow::Result<Exit> {
+    let first = detail(store, &args.first)?;
+    let second = detail(store, &args.second)?;
     if first.row.run_id == second.row.run_id {
         bail!(usage(anyhow!(
             "{} is compared with itself; name two runs (`amend runs` lists them)",
             first.row.run_id
         )));
     }
-    args.condition.explain(&filter, None)?;
+    args.condition.explain(filter, None)?;
     let mut out = stdout::as_asked(args.json);
     if !args.json {
         out.write_all(page::header(&first, &second).as_bytes())?;
@@ -68,7 +75,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let (mut comparison, mut left_out) = (Comparison::default(), LeftOut::default());
     let (run_a, run_b) = (&first.row.run_id, &second.row.run_id);
     store
-        .for_each_matching_pair(run_a, run_b, &filter, |paired| {
+        .for_each_matching_pair(run_a, run_b, filter, |paired| {
             let pair = match paired {
                 Paired::Pair(pair) => pair,
                 Paired::Unmatched => {
@@ -83,7 +90,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
             comparison.add(&pair);
             match args.differs_only && !pair.differs() {
                 true => Ok(()),
-                false => show(&args, &mut out, &pair),
+                false => show(args, &mut out, &pair),
             }
         })
         .map_err(runs::failed)??;

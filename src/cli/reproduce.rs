@@ -7,7 +7,9 @@ use clap::{ArgAction, CommandFactory, Parser};
 use serde_json::Value;
 
 use super::job::JobArgs;
-use crate::store::{ChainRow, RunDetail};
+use super::tasks::is_control;
+use crate::engine::config::RunConfig;
+use crate::store::{ChainRow, RunDetail, Store, StoreError};
 
 /// `amend run`, as far as it describes a run.
 #[derive(Parser)]
@@ -29,26 +31,29 @@ const FILES: [&str; 9] = [
     "roles",
 ];
 
-/// The command that makes a chain again, in a store of its own; quoted for a shell.
+/// The command that makes a chain again, in a store of its own; quoted for a shell. Empty where there is none: a
+/// stress test writes its own prompts.
 ///
 /// Seeds derive from the run's seed, the prompt and the sample, so a run over the one prompt writes the
-/// same chain. Drafts of another run are only in the run's own store.
-pub fn chain(run: &RunDetail, chain: &ChainRow) -> String {
-    command(run.execution.clone(), run, chain)
+/// same chain. Where the draft was that of another run, there are two commands, and the first one makes the draft.
+pub fn chain(store: &Store, run: &RunDetail, chain: &ChainRow) -> String {
+    commands(store, run, chain, |run| run.execution.clone())
 }
 
 /// The same for readers elsewhere: files by their names, without the folders that they are in on this machine.
-pub fn chain_by_file_names(run: &RunDetail, chain: &ChainRow) -> String {
-    let mut execution = run.execution.clone();
-    for option in FILES {
-        shorten(&mut execution[option]);
-    }
-    shorten(&mut execution["model"]);
-    // Where a server stands says nothing to readers elsewhere.
-    if !execution["endpoint"].is_null() {
-        execution["endpoint"] = "URL".into();
-    }
-    command(execution, run, chain)
+pub fn chain_by_file_names(store: &Store, run: &RunDetail, chain: &ChainRow) -> String {
+    commands(store, run, chain, |run| {
+        let mut execution = run.execution.clone();
+        for option in FILES {
+            shorten(&mut execution[option]);
+        }
+        shorten(&mut execution["model"]);
+        // Where a server stands says nothing to readers elsewhere.
+        if !execution["endpoint"].is_null() {
+            execution["endpoint"] = "URL".into();
+        }
+        execution
+    })
 }
 
 /// Leaves the folders out of absolute paths, also behind the step of a role.
@@ -75,20 +80,67 @@ fn shorten(value: &mut Value) {
     }
 }
 
-fn command(mut execution: Value, run: &RunDetail, chain: &ChainRow) -> String {
-    let samples = run.config["samples"].as_u64().unwrap_or(1).max(1);
-    let number = chain.position / samples + 1;
-    if execution["drafts_from"].is_null() {
-        execution["limit"] = format!("{number}-{number}").into();
-    }
-    let mut words = vec!["amend".to_owned(), "run".to_owned()];
-    words.extend(options(&execution));
-    if execution["drafts_from"].is_null() {
+/// The commands, one a line. `options_of` gives the options of a run.
+fn commands(
+    store: &Store,
+    run: &RunDetail,
+    chain: &ChainRow,
+    options_of: impl Fn(&RunDetail) -> Value,
+) -> String {
+    let line = |execution: &Value| {
+        let mut words = vec!["amend".to_owned(), "run".to_owned()];
+        words.extend(options(execution));
         words.push("--db".to_owned());
         words.push(format!("chain-{}.db", chain.chain_id));
+        let quoted: Vec<_> = words.iter().map(|word| quote(word)).collect();
+        quoted.join(" ")
+    };
+    let Ok(drafted) = behind_drafts(store, run) else {
+        return String::new();
+    };
+    let first = drafted.as_ref().unwrap_or(run);
+    let mut execution = options_of(first);
+    if !execution["prompts"].is_string() {
+        return String::new();
     }
-    let quoted: Vec<_> = words.iter().map(|word| quote(word)).collect();
-    quoted.join(" ")
+    let samples = first.config["samples"].as_u64().unwrap_or(1).max(1);
+    let number = chain.position / samples + 1;
+    let limit = format!("{number}-{number}");
+    // Control prompts come behind all others and cannot be counted off, so one of them needs them all.
+    let controls = is_control(&chain.prompt_id);
+    execution["limit"] = limit.clone().into();
+    if !controls {
+        execution["controls"] = Value::Null;
+    }
+    let made = line(&execution);
+    if drafted.is_none() {
+        return made;
+    }
+    let Some(id) = id_over(first, limit, controls) else {
+        return String::new();
+    };
+    let mut execution = options_of(run);
+    execution["drafts_from"] = id.into();
+    format!("{made}\n{}", line(&execution))
+}
+
+/// The run that wrote the drafts that a run took, if it took any; drafts of drafts are the same ones.
+fn behind_drafts(store: &Store, run: &RunDetail) -> Result<Option<RunDetail>, StoreError> {
+    let mut found: Option<RunDetail> = None;
+    while let Some(id) = found.as_ref().unwrap_or(run).execution["drafts_from"].as_str() {
+        found = Some(store.run(id)?);
+    }
+    Ok(found)
+}
+
+/// The id of the run that a run is when it takes one prompt only.
+fn id_over(run: &RunDetail, limit: String, controls: bool) -> Option<String> {
+    let mut config: RunConfig = serde_json::from_value(run.config.clone()).ok()?;
+    config.limit = Some(limit);
+    if !controls {
+        config.controls = None;
+    }
+    Some(config.run_id())
 }
 
 /// The options that were given, as far as they are not what they are anyway.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::chains::{ChainsArgs, Chosen};
 use super::text::{Table, plural, sanitize, terminal_width};
 use super::{Exit, runs, stdout};
-use crate::store::{NameCount, PrincipleStats, RunStats};
+use crate::store::{NameCount, PrincipleStats, RunStats, StoreError};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -39,12 +39,14 @@ enum Line<'a> {
 /// Runs the command.
 pub fn run(args: Args) -> Result<Exit> {
     let Chosen { store, filter, run } = args.chains.open()?;
-    let per_run = store
-        .run_stats(&filter, run.as_deref())
-        .map_err(runs::failed)?;
-    let per_principle = store
-        .principle_stats(&filter, run.as_deref())
-        .map_err(runs::failed)?;
+    // A run may write meanwhile, and the figures belong to each other.
+    let read = || -> Result<_, StoreError> {
+        let per_run = store.run_stats(&filter, run.as_deref())?;
+        let per_principle = store.principle_stats(&filter, run.as_deref())?;
+        Ok((per_run, per_principle))
+    };
+    let read = store.at_one_moment(read).map_err(runs::failed)?;
+    let (per_run, per_principle) = read.map_err(runs::failed)?;
 
     let mut out = stdout::as_asked(args.json);
     if args.json {

@@ -77,7 +77,7 @@ impl Prompts {
     /// The row read last, where its id may be that of a control prompt: of two chains with one id, only the
     /// first would be made.
     fn taken(&self, id: &PromptId) -> Option<Skipped> {
-        (self.controls.is_some() && id.0.starts_with(CONTROL)).then(|| {
+        (self.controls.is_some() && is_control(&id.0)).then(|| {
             self.reader.refused(format!(
                 "the id `{id}` begins as the ids of --controls do; rename it"
             ))
@@ -103,6 +103,11 @@ impl Prompts {
             },
         })
     }
+}
+
+/// Whether a prompt of this id is one that measures refusals.
+pub fn is_control(prompt_id: &str) -> bool {
+    prompt_id.starts_with(CONTROL)
 }
 
 /// Marks a prompt as one that measures refusals.

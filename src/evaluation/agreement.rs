@@ -104,6 +104,17 @@ fn share(table: &Table) -> f64 {
     table.agreed() as f64 / table.total().max(1) as f64
 }
 
+/// The roundest number near the middle of two neighbours that is above the lower one and not above the higher one, so
+/// that the threshold that people read and give to a run decides as the one that was counted.
+fn round_between(low: f64, high: f64, middle: f64) -> f64 {
+    let rounded = (2..=15).map(|digits| {
+        let scale = 10_f64.powi(digits);
+        (middle * scale).round() / scale
+    });
+    let mut fitting = rounded.filter(|value| low < *value && *value <= high);
+    fitting.next().unwrap_or(middle)
+}
+
 /// Tries a threshold between every two neighbouring probabilities, at the lowest and above the highest.
 fn best_threshold(verdicts: &[&Judged]) -> Option<BestThreshold> {
     let mut known: Vec<(f64, bool)> = verdicts
@@ -118,8 +129,11 @@ fn best_threshold(verdicts: &[&Judged]) -> Option<BestThreshold> {
     // Both ends with the room that they have within 0 and 1.
     let inner = values
         .windows(2)
-        .map(|pair| (f64::midpoint(pair[0], pair[1]), pair[1] - pair[0]));
-    let ends = [(first, first), (f64::midpoint(last, 1.0), 1.0 - last)];
+        .map(|pair| (pair[0], pair[1], f64::midpoint(pair[0], pair[1])))
+        .map(|(low, high, middle)| (round_between(low, high, middle), high - low));
+    let below = round_between(f64::NEG_INFINITY, first, first);
+    let above = round_between(last, f64::INFINITY, f64::midpoint(last, 1.0));
+    let ends = [(below, first), (above, 1.0 - last)];
     let mut best: Option<(BestThreshold, f64)> = None;
     let mut seen = 0;
     let mut candidates: Vec<(f64, f64)> = inner.chain(ends).collect();
@@ -205,6 +219,17 @@ mod tests {
         assert_eq!((figures[1].agreement, figures[1].kappa), (1.0, None));
         assert!(figures[1].best.unwrap().value > 0.1);
         assert!(agreement(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_threshold_is_as_round_as_it_can_be() {
+        let between = |low: f64, high: f64| {
+            let verdicts = [judged("a", low, false), judged("a", high, true)];
+            agreement(&verdicts)[0].best.unwrap().value
+        };
+        assert_eq!(between(0.125, 0.25), 0.19);
+        // To two digits it would be the same as the lower one.
+        assert_eq!(between(0.3302, 0.3307), 0.3305);
     }
 
     #[test]

@@ -33,6 +33,23 @@ pub(super) const MAX_DEPTH: usize = 32;
 /// The most terms.
 pub(super) const MAX_TERMS: usize = 200;
 
+/// Signs that look like operators, as some keyboards and word processors write them, and what each is meant for.
+const LOOK_ALIKES: [(char, &str); 9] = [
+    ('≥', ">="),
+    ('⩾', ">="),
+    ('≤', "<="),
+    ('⩽', "<="),
+    ('≠', "!="),
+    ('＞', ">"),
+    ('＜', "<"),
+    ('＝', "="),
+    ('：', ":"),
+];
+
+/// What is wrong with an operator that stands alone.
+const NO_KEY: &str =
+    "an operator without a key before it; write `key:value` without spaces, and quote text";
+
 /// A filter that cannot be read.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[error("filter, column {column}: {message}")]
@@ -295,6 +312,7 @@ impl Parser {
             .collect();
         let after = start + name.chars().count();
         let Some((op, length)) = self.operator(after) else {
+            self.look_alike(&name, after)?;
             let value = Value::Text(self.value(start)?);
             return Ok(Term {
                 key: Key::Text,
@@ -303,9 +321,7 @@ impl Parser {
             });
         };
         if name.is_empty() {
-            return Err(self.error(
-                "an operator without a key before it; write `key:value` without spaces, and quote text",
-            ));
+            return Err(self.error(NO_KEY));
         }
         let key = Key::find(&name).map_err(|message| self.error_at(start, message))?;
         self.at = after + length;
@@ -330,6 +346,27 @@ impl Parser {
             return Err(self.error_at(after, "write not text:\"…\" for chains without a text"));
         }
         Ok(Term { key, op, value })
+    }
+
+    /// Refuses a sign that is meant for an operator: as a part of a text, it would hardly ever find anything. Behind a
+    /// word that is no key it is text.
+    fn look_alike(&self, name: &str, at: usize) -> Result<(), FilterError> {
+        let sign = self.chars.get(at);
+        let Some((sign, meant)) = LOOK_ALIKES.iter().find(|(other, _)| Some(other) == sign) else {
+            return Ok(());
+        };
+        if name.is_empty() {
+            return Err(self.error(NO_KEY));
+        }
+        match Key::find(name) {
+            Ok(_) => Err(self.error_at(
+                at,
+                format!(
+                    "write `{meant}` for `{sign}`, or quote the words to search for them as text"
+                ),
+            )),
+            Err(_) => Ok(()),
+        }
     }
 
     /// The operator at a place, and its length.

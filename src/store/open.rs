@@ -33,6 +33,7 @@ const SCHEMA: &[M<'static>] = &[
     M::up(include_str!("schema/0009_events.sql")),
     M::up(include_str!("schema/0010_revisions.sql")),
     M::up(include_str!("schema/0011_endings.sql")),
+    M::up(include_str!("schema/0012_no_statistics.sql")),
 ];
 
 /// What a database file holds.

@@ -45,7 +45,11 @@ impl Store {
     /// All runs, oldest first.
     pub fn runs(&self) -> Result<Vec<RunRow>, StoreError> {
         self.read(|conn| {
-            let sql = format!("SELECT {RUN_COLUMNS} FROM v_runs ORDER BY created_at, run_id");
+            // By key: several may have begun in the same second.
+            let sql = format!(
+                "SELECT {RUN_COLUMNS} FROM v_runs ORDER BY
+                     (SELECT f.run FROM v_filter_runs f WHERE f.run_id = v_runs.run_id)"
+            );
             let mut statement = conn.prepare_cached(&sql)?;
             statement.query_map([], run_row)?.collect()
         })

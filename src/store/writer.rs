@@ -104,12 +104,8 @@ impl Writer {
             };
             events::record(conn, run, what, None, None)
         })?;
-        self.flush()?;
-        if state != RunState::Running {
-            // Statistics for the planner; a store without them is slower and not wrong.
-            let _ = self.conn.execute_batch("PRAGMA optimize");
-        }
-        Ok(())
+        // No statistics are gathered for the planner: a store grows beyond what they say of it.
+        self.flush()
     }
 
     fn current_run(&self) -> Result<i64, StoreError> {

@@ -214,7 +214,7 @@ async fn chain(State(app): Shared, id: Names<String>, params: Params<ListParams>
             let id = store.resolve_chain(&id)?;
             let chain = store.chain(&id)?;
             let run = store.run(&chain.row.run_id)?;
-            let command = (shared.reproduce)(&run, &chain.row);
+            let command = (shared.reproduce)(store, &run, &chain.row);
             let context = Context {
                 run: &run,
                 command: &command,

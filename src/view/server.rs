@@ -16,15 +16,15 @@ use super::api::{self, App};
 use super::guard::{Guard, guard};
 use super::live::{self, Pulse};
 use super::pool::Pool;
-use crate::store::{ChainRow, Filter, RunDetail, StoreError};
+use crate::store::{ChainRow, Filter, RunDetail, Store, StoreError};
 
 /// How long requests that are being answered may take when the server ends.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The most bytes of a request: an edited text, with every character escaped.
 const BODY_BYTES: usize = 32 * 1024 * 1024;
 
-/// The command that makes a chain again.
-pub type Reproduce = dyn Fn(&RunDetail, &ChainRow) -> String + Send + Sync;
+/// The command that makes a chain again; empty where there is none.
+pub type Reproduce = dyn Fn(&Store, &RunDetail, &ChainRow) -> String + Send + Sync;
 
 /// The settings in which two configurations differ: name, first, second.
 pub type Settings = dyn Fn(&Value, &Value) -> Vec<(String, String, String)> + Send + Sync;

@@ -2,6 +2,7 @@
 //!
 //! `scripts/setup test` installs what this needs. A test without it fails and says so.
 
+mod address;
 mod browser;
 #[path = "../cli/builder.rs"]
 #[allow(dead_code)]

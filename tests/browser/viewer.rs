@@ -140,6 +140,43 @@ fn filter_open_diff_and_go_on_within_the_filter() {
 }
 
 #[test]
+fn numbers_are_rounded_as_commands_round_them() {
+    let (place, viewer, browser) = open();
+    // Many of them lie in the middle between two numbers that can be written.
+    let halves = (0..=64).map(|n| f64::from(n) / 64.0);
+    let numbers: Vec<f64> = halves
+        .chain((0..=400).map(|n| f64::from(n) / 200.0))
+        .collect();
+    let rounded = browser.script_async(
+        "const [numbers, done] = arguments;
+        import('/format.js').then(({fixed}) => done(numbers.map(x =>
+            [fixed(x * 100, 0), fixed(x, 2), fixed(x, 3), fixed(x, 4)])))",
+        &[json!(numbers)],
+    );
+    for (x, there) in numbers.iter().zip(rounded.as_array().unwrap()) {
+        let percent = x * 100.0;
+        let here = [
+            format!("{percent:.0}"),
+            format!("{x:.2}"),
+            format!("{x:.3}"),
+            format!("{x:.4}"),
+        ];
+        assert_eq!(*there, json!(here), "{x}");
+    }
+    let chains = place.amend(&["ls", "stop:clean", "--json"]).success();
+    let id = chains.json_lines()[0]["chain_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let shown = place.amend(&["show", &id]).success().stdout;
+    assert!(shown.contains("P 0.12"), "{shown}");
+    browser
+        .goto(&viewer.page(&format!("/chain/{id}")))
+        .sees(".finding", "P 0.12");
+    browser.is_clean();
+}
+
+#[test]
 fn next_and_previous_go_on_behind_the_end_of_a_page() {
     let place = stores::many();
     let viewer = Viewer::start(&place, &[]);

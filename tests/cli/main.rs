@@ -13,6 +13,7 @@ mod interrupt;
 mod judging;
 mod kill;
 mod labels;
+mod live;
 #[path = "../support/model.rs"]
 mod model;
 mod principle_tests;

@@ -5,9 +5,11 @@ use insta::assert_snapshot;
 use crate::builder::Place;
 use crate::comparing::{COVERAGE, place};
 
-const STRESS: &[&str] = &["constitution", "stress", "pull.yaml", "--pairs", "9"];
+/// The command, on three principles.
+pub const STRESS: &[&str] = &["constitution", "stress", "pull.yaml", "--pairs", "9"];
 
-fn stressed() -> Place {
+/// A folder with these principles.
+pub fn stressed() -> Place {
     let place = place();
     place.write(
         "pull.yaml",

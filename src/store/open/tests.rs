@@ -99,6 +99,29 @@ fn what_the_first_schema_made_searchable_stays_searchable() {
     assert_eq!(triggers, 0, "texts would be added twice");
 }
 
+/// How many tables hold statistics for the planner.
+fn statistics(conn: &Connection) -> i64 {
+    conn.query_row(
+        "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'sqlite_stat%'",
+        [],
+        |row| row.get(0),
+    )
+    .unwrap()
+}
+
+#[test]
+fn statistics_of_an_older_store_are_forgotten() {
+    let dir = folder();
+    let path = dir.path().join("older.db");
+    let conn = with_schema(&path, &SCHEMA[..11]).unwrap();
+    conn.execute_batch("INSERT INTO texts (digest, body) VALUES (zeroblob(32), 'a text'); ANALYZE")
+        .unwrap();
+    assert!(statistics(&conn) > 0);
+    drop(conn);
+    assert_eq!(statistics(&for_reading(&path).unwrap()), 0);
+    assert_eq!(statistics(&for_writing(&path).unwrap()), 0);
+}
+
 #[test]
 fn verdicts_and_flags_of_an_older_schema_learn_their_chains() {
     let dir = folder();

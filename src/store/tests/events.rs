@@ -49,6 +49,18 @@ fn a_run_tells_what_happened_in_order() {
 }
 
 #[test]
+fn runs_come_in_the_order_in_which_they_were_begun() {
+    let place = place();
+    // All within a second, most likely.
+    for run in ["second", "first", "third"] {
+        drop(place.writer(run));
+    }
+    let runs = place.store().runs().unwrap();
+    let ids: Vec<_> = runs.iter().map(|run| run.run_id.as_str()).collect();
+    assert_eq!(ids, ["second", "first", "third"]);
+}
+
+#[test]
 fn what_is_recorded_again_happened_once() {
     let place = filled();
     let before = place.store().events(None, 0, 1000).unwrap();

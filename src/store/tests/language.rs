@@ -93,7 +93,19 @@ fn errors_name_the_column_and_the_remedy() {
     let (column, message) = error("é round>=two");
     assert_eq!(column, 10);
     assert!(message.contains("whole number"), "{message}");
+    // Signs that look like operators are none.
+    let (column, message) = error("revised:true p≥1");
+    assert_eq!(column, 15);
+    assert_eq!(
+        message,
+        "write `>=` for `≥`, or quote the words to search for them as text"
+    );
+    assert_eq!(error("Principle：a").0, 10);
+    assert_eq!(expr("x≥1"), text("x≥1"));
+    assert_eq!(expr("\"p≥1\""), text("p≥1"));
     for (source, part) in [
+        ("round ≥ 2", "without a key"),
+        ("status≠done", "write `!=`"),
         ("(a", "never closed"),
         ("a)", "without a `(`"),
         ("()", "missing before `)`"),

@@ -291,3 +291,23 @@ fn a_full_disk_is_said_and_loses_nothing_that_was_committed() {
     let detail = place.store().chain(&scripts[0].start.id).unwrap();
     assert_eq!(detail.steps.len(), 2);
 }
+
+#[test]
+fn no_statistics_are_gathered_that_a_store_would_outgrow() {
+    let place = filled();
+    let mut writer = place.writer("run1");
+    for script in &scripts("run1") {
+        record(&mut writer, script);
+    }
+    writer.set_run_state(RunState::Done).unwrap();
+    drop(writer);
+    let conn = rusqlite::Connection::open(&place.path).unwrap();
+    let kept: i64 = conn
+        .query_row(
+            "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'sqlite_stat%'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(kept, 0);
+}

@@ -22,6 +22,23 @@ fn documented(view: &str) -> BTreeSet<String> {
         true => sentence.to_owned(),
         false => names.join(" "),
     };
+    in_backticks(&text)
+}
+
+/// The same for a view that filters are written over: in its row of their table.
+fn documented_in_a_row(view: &str) -> BTreeSet<String> {
+    let start = format!("| `{view}` | ");
+    let row = README
+        .lines()
+        .find_map(|line| line.strip_prefix(&start))
+        .unwrap_or_else(|| panic!("the README does not describe {view}"));
+    let mut names = in_backticks(row);
+    // What is said of texts names the full-text index.
+    names.remove("search");
+    names
+}
+
+fn in_backticks(text: &str) -> BTreeSet<String> {
     // Every second piece stands between backticks.
     let names = text.split('`').skip(1).step_by(2);
     names.map(str::to_owned).collect()
@@ -42,13 +59,13 @@ fn every_view_is_documented_with_every_column() {
         .unwrap();
     assert!(views.len() > 20, "{views:?}");
     for view in views {
-        if view.starts_with("v_filter_") {
-            assert!(README.contains(&format!("`{view}`")), "{view}");
-            continue;
-        }
         let statement = conn.prepare(&format!("SELECT * FROM {view}")).unwrap();
         let names = statement.column_names().into_iter();
         let columns: BTreeSet<String> = names.map(str::to_owned).collect();
-        assert_eq!(columns, documented(&view), "{view}");
+        let documented = match view.starts_with("v_filter_") {
+            true => documented_in_a_row(&view),
+            false => documented(&view),
+        };
+        assert_eq!(columns, documented, "{view}");
     }
 }

@@ -3,7 +3,7 @@
 import { count } from "./format.js";
 import { button, h, keepFocus, put } from "./dom.js";
 import { help, listen } from "./keys.js";
-import { follow, go, href, route } from "./route.js";
+import { follow, go, href, ofList, route } from "./route.js";
 import { chainPage } from "./page-chain.js";
 import { comparePage } from "./page-compare.js";
 import { constitutionPage } from "./page-constitution.js";
@@ -141,8 +141,7 @@ class App {
   /** Puts the caret into the filter, on the list. */
   async filter() {
     if (this.page?.name !== "list") {
-      const { q, sort, charts } = route().params;
-      go(href("list", null, { q, sort, charts }));
+      go(href("list", null, ofList(route().params)));
     }
     this.page?.focusFilter?.();
   }

@@ -1,14 +1,14 @@
 // Small charts. Every bar is a link that puts its term into the filter, or takes it out.
 
 import { count, hasTerm, percent, plural, quoted, toggleTerm } from "./format.js";
-import { h, svg } from "./dom.js";
+import { button, h, svg } from "./dom.js";
 
 /**
- * The charts of the chains that match `q`. `link(q)` is the address of the list with another filter, and `whole`
- * holds the titles of those of which all bars are shown.
+ * The charts of the chains that match `q`. `link(q)` is the address of the list with another filter, `whole` holds the
+ * titles of those of which all bars are shown, and `unfold(title, all)` is called where that is to change.
  */
-export function charts(data, q, link, whole) {
-  const bars = (title, note, rows) => figure(title, note, barList(title, rows, q, link, whole));
+export function charts(data, q, link, whole, unfold) {
+  const bars = (title, note, rows) => figure(title, note, barList(title, rows, q, link, whole.has(title), unfold));
   const figures = [
     data.principles.length > 0 && bars("Verdicts", "critiques that found a violation, of those asked",
       data.principles.map((p) => ({
@@ -56,7 +56,7 @@ function figure(title, note, body) {
 /** At most this many bars are shown before somebody asks for all. */
 const BARS = 6;
 
-function barList(title, rows, q, link, whole) {
+function barList(title, rows, q, link, open, unfold) {
   const most = Math.max(1, ...rows.map((row) => row.whole ?? row.part));
   const items = rows.map((row, i) => {
     const on = hasTerm(q, row.term);
@@ -67,21 +67,10 @@ function barList(title, rows, q, link, whole) {
       h("a", { href: link(toggleTerm(q, row.term)), "aria-current": on ? "true" : null, "aria-label": row.told, "data-key": row.term },
         h("span", { class: "bar-label" }, row.label), bar, h("span", { class: "bar-value" }, row.value)));
   });
-  const list = h("ul", { class: "bars" }, items);
+  const list = h("ul", { class: open ? "bars open" : "bars" }, items);
   if (rows.length <= BARS) return list;
-  const more = h("button", { type: "button", class: "quiet", "data-key": `all ${title}` });
-  const show = () => {
-    const open = whole.has(title);
-    list.classList.toggle("open", open);
-    more.setAttribute("aria-expanded", String(open));
-    more.textContent = open ? "fewer" : `all ${rows.length}`;
-  };
-  more.addEventListener("click", () => {
-    if (!whole.delete(title)) whole.add(title);
-    show();
-  });
-  show();
-  return [list, more];
+  return [list, button(open ? "fewer" : `all ${rows.length}`, () => unfold(title, !open),
+    { class: "quiet", "data-key": `all ${title}`, "aria-expanded": String(open) })];
 }
 
 function rect(kind, x, width) {

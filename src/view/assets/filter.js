@@ -11,6 +11,11 @@ const SPACE = /^\p{White_Space}$/u;
 const LETTER = /^[\p{Alphabetic}_-]$/u;
 // Longer ones first.
 const OPERATORS = ["!=", "<=", ">=", ":", "=", "<", ">"];
+// Signs that look like operators, and what each is meant for.
+const LOOK_ALIKES = new Map(Object.entries({
+  "≥": ">=", "⩾": ">=", "≤": "<=", "⩽": "<=", "≠": "!=", "＞": ">", "＜": "<", "＝": "=", "：": ":",
+}));
+const NO_KEY = "an operator without a key before it; write `key:value` without spaces, and quote text";
 
 /** What is wrong with a filter: `column` counts characters from 1. */
 export class FilterError extends Error {
@@ -111,11 +116,10 @@ class FilterParser {
     const pair = this.chars.slice(after, after + 2).join("");
     const sign = OPERATORS.find((operator) => pair.startsWith(operator));
     if (!sign) {
+      this.lookAlike(name, after);
       return { key: this.keys.find((key) => key.names[0] === "text"), op: "=", value: this.value(start) };
     }
-    if (!name) {
-      this.fail("an operator without a key before it; write `key:value` without spaces, and quote text");
-    }
+    if (!name) this.fail(NO_KEY);
     const lower = name.toLowerCase();
     const key = this.keys.find((key) => key.names.includes(lower));
     if (key && !KNOWN.has(key.names[0])) {
@@ -141,6 +145,17 @@ class FilterParser {
       this.fail('write not text:"…" for chains without a text', after);
     }
     return { key, op, value };
+  }
+
+  // Refuses a sign that is meant for an operator. Behind a word that is no key it is text.
+  lookAlike(name, at) {
+    const meant = LOOK_ALIKES.get(this.chars[at]);
+    if (!meant) return;
+    if (!name) this.fail(NO_KEY);
+    const lower = name.toLowerCase();
+    if (this.keys.some((key) => key.names.includes(lower))) {
+      this.fail(`write \`${meant}\` for \`${this.chars[at]}\`, or quote the words to search for them as text`, at);
+    }
   }
 
   // A value of a key.

@@ -16,17 +16,29 @@ export const count = (n) => whole.format(n);
 /** 1 chain, 2 chains. */
 export const plural = (n, thing) => `${count(n)} ${thing}${n === 1 ? "" : "s"}`;
 
+/**
+ * A number with so many digits behind the point, as the commands print it: what lies in the middle goes to the even
+ * digit, where `toFixed` would round it up.
+ */
+export const fixed = (x, digits) => {
+  // Only an odd multiple of this lies in the middle; multiplying by a power of two is exact.
+  const halves = x * 2 ** (digits + 1);
+  if (!Number.isInteger(halves) || halves % 2 === 0) return x.toFixed(digits);
+  const below = Math.floor((halves * 5 ** digits) / 2);
+  return ((below % 2 === 0 ? below : below + 1) / 10 ** digits).toFixed(digits);
+};
+
 /** 0.264 as 26 %. */
 export const percent = (share) => {
   const value = share * 100;
-  return `${value > 0 && value < 1 ? "< 1" : Math.round(value)} %`;
+  return `${value > 0 && value < 1 ? "< 1" : fixed(value, 0)} %`;
 };
 
 /** A probability with two digits. */
-export const probability = (p) => (p === null || p === undefined ? "–" : p.toFixed(2));
+export const probability = (p) => (p === null || p === undefined ? "–" : fixed(p, 2));
 
 /** A ratio, such as × 1.67. */
-export const ratio = (r) => `× ${r.toFixed(2)}`;
+export const ratio = (r) => `× ${fixed(r, 2)}`;
 
 /** Milliseconds. */
 export const duration = (ms) => {

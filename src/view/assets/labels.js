@@ -12,12 +12,12 @@ const VERBS = { accept: "accepted", reject: "rejected", edit: "edited", note: "n
 /** A label as a chip. */
 export const labelChip = (label) => label && chip(WORDS[label] ?? label, KINDS[label] ?? "plain");
 
-/** The panel of a chain: what holds, what can be said, and what was said when and by whom. */
-export function labelPanel(app, changed) {
+/** The panel of a chain: what holds, what can be said, and what was said when and by whom. `folds` makes what can be unfolded. */
+export function labelPanel(app, changed, folds) {
   const now = h("p", { class: "label-now", role: "status" });
   const begun = h("div", { class: "begun" });
   const log = h("ol", { class: "history" });
-  const history = h("details", { class: "more-about" }, h("summary", {}, "History"), log);
+  const history = folds.make("history", "History", log);
   let labels = null;
   let text = "";
   let ended = true;
@@ -101,7 +101,8 @@ export function labelPanel(app, changed) {
       const entries = current.history ?? [];
       buttons.undo.disabled = !entries.some((entry) => entry.standing);
       history.hidden = entries.length === 0;
-      put(log, [...entries].reverse().map(entryLine));
+      history.open = folds.open("history");
+      put(log, [...entries].reverse().map((entry) => entryLine(entry, folds)));
       showBegun();
     },
   };
@@ -114,7 +115,7 @@ function undone(entry) {
   return `Taken back: ${entry.who} ${VERBS[entry.action] ?? entry.action}${about}`;
 }
 
-function entryLine(entry) {
+function entryLine(entry, folds) {
   const about = entry.step === null || entry.step === undefined ? null
     : ` the verdict of step ${entry.step}${entry.principle_id ? ` (${entry.principle_id})` : ""}`;
   const undone = !entry.standing && entry.action !== "undo";
@@ -122,7 +123,7 @@ function entryLine(entry) {
     h("span", {}, h("b", {}, nodes(entry.who)), ` ${VERBS[entry.action] ?? entry.action}`, about,
       entry.action === "undo" && entry.undoes ? ` entry ${entry.undoes}` : null, undone && " (taken back)"),
     h("time", { datetime: entry.at }, time(entry.at)),
-    entry.text && h("details", {}, h("summary", {}, "text"), h("div", { class: "text small", dir: "auto" }, nodes(entry.text))));
+    entry.text && folds.make(`text${entry.ordinal}`, "text", h("div", { class: "text small", dir: "auto" }, nodes(entry.text))));
 }
 
 /**

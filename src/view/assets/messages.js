@@ -1,6 +1,6 @@
 // The exact messages that a model saw, and what it wrote.
 
-import { count, duration, plural } from "./format.js";
+import { count, duration, fixed, plural } from "./format.js";
 import { h, put } from "./dom.js";
 import { block, nodes } from "./text.js";
 
@@ -27,7 +27,7 @@ export async function messagesOf(app, chain, step, place, kept) {
 
 function callBlock(call, i, all) {
   const { usage } = call;
-  const probabilities = call.decisions.map((d) => `P(${d.field}) ${d.probability === null ? "unknown" : d.probability.toFixed(4)}`);
+  const probabilities = call.decisions.map((d) => `P(${d.field}) ${d.probability === null ? "unknown" : fixed(d.probability, 4)}`);
   const facts = [
     plural(usage.prompt_tokens, "prompt token"), `${count(usage.cached_tokens)} cached`, `${count(usage.completion_tokens)} written`,
     duration(usage.duration_ms), call.finish, call.seed !== null && `seed ${call.seed}`,

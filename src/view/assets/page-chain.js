@@ -1,10 +1,10 @@
 // A chain: its steps in a column, what it cost, what people say, and its neighbours within the filter.
 
 import { probabilityBar } from "./charts.js";
-import { count, duration, ending, percent, plural, probability, ratio, sparing } from "./format.js";
+import { count, duration, ending, fixed, percent, plural, probability, ratio, sparing } from "./format.js";
 import { button, chip, h, keepFocus, put } from "./dom.js";
 import { labelPanel } from "./labels.js";
-import { go, href, note, ROWS } from "./route.js";
+import { go, href, named, naming, note, ofList, ROWS } from "./route.js";
 import { conversation, messagesOf } from "./messages.js";
 import { block, changeLine, diffBlock, nodes } from "./text.js";
 
@@ -24,7 +24,22 @@ export function chainPage(app) {
   const head = h("div", { class: "chain-head" });
   const outline = h("nav", { class: "outline", "aria-label": "Steps" });
   const facts = h("section", { class: "facts", "aria-label": "Facts" });
-  const labels = labelPanel(app, reload);
+  /** Parts that can be unfolded, each with a name by which the address knows that it is. */
+  const folds = {
+    open: (name) => named(now.params.more).has(name),
+    make(name, title, ...content) {
+      const part = h("details", { class: "more-about", open: folds.open(name) }, h("summary", {}, title), content);
+      part.addEventListener("toggle", () => {
+        if (part.open === folds.open(name) || !settled()) return;
+        now = { ...now, params: { ...now.params, more: naming(now.params.more, name, part.open) } };
+        note(href("chain", now.id, now.params));
+        // The links to the chains beside it lead to theirs unfolded alike.
+        keepFocus([head], drawHead);
+      });
+      return part;
+    },
+  };
+  const labels = labelPanel(app, reload, folds);
   const element = h("div", { class: "chain" }, head, outline, column,
     h("div", { class: "side" }, labels.element, facts));
 
@@ -93,15 +108,15 @@ export function chainPage(app) {
 
   /** The address of another chain of the same list. */
   const beside = (id) => {
-    const { q, sort, charts } = now.params;
-    return href("chain", id, { q, sort, charts });
+    // Texts in the history are those of this chain.
+    const more = [...named(now.params.more)].filter((name) => !name.startsWith("text"));
+    return href("chain", id, { ...ofList(now.params), more: more.join(".") });
   };
 
   /** The address of the page of the list that the chain is on. */
   const list = () => {
-    const { q, sort, charts } = now.params;
     const near = settled() ? data.near : null;
-    return href("list", null, { q, sort, charts, offset: near?.listed ? Math.floor(near.index / ROWS) * ROWS : "" });
+    return href("list", null, { ...ofList(now.params), offset: near?.listed ? Math.floor(near.index / ROWS) * ROWS : "" });
   };
 
   function drawHead() {
@@ -252,7 +267,7 @@ export function chainPage(app) {
         row("Time", duration(time)),
         run.seed !== null && row("Run's seed", run.seed)),
       decided(data.gates, data.judgements ?? [], row),
-      Object.keys(page.metadata).length > 0 && h("details", { class: "more-about" }, h("summary", {}, "Other fields of the prompt"),
+      Object.keys(page.metadata).length > 0 && folds.make("fields", "Other fields of the prompt",
         h("pre", { tabindex: "0" }, nodes(JSON.stringify(page.metadata, null, 2)))),
       page.command && h("div", { class: "reproduce" },
         h("h3", {}, "Make it again"), h("pre", { tabindex: "0" }, page.command), copy,
@@ -263,8 +278,8 @@ export function chainPage(app) {
   const settled = () => loaded !== null && loaded === now.id;
   const label = (name) => settled() && labels.actions[name]();
 
-  // What is open and how revisions are shown is in the address: open=1.4 and view=2.before_5.total.
-  const opened = () => new Set((now.params.open ?? "").split(".").filter(Boolean).map(Number));
+  // What is open and how revisions are shown is in the address: open=1.4, view=2.before_5.total and more=history.
+  const opened = () => new Set([...named(now.params.open)].map(Number));
   const views = () => Object.fromEntries((now.params.view ?? "").split("_").filter(Boolean).map((part) => part.split(".")));
   const change = (changes) => settled() && go(href("chain", now.id, { ...now.params, ...changes }), true);
 
@@ -385,7 +400,7 @@ function decided(gates, judgements, row) {
       gates && row("Gates", kept),
       gates && row("Texts", `${gates.chosen}${gates.rejected ? ` over ${gates.rejected} (${gates.why})` : ""}`),
       gates?.rejected && row("Contrast", `${percent(gates.edit_distance)} of words differ`,
-        gates.length_ratio !== null && `, length ${ratio(gates.length_ratio)}`, gates.margin !== null && `, margin ${gates.margin.toFixed(2)}`),
+        gates.length_ratio !== null && `, length ${ratio(gates.length_ratio)}`, gates.margin !== null && `, margin ${fixed(gates.margin, 2)}`),
       (gates?.findings ?? []).map((found) => row(
         h("a", { href: href("list", null, { q: `gate:${found.gate}` }) }, found.gate), nodes(found.reason), found.pair_only && " (pair only)"))));
 }

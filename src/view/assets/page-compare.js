@@ -1,8 +1,8 @@
 // Two runs over the same prompts, side by side.
 
-import { count, excerpt, plural, probability, sparing } from "./format.js";
+import { count, excerpt, fixed, plural, probability, sparing } from "./format.js";
 import { chip, h, keepFocus, put } from "./dom.js";
-import { go, href, offsetOf } from "./route.js";
+import { go, href, note, offsetOf } from "./route.js";
 import { block, diffBlock, nodes } from "./text.js";
 
 const PAIRS = 20;
@@ -122,9 +122,7 @@ export function comparePage(app) {
       h("p", { class: "summary", role: "status" }, h("b", {}, count(c.pairs)), ` ${c.pairs === 1 ? "pair" : "pairs"}, `,
         h("b", {}, count(c.different)), " of them differ"),
       h("p", { class: "soft" }, `${count(c.same_drafts)} with the same draft, ${count(c.same_finals)} with the same final text. Not compared: ${count(answer.left_out_first)} of the first run, ${count(answer.left_out_second)} of the second.`),
-      answer.settings.length > 0 && h("details", { class: "more-about", open: answer.settings.length < 6 }, h("summary", {}, `${plural(answer.settings.length, "setting")} differ`),
-        h("dl", { class: "settings" }, answer.settings.map(([name, first, second]) => h("div", {},
-          h("dt", {}, name), h("dd", {}, h("code", {}, nodes(first)), " → ", h("code", {}, nodes(second))))))),
+      answer.settings.length > 0 && settings(answer.settings),
       splits(c));
     put(pairs, answer.pairs.length === 0
       ? h("p", { class: "none" }, c.pairs === 0 ? "No prompt and sample has a finished chain in both runs." : "They differ nowhere.")
@@ -137,9 +135,23 @@ export function comparePage(app) {
       step("Next →", offset + PAIRS, offset + PAIRS < total)]);
   }
 
+  /** In what the runs differ. Whether it is unfolded is in the address, once somebody has said so. */
+  function settings(all) {
+    const isOpen = () => (now.params.settings === undefined ? all.length < 6 : now.params.settings === "1");
+    const part = h("details", { class: "more-about", open: isOpen() }, h("summary", {}, `${plural(all.length, "setting")} differ`),
+      h("dl", { class: "settings" }, all.map(([name, first, second]) => h("div", {},
+        h("dt", {}, name), h("dd", {}, h("code", {}, nodes(first)), " → ", h("code", {}, nodes(second)))))));
+    part.addEventListener("toggle", () => {
+      if (closed || part.open === isOpen()) return;
+      now = { ...now, params: { ...now.params, settings: part.open ? "1" : "0" } };
+      note(address({}));
+    });
+    return part;
+  }
+
   function splits(c) {
     const line = (label, s) => h("tr", {}, h("th", { scope: "row" }, label),
-      [s.both, s.only_first, s.only_second, s.neither].map((n) => h("td", {}, count(n))), h("td", { class: "soft" }, s.p_value.toFixed(3)));
+      [s.both, s.only_first, s.only_second, s.neither].map((n) => h("td", {}, count(n))), h("td", { class: "soft" }, fixed(s.p_value, 3)));
     return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Counts" }, h("table", { class: "splits" },
       h("thead", {}, h("tr", {}, ["", "in both", "only first", "only second", "in neither", "p"].map((t) => h(t ? "th" : "td", t ? { scope: "col" } : {}, t)))),
       h("tbody", {}, line("any principle violated", c.fired), line("revised", c.revised),

@@ -5,7 +5,7 @@ import { count, ending, excerpt, pause, percent, plural, ratio, sparing } from "
 import { button, chip, h, keepFocus, put, spoken } from "./dom.js";
 import { filterBox } from "./filterbox.js";
 import { labelAll, labelChip } from "./labels.js";
-import { go, href, offsetOf, ROWS } from "./route.js";
+import { go, href, named, naming, offsetOf, ofList, ROWS } from "./route.js";
 import { nodes } from "./text.js";
 
 /** So many milliseconds may pass before anybody notices. */
@@ -25,8 +25,6 @@ export function listPage(app) {
   // What the charts show, and the filter that it is of; null where there are none.
   let figured = null;
   let charted = null;
-  // Titles of the charts of which all bars are shown.
-  const whole = new Set();
   // Whether the filter of the address is wrong, and whether the first chain gets the focus once it is answered.
   let wrong = false;
   let toTable = false;
@@ -98,7 +96,9 @@ export function listPage(app) {
   }
 
   function draw(q, open) {
-    keepFocus([figures], () => put(figures, open && total > 0 && figured && charts(figured, q, link, whole)));
+    const { bars } = now.params;
+    const unfold = (title, all) => move({ bars: naming(bars, title, all) }, true);
+    keepFocus([figures], () => put(figures, open && total > 0 && figured && charts(figured, q, link, named(bars), unfold)));
   }
 
   /** The same where charts may have changed as well. */
@@ -161,12 +161,11 @@ export function listPage(app) {
   }
 
   function line(row, several, fresh) {
-    const { q, sort, charts: open } = now.params;
     const cell = (name, ...content) => h("div", { role: "cell", class: `cell ${name}` }, content);
     const end = ending(row);
     return h("div", { role: "row", class: `row${fresh ? " fresh" : ""}`, "data-id": row.chain_id },
       cell("prompt",
-        h("a", { href: href("chain", row.chain_id, { q, sort, charts: open }), dir: "auto" }, nodes(excerpt(row.prompt.replace(/\s+/g, " "), 220))),
+        h("a", { href: href("chain", row.chain_id, ofList(now.params)), dir: "auto" }, nodes(excerpt(row.prompt.replace(/\s+/g, " "), 220))),
         h("small", {}, nodes(row.prompt_id), row.sample > 0 && ` · sample ${row.sample}`, several && ` · run ${row.run_id}`)),
       cell("principles", row.violated.map((id) => chip(id, "bad", { title: app.info.principles[id] ?? null })),
         row.regressed.map((id) => chip(`${id} again`, "worse", { title: "violated again in the final text" }))),

@@ -38,6 +38,20 @@ export function href(page, id, params = {}) {
   return `#${path}${text && "?"}${text}`;
 }
 
+/** What a state holds of the list that it leads back to. */
+export const ofList = ({ q, sort, charts, bars }) => ({ q, sort, charts, bars });
+
+/** Names that a parameter holds, with points between them. */
+export const named = (text) => new Set((text ?? "").split(".").filter(Boolean));
+
+/** The parameter that holds names, with one of them in it or not. */
+export function naming(text, name, there) {
+  const names = named(text);
+  if (there) names.add(name);
+  else names.delete(name);
+  return [...names].join(".");
+}
+
 /** The offset that a state names; 0 where what it names is none. */
 export const offsetOf = ({ offset }) => {
   const place = Number(offset);

@@ -29,8 +29,8 @@ const ROWS: u32 = 500;
 pub struct HtmlOptions<'a> {
     /// The messages that the model saw, and what it wrote word by word.
     pub messages: bool,
-    /// The command that makes a chain again. It should name no folder of this machine.
-    pub command: &'a dyn Fn(&RunDetail, &ChainRow) -> String,
+    /// The command that makes a chain again; empty where there is none. It should name no folder of this machine.
+    pub command: &'a dyn Fn(&Store, &RunDetail, &ChainRow) -> String,
 }
 
 /// A chain, as `source-report.js` reads it.
@@ -167,7 +167,7 @@ fn line(
         let made = chain.steps.iter().filter(|step| !step.calls.is_empty());
         calls.extend(made.map(|step| (step.ordinal, step.calls.clone())));
     }
-    let command = (options.command)(run, &chain.row);
+    let command = (options.command)(store, run, &chain.row);
     let context = Context {
         run,
         command: &command,

@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use super::{Viewer, place};
+use crate::builder::Place;
+use crate::stress;
 
 #[test]
 fn a_chain_comes_with_places_as_scripts_count_them() {
@@ -70,35 +72,115 @@ fn a_chain_comes_with_places_as_scripts_count_them() {
     );
 }
 
+/// Runs the commands that a chain's page gives, and asserts that they make the chain again. Gives the store that
+/// they made it in.
+fn made_again(place: &Place, viewer: &Viewer, id: &str) -> String {
+    let before = viewer.get(&format!("/api/chains/{id}")).json();
+    let chain = &before["page"]["chain"];
+    let commands = before["page"]["command"].as_str().unwrap();
+    let lines = commands.lines().map(|line| {
+        let words = line.strip_prefix("amend ").unwrap();
+        format!("{} {words}", env!("CARGO_BIN_EXE_amend"))
+    });
+    let script = lines.collect::<Vec<_>>().join("\n");
+    let done = Command::new("sh")
+        .args(["-ec", &script])
+        .current_dir(place.root())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{commands}\n{said}");
+    let db = format!("chain-{id}.db");
+    let again = Viewer::start(place, &["--db", &db]);
+    let runs = again.get("/api/info").json()["runs"].clone();
+    // The first run may be there for its draft only.
+    let of = &before["page"]["run"]["constitution"];
+    let is_it = |run: &&Value| *of == format!("{} 1.0.0", run["constitution"].as_str().unwrap());
+    let run = runs.as_array().unwrap().iter().find(is_it).unwrap();
+    let filter = format!(
+        "run:{}%20prompt:{}%20sample:{}",
+        run["run_id"].as_str().unwrap(),
+        chain["prompt_id"].as_str().unwrap(),
+        chain["sample"]
+    );
+    let list = again.get(&format!("/api/chains?q={filter}")).json();
+    assert_eq!(list["total"], 1, "{filter}: {list}");
+    let made = list["rows"][0]["chain_id"].as_str().unwrap();
+    let after = again.get(&format!("/api/chains/{made}")).json();
+    let texts = |chain: &Value| -> Vec<Value> {
+        let steps = chain["page"]["steps"].as_array().unwrap().iter();
+        steps
+            .map(|step| {
+                json!([
+                    step["kind"],
+                    step["principle"],
+                    step["output"],
+                    step["cost"]["seed"]
+                ])
+            })
+            .collect()
+    };
+    assert_eq!(texts(&before), texts(&after), "{commands}");
+    db
+}
+
 #[test]
 fn the_command_makes_the_chain_again() {
     let place = place();
     let viewer = Viewer::start(&place, &[]);
     for prompt in ["capital", "sky"] {
-        let id = viewer.chain(prompt);
-        let before = viewer.get(&format!("/api/chains/{id}")).json();
-        let command = before["page"]["command"].as_str().unwrap();
-        let words = command.strip_prefix("amend ").unwrap();
-        let script = format!("{} {words}", env!("CARGO_BIN_EXE_amend"));
-        let mut shell = Command::new("sh");
-        let done = shell
-            .args(["-c", &script])
-            .current_dir(place.root())
-            .output();
-        assert!(done.unwrap().status.success(), "{command}");
-        let db = format!("chain-{id}.db");
-        let again = Viewer::start(&place, &["--db", &db]);
-        let after = again
-            .get(&format!("/api/chains/{}", again.chain(prompt)))
-            .json();
-        let texts = |chain: &Value| -> Vec<Value> {
-            let steps = chain["page"]["steps"].as_array().unwrap().iter();
-            steps
-                .map(|step| json!([step["kind"], step["output"], step["cost"]["seed"]]))
-                .collect()
-        };
-        assert_eq!(texts(&before), texts(&after));
+        made_again(&place, &viewer, &viewer.chain(prompt));
     }
+}
+
+#[test]
+fn commands_make_chains_over_drafts_and_beside_controls_again() {
+    let place = place();
+    let control = "{\"id\": \"fog\", \"prompt\": \"What is fog?\"}\n";
+    place.write("controls.jsonl", control);
+    let over = |from: &str, name: &str, rounds: &str| {
+        let text = super::CONSTITUTION.replace("name: test", &format!("name: {name}"));
+        place.write(&format!("{name}.yaml"), text);
+        let runs = place.amend(&["runs", "--db", "more.db", "--json"]);
+        let runs = runs.success().json_lines();
+        let run = runs.iter().find(|run| run["constitution"] == from);
+        let id = run.unwrap()["run_id"].as_str().unwrap();
+        let constitution = format!("{name}.yaml");
+        let take = ["run", "--drafts-from", id, "-c", constitution.as_str()];
+        let args = [&take[..], &["--rounds", rounds, "--db", "more.db"]].concat();
+        place.scripted(&args).success();
+    };
+    let first =
+        "run p.jsonl -c c.yaml --rounds 1 --samples 2 --controls controls.jsonl --db more.db";
+    let first: Vec<_> = first.split(' ').collect();
+    place.scripted(&first).success();
+    over("test", "second", "1");
+    // Over drafts that were taken themselves.
+    over("second", "third", "2");
+    let viewer = Viewer::start(&place, &["--db", "more.db"]);
+    let list = viewer.get("/api/chains?q=sample:1").json();
+    let rows = list["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 9);
+    for row in rows {
+        let db = made_again(&place, &viewer, row["chain_id"].as_str().unwrap());
+        // One prompt is answered, and controls only where it is one of them.
+        let made = place.amend(&["ls", "--db", &db, "--json"]).success();
+        for chain in made.json_lines() {
+            assert_eq!(chain["prompt_id"], row["prompt_id"]);
+        }
+    }
+}
+
+#[test]
+fn chains_of_a_stress_test_have_no_command() {
+    let place = stress::stressed();
+    let args = [stress::STRESS, &["--db", "amend.db"]].concat();
+    place.scripted(&args).success();
+    let viewer = Viewer::start(&place, &[]);
+    let list = viewer.get("/api/chains").json();
+    let id = list["rows"][0]["chain_id"].as_str().unwrap();
+    let answer = viewer.get(&format!("/api/chains/{id}")).json();
+    assert_eq!(answer["page"]["command"], "");
 }
 
 #[test]
