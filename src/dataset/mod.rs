@@ -127,7 +127,7 @@ pub enum DatasetError {
     #[error("{0} (--strict stops at the first row that cannot be used)")]
     Strict(Skipped),
     /// The file was read to its end and held no prompt.
-    #[error("{}: {}", path.display(), unusable(*skipped, first.as_ref()))]
+    #[error("{}: {}", path.display(), why_none(*skipped, first.as_ref()))]
     NoUsableRow {
         /// The prompt file.
         path: PathBuf,
@@ -138,7 +138,7 @@ pub enum DatasetError {
     },
 }
 
-fn unusable(skipped: u64, first: Option<&Skipped>) -> String {
+fn why_none(skipped: u64, first: Option<&Skipped>) -> String {
     match first {
         None => "there is no row in it; write one prompt on each line".to_owned(),
         Some(first) => format!("no row can be used ({skipped} skipped); the first: {first}"),

@@ -267,7 +267,8 @@ mod tests {
             let mut left = work;
             let (mut domain, mut steps, mut waited) = (0, 0, 0);
             while !left.is_empty() {
-                let running = &mut left[..places.min(left.len())];
+                let taken = places.min(left.len());
+                let running = &mut left[..taken];
                 let next = next_domain(domain, steps, patience, running.iter().map(|r| r.0));
                 steps = if next == domain { steps + 1 } else { 1 };
                 domain = next;
