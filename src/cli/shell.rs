@@ -73,8 +73,9 @@ mod tests {
     fn every_command_shows_examples() {
         let mut commands = vec![Cli::command()];
         while let Some(command) = commands.pop() {
-            let help = command.get_after_help().map(ToString::to_string);
-            let shown = help.is_some_and(|help| help.contains("Examples:\n"));
+            let help = command.get_after_long_help();
+            let help = help.or_else(|| command.get_after_help());
+            let shown = help.is_some_and(|help| help.to_string().contains("Examples:\n"));
             assert!(shown, "{}", command.get_name());
             commands.extend(command.get_subcommands().cloned());
         }

@@ -220,7 +220,10 @@ fn fields(row: Row, data: &[String]) -> Result<Map<String, Value>, String> {
         .into_iter()
         .map(|(name, field)| match value(&field, data.contains(&name)) {
             Ok(value) => Ok((name, value)),
-            Err(reason) => Err(format!("{reason} in the column {}", shown(&name))),
+            Err(reason) => Err(format!(
+                "{reason} in the column {}; write texts as UTF-8",
+                shown(&name)
+            )),
         })
         .collect()
 }
@@ -249,7 +252,7 @@ fn value(field: &Field, data: bool) -> Result<Value, String> {
         Field::Bytes(bytes) => match std::str::from_utf8(bytes.data()) {
             Ok(text) => Value::String(text.to_owned()),
             Err(_) if data => json!({ "base64": BASE64.encode(bytes.data()) }),
-            Err(_) => return Err("bad UTF-8; write texts as UTF-8".to_owned()),
+            Err(_) => return Err("bad UTF-8".to_owned()),
         },
         Field::Decimal(_) => Value::String(field.to_string()),
         Field::Group(row) => Value::Object(

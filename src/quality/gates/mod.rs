@@ -196,7 +196,7 @@ fn look_at_all(
 ) -> Result<All, StoreError> {
     let judged = Filter::parse("judged:true").unwrap_or_default();
     let any_judged = store.count(&judged, run)? > 0;
-    let all: Mutex<Vec<(usize, All)>> = Mutex::default();
+    let all: Mutex<Ordered> = Mutex::default();
     let work = |number, batch: Vec<(ChainDetail, Vec<Compared>)>| {
         let (mut rows, mut without, mut rounds) = All::default();
         for (chain, compared) in &batch {
@@ -216,7 +216,7 @@ fn look_at_all(
         }
         // Nothing panics while it is held.
         let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.push((number, (rows, without, rounds)));
+        all.take(number, (rows, without, rounds));
     };
     let size = |(chain, _): &(ChainDetail, Vec<Compared>)| chain.text_bytes();
     let read = hand_out(size, work, |hand| {
@@ -235,16 +235,30 @@ fn look_at_all(
     if let ControlFlow::Break(error) = read {
         return Err(error);
     }
-    let mut batches = all.into_inner().unwrap_or_else(PoisonError::into_inner);
-    // The store reads them in the order in which they are compared, so that nothing is left to sort.
-    batches.sort_unstable_by_key(|(number, _)| *number);
-    let mut all = All::default();
-    for (_, (rows, without, rounds)) in batches {
-        all.0.extend(rows);
-        all.1.extend(without);
-        all.2.extend(rounds);
+    let all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(all.done)
+}
+
+/// Batches in the order in which the store reads them, which is the one in which rows are compared: nothing is left to
+/// sort. Only what comes too early is kept twice.
+#[derive(Default)]
+struct Ordered {
+    done: All,
+    /// Batches that are done.
+    count: usize,
+    early: BTreeMap<usize, All>,
+}
+
+impl Ordered {
+    fn take(&mut self, number: usize, batch: All) {
+        self.early.insert(number, batch);
+        while let Some((rows, without, rounds)) = self.early.remove(&self.count) {
+            self.done.0.extend(rows);
+            self.done.1.extend(without);
+            self.done.2.extend(rounds);
+            self.count += 1;
+        }
     }
-    Ok(all)
 }
 
 /// What judges said of the texts of a chain, the latest first.
