@@ -89,10 +89,9 @@ fn hostile_texts_in_a_report_are_text() {
         .goto(&format!("{url}#/?q=prompt%3Along"))
         .sees(".summary", "1 chain matches");
     browser.click(".row .prompt a").click(".draft .more");
-    browser.wait(
-        "the whole answer is there",
-        "document.querySelector('.draft .text').textContent.length > 1_000_000",
-    );
+    let whole = "document.querySelector('.draft .text').textContent.length > 1_000_000";
+    browser.wait("the whole answer is there", whole);
+    browser.reload().wait("it is there again", whole);
     browser.is_clean();
 }
 

@@ -73,7 +73,11 @@ pub fn questions() -> Place {
 
 /// The same prompts under two constitutions.
 pub fn two_runs() -> Place {
-    let place = questions();
+    with_another_run(questions())
+}
+
+/// A place with a run of its prompts under another constitution as well.
+pub fn with_another_run(place: Place) -> Place {
     place.write(
         "other.yaml",
         CONSTITUTION
@@ -146,6 +150,37 @@ pub fn hostile() -> Place {
         ],
     );
     place.scripted(RUN).success();
+    place
+}
+
+/// Two runs over one prompt, with answers longer than pages show at once: a revision that changes a word in the middle,
+/// and one that changes nothing.
+pub fn long_answers() -> Place {
+    let words: Vec<_> = (0..12_000).map(|n| format!("word{n}")).collect();
+    let (one, other) = words.split_at(6_000);
+    let answer = |city: &str| {
+        let (one, other) = (one.join(" "), other.join(" "));
+        format!("{one} {city} {other}, is it not?")
+    };
+    let rules = format!(
+        "  - {{verdict: false, contains: [long, \"Say it plainly\"], reply: \"{}\"}}\n  \
+         - {{verdict: false, contains: [long], reply: \"{}\"}}\n{}",
+        answer("certainly Paris"),
+        answer("perhaps Paris"),
+        RULES.trim_start_matches('\n'),
+    );
+    let place = place(&rules, &[]);
+    let other = CONSTITUTION
+        .replace("name: test", "name: other")
+        .replace("Say it plainly", "Say it");
+    let prompt = r#"{"id": "long", "prompt": "A long one.", "topic": "length"}"#;
+    place
+        .write("p.jsonl", format!("{prompt}\n"))
+        .write("other.yaml", other);
+    place.scripted(RUN).success();
+    let mut run = RUN.to_vec();
+    run[3] = "other.yaml";
+    place.scripted(&run).success();
     place
 }
 

@@ -14,10 +14,12 @@ const HELP = [
   ]],
   ["Chain", [
     ["j  k", "next, previous chain within the filter"], ["]  [", "next, previous step"],
-    ["d", "another view of the revision"], ["m", "messages of the step"], ["b", "back to the list"],
+    ["d", "another view of the revision"], ["m", "messages of the step"], ["o", "the rest of a text that is cut"],
+    ["h", "history of the labels"], ["f", "other fields of the prompt"], ["c", "copy the command"], ["b", "back to the list"],
   ]],
   ["Constitution", [["]  [", "next, previous principle"]]],
-  ["Compare", [["j  k", "next, previous pair"], ["n  p", "next, previous page"], ["d", "only where they differ"]]],
+  ["Compare", [["j  k", "next, previous pair"], ["n  p", "next, previous page"], ["d", "only where they differ"],
+    ["o", "the rest of a text that is cut"]]],
   ["Labels", [
     ["a", "accept"], ["r", "reject"], ["e", "edit"], ["t", "note"], ["y  x", "agree, disagree with the step's verdict"], ["u", "undo"],
   ]],

@@ -4,10 +4,12 @@ import { probabilityBar } from "./charts.js";
 import { count, duration, ending, fixed, percent, plural, probability, ratio, sparing } from "./format.js";
 import { button, chip, h, keepFocus, put } from "./dom.js";
 import { labelPanel } from "./labels.js";
-import { go, href, named, naming, note, ofList, ROWS } from "./route.js";
+import { cuts, go, href, named, naming, note, ofList, ROWS } from "./route.js";
 import { conversation, messagesOf } from "./messages.js";
-import { block, changeLine, diffBlock, nodes } from "./text.js";
+import { block, changeLine, diffBlock, nodes, unfoldNext } from "./text.js";
 
+/** What is beside the steps and can be unfolded, by key. */
+const FOLDS = { h: "history", f: "fields" };
 const VIEWS = [["diff", "Diff"], ["before", "Before"], ["after", "After"], ["total", "Draft ↔ final"]];
 
 export function chainPage(app) {
@@ -28,7 +30,9 @@ export function chainPage(app) {
   const folds = {
     open: (name) => named(now.params.more).has(name),
     make(name, title, ...content) {
-      const part = h("details", { class: "more-about", open: folds.open(name) }, h("summary", {}, title), content);
+      const key = Object.keys(FOLDS).find((one) => FOLDS[one] === name);
+      const part = h("details", { class: "more-about", open: folds.open(name), "data-fold": name },
+        h("summary", { "aria-keyshortcuts": key }, title), content);
       part.addEventListener("toggle", () => {
         if (part.open === folds.open(name) || !settled()) return;
         now = { ...now, params: { ...now.params, more: naming(now.params.more, name, part.open) } };
@@ -39,6 +43,12 @@ export function chainPage(app) {
       return part;
     },
   };
+  /** Texts that are cut, by step (`3`), by its messages (`3m`) and by the view of a revision (`3d`). */
+  const cut = cuts(() => now.params.rest, (rest) => {
+    if (!settled()) return;
+    now = { ...now, params: { ...now.params, rest } };
+    note(href("chain", now.id, now.params));
+  });
   const labels = labelPanel(app, reload, folds);
   const element = h("div", { class: "chain" }, head, outline, column,
     h("div", { class: "side" }, labels.element, facts));
@@ -53,7 +63,7 @@ export function chainPage(app) {
     const text = JSON.stringify([answer.page, answer.labels, answer.gates, answer.judgements]);
     if (text === shown) {
       // While a run writes, most of what is new is how many chains there are. Drawn anew, a text would lose
-      // what is selected in it and what was opened of it.
+      // what is selected in it.
       const near = JSON.stringify(answer.near) !== JSON.stringify(data.near);
       data = answer;
       if (near) keepFocus([head], drawHead);
@@ -150,7 +160,7 @@ export function chainPage(app) {
     const single = page.messages.length === 1;
     return h("section", { class: "prompt-block", "aria-label": "Prompt" },
       h("h2", {}, "Prompt ", h("small", {}, nodes(page.chain.prompt_id), page.chain.sample > 0 && ` · sample ${page.chain.sample}`)),
-      single ? block(last.content) : conversation(page.messages));
+      single ? block(last.content, cut.of("p")) : conversation(page.messages, cut.of("p")));
   }
 
   function stepBlock(step) {
@@ -163,7 +173,7 @@ export function chainPage(app) {
     const calls = step.cost?.calls ?? 0;
     const toggle = calls > 0 && button(open ? "Hide messages" : "Messages", () => toggleMessages(step.ordinal),
       { class: "quiet", "aria-expanded": String(open), title: "what the model saw and wrote (m)" });
-    if (open && calls > 0) messagesOf(app, page.chain.chain_id, step, messages, kept);
+    if (open && calls > 0) messagesOf(app, page.chain.chain_id, step, messages, kept, cut.of(`${step.ordinal}m`));
     return h("article", { id: `step-${step.ordinal}`, class: `step ${step.kind} to-${tone(step)}`, tabindex: "-1", "data-step": step.ordinal, "aria-labelledby": `step-${step.ordinal}-title` },
       h("header", {},
         h("h2", { id: `step-${step.ordinal}-title` }, h("span", { class: "number", "aria-hidden": "true" }, step.ordinal), names[step.kind],
@@ -186,13 +196,13 @@ export function chainPage(app) {
     return h("section", { class: "step chosen to-accent", "aria-labelledby": "chosen-title" },
       h("header", {}, h("h2", { id: "chosen-title" }, "Edited text"),
         h("p", { class: "under" }, "written by a person; the chosen text of exports, compared with the final one")),
-      diffBlock(final, said.chosen, said.chosen_diff));
+      diffBlock(final, said.chosen, said.chosen_diff, cut.of("c")));
   }
 
   function critique(step) {
     const { page } = data;
     const verdict = step.verdict;
-    if (!verdict) return block(step.output);
+    if (!verdict) return block(step.output, cut.of(step.ordinal));
     const words = step.kind === "recheck"
       ? (verdict.violated ? "Violated again: a regression" : "Mended")
       : (verdict.violated ? "Violated" : "Not violated");
@@ -211,7 +221,7 @@ export function chainPage(app) {
         h("footer", {}, verdict.quote_verified && about
           ? h("a", { href: "#", on: { click: (event) => { event.preventDefault(); focusQuote(about.ordinal, step.ordinal); } } }, `in step ${about.ordinal}, ${about.kind}`)
           : h("span", { class: "bad" }, "these words are not in the response"))),
-      (verdict.critique || step.output) && block(verdict.critique || step.output),
+      (verdict.critique || step.output) && block(verdict.critique || step.output, cut.of(step.ordinal)),
       (!app.info.read_only || agreement) && h("p", { class: "agree", role: "group", "aria-label": "Your view of this verdict" },
         h("span", { class: "soft" }, "Is this verdict right?"),
         app.info.read_only ? chip(agreement.agreed ? "agreed" : "disagreed", "plain")
@@ -221,18 +231,19 @@ export function chainPage(app) {
   /** A draft or a revision. */
   function writing(step) {
     const { page } = data;
-    if (step.kind === "draft" || step.about === null) return block(step.output, step.quoted);
+    if (step.kind === "draft" || step.about === null) return block(step.output, cut.of(step.ordinal), step.quoted);
     const before = page.steps.find((other) => other.ordinal === step.about);
     const view = views()[step.ordinal] ?? "diff";
     const total = page.total !== null && page.draft !== null;
     const choices = VIEWS.filter(([name]) => name !== "total" || total);
     const current = choices.some(([name]) => name === view) ? view : "diff";
     const textOf = (ordinal) => page.steps.find((other) => other.ordinal === ordinal);
+    const of = (part) => cut.of(`${step.ordinal}${part}`);
     const bodies = {
-      diff: () => diffBlock(before.output, step.output, step.diff, step.quoted),
-      before: () => block(before.output, before.quoted),
-      after: () => block(step.output, step.quoted),
-      total: () => diffBlock(textOf(page.draft).output, textOf(page.last).output, page.total, textOf(page.last).quoted),
+      diff: () => diffBlock(before.output, step.output, step.diff, of("d"), step.quoted),
+      before: () => block(before.output, of("b"), before.quoted),
+      after: () => block(step.output, of("a"), step.quoted),
+      total: () => diffBlock(textOf(page.draft).output, textOf(page.last).output, page.total, of("t"), textOf(page.last).quoted),
     };
     return h("div", { class: "writing" },
       h("div", { class: "views", role: "group", "aria-label": "View of the revision" },
@@ -256,7 +267,7 @@ export function chainPage(app) {
     const { chain, run } = page;
     const time = page.steps.reduce((sum, step) => sum + (step.cost?.duration_ms ?? 0), 0);
     const row = (name, ...value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
-    const copy = button("Copy", () => navigator.clipboard?.writeText(page.command).then(() => app.say("Copied"), () => app.say("The browser did not allow that")), { class: "quiet" });
+    const copy = button("Copy", copyCommand, { class: "quiet", "aria-keyshortcuts": "c" });
     put(facts,
       h("h2", {}, "Facts"),
       h("dl", {},
@@ -274,11 +285,29 @@ export function chainPage(app) {
         !run.deterministic && h("p", { class: "soft" }, "Only runs with --deterministic promise the same replies.")));
   }
 
+  async function copyCommand() {
+    const command = settled() && data.page.command;
+    if (!command) return;
+    // Where a page may not copy at all, there is no clipboard.
+    const copied = await navigator.clipboard?.writeText(command).then(() => true, () => false);
+    app.say(copied ? "Copied" : "The browser did not allow that");
+  }
+
+  /** Unfolds or folds what is beside the steps, which gets the focus: on a small window it is far from them. */
+  function toggleFold(name) {
+    const part = element.querySelector(`[data-fold="${name}"]`);
+    if (!settled() || !part || part.hidden) return;
+    part.open = !part.open;
+    part.querySelector("summary").focus({ preventScroll: true });
+    part.scrollIntoView({ block: "nearest" });
+  }
+
   /** Whether the page shows the chain of the address, and not still the one before it. */
   const settled = () => loaded !== null && loaded === now.id;
   const label = (name) => settled() && labels.actions[name]();
 
-  // What is open and how revisions are shown is in the address: open=1.4, view=2.before_5.total and more=history.
+  // What is open and how revisions are shown is in the address: open=1.4, view=2.before_5.total, more=history and
+  // rest=3d4.
   const opened = () => new Set([...named(now.params.open)].map(Number));
   const views = () => Object.fromEntries((now.params.view ?? "").split("_").filter(Boolean).map((part) => part.split(".")));
   const change = (changes) => settled() && go(href("chain", now.id, { ...now.params, ...changes }), true);
@@ -376,6 +405,9 @@ export function chainPage(app) {
         const step = pick((s) => (s.cost?.calls ?? 0) > 0);
         if (step) toggleMessages(step.ordinal);
       },
+      o: () => unfoldNext(column, "article.step"),
+      ...Object.fromEntries(Object.entries(FOLDS).map(([key, name]) => [key, () => toggleFold(name)])),
+      c: copyCommand,
       b: () => go(list()),
       a: () => label("accept"),
       r: () => label("reject"),

@@ -2,8 +2,8 @@
 
 import { count, excerpt, fixed, plural, probability, sparing } from "./format.js";
 import { chip, h, keepFocus, put } from "./dom.js";
-import { go, href, note, offsetOf } from "./route.js";
-import { block, diffBlock, nodes } from "./text.js";
+import { cuts, go, href, note, offsetOf } from "./route.js";
+import { block, diffBlock, nodes, unfoldNext } from "./text.js";
 
 const PAIRS = 20;
 
@@ -22,6 +22,12 @@ export function comparePage(app) {
   const pages = h("nav", { class: "pages", "aria-label": "Pages of the pairs" });
   const element = h("div", { class: "compare" }, head, figures, pairs, pages);
   const address = (changes) => href("compare", null, { ...now.params, ...changes });
+  /** The address of other pairs: what was unfolded is of those that are shown. */
+  const others = (changes) => address({ ...changes, rest: "" });
+  const cut = cuts(() => now.params.rest, (rest) => {
+    now = { ...now, params: { ...now.params, rest } };
+    note(address({}));
+  });
 
   /** The runs that the address names, or the last two. */
   function chosen() {
@@ -56,7 +62,7 @@ export function comparePage(app) {
 
   function leaf(by) {
     const offset = offsetOf(now.params) + by * PAIRS;
-    if (offset >= 0 && offset < total) go(address({ offset }));
+    if (offset >= 0 && offset < total) go(others({ offset }));
   }
 
   async function load() {
@@ -99,7 +105,7 @@ export function comparePage(app) {
 
   function makeHead() {
     const pick = (name, label) => h("label", {}, label, " ",
-      h("select", { on: { change: (event) => go(address({ [name]: event.target.value, offset: "" })) } },
+      h("select", { on: { change: (event) => go(others({ [name]: event.target.value, offset: "" })) } },
         app.info.runs.map((run) => h("option", { value: run.run_id },
           `${run.run_id} · ${run.constitution} ${run.constitution_version} · ${run.pack} · ${run.model}`))));
     put(head,
@@ -107,7 +113,7 @@ export function comparePage(app) {
       h("div", { class: "choose" }, pick("a", "First"), pick("b", "Second")),
       h("label", { class: "check" }, h("input", {
         type: "checkbox",
-        on: { change: (event) => go(address({ differs: event.target.checked ? "1" : "", offset: "" })) },
+        on: { change: (event) => go(others({ differs: event.target.checked ? "1" : "", offset: "" })) },
       }), " Only where they differ"));
   }
 
@@ -122,21 +128,25 @@ export function comparePage(app) {
       h("p", { class: "summary", role: "status" }, h("b", {}, count(c.pairs)), ` ${c.pairs === 1 ? "pair" : "pairs"}, `,
         h("b", {}, count(c.different)), " of them differ"),
       h("p", { class: "soft" }, `${count(c.same_drafts)} with the same draft, ${count(c.same_finals)} with the same final text. Not compared: ${count(answer.left_out_first)} of the first run, ${count(answer.left_out_second)} of the second.`),
-      answer.settings.length > 0 && settings(answer.settings),
+      answer.settings.length > 0 && settings(answer),
       splits(c));
     put(pairs, answer.pairs.length === 0
       ? h("p", { class: "none" }, c.pairs === 0 ? "No prompt and sample has a finished chain in both runs." : "They differ nowhere.")
       : answer.pairs.map(pair));
-    const { offset } = answer;
     ({ total } = answer);
-    const step = (label, to, there) => (there ? h("a", { href: address({ offset: to || "" }), "data-key": label }, label) : h("span", { class: "off", "aria-disabled": "true" }, label));
+    drawPages(answer);
+  }
+
+  function drawPages({ offset, pairs: here }) {
+    const step = (label, to, there) => (there ? h("a", { href: others({ offset: to || "" }), "data-key": label }, label) : h("span", { class: "off", "aria-disabled": "true" }, label));
     put(pages, total > PAIRS && [step("← Previous", Math.max(0, offset - PAIRS), offset > 0),
-      h("span", {}, `${count(offset + 1)}–${count(offset + answer.pairs.length)} of ${count(total)}`),
+      h("span", {}, `${count(offset + 1)}–${count(offset + here.length)} of ${count(total)}`),
       step("Next →", offset + PAIRS, offset + PAIRS < total)]);
   }
 
   /** In what the runs differ. Whether it is unfolded is in the address, once somebody has said so. */
-  function settings(all) {
+  function settings(answer) {
+    const all = answer.settings;
     const isOpen = () => (now.params.settings === undefined ? all.length < 6 : now.params.settings === "1");
     const part = h("details", { class: "more-about", open: isOpen() }, h("summary", {}, `${plural(all.length, "setting")} differ`),
       h("dl", { class: "settings" }, all.map(([name, first, second]) => h("div", {},
@@ -145,6 +155,8 @@ export function comparePage(app) {
       if (closed || part.open === isOpen()) return;
       now = { ...now, params: { ...now.params, settings: part.open ? "1" : "0" } };
       note(address({}));
+      // The other pages have them alike.
+      drawPages(answer);
     });
     return part;
   }
@@ -165,12 +177,14 @@ export function comparePage(app) {
         `${v.principle} ${probability(v.probability)}`, v.violated ? "bad" : "good", { title: v.violated ? "violated" : "not violated" }))),
       body);
     const { first, second } = p.pair;
+    // Named after the chain: while a run writes, other pairs come in between.
+    const of = cut.of(first.chain_id.slice(0, 8));
     return h("article", { class: `pair${p.differs ? " differs" : ""}`, tabindex: "-1", "aria-label": `Prompt ${p.pair.prompt_id}` },
       h("header", {}, h("h2", { dir: "auto" }, nodes(excerpt(p.pair.prompt, 600))), h("p", { class: "under" }, nodes(p.pair.prompt_id),
         p.pair.sample > 0 && ` · sample ${p.pair.sample}`, !p.differs && chip("the same", "plain"))),
       h("div", { class: "two" },
-        side(first, "First", block(first.final)),
-        side(second, "Second", first.final === second.final ? h("p", { class: "soft" }, "The same final text.") : diffBlock(first.final, second.final, p.diff))));
+        side(first, "First", block(first.final, of.of("a"))),
+        side(second, "Second", first.final === second.final ? h("p", { class: "soft" }, "The same final text.") : diffBlock(first.final, second.final, p.diff, of.of("b")))));
   }
 
   return {
@@ -196,6 +210,7 @@ export function comparePage(app) {
       n: () => leaf(1),
       p: () => leaf(-1),
       d: () => head.querySelector("input")?.click(),
+      o: () => unfoldNext(pairs, "article.pair"),
     },
   };
 }

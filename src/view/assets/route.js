@@ -52,6 +52,16 @@ export function naming(text, name, there) {
   return [...names].join(".");
 }
 
+/**
+ * Places where a text is cut until somebody asks for the rest, each with a name, made of those of the text and of the
+ * part of it. `rest()` is the parameter with the names of those where somebody did, and `keep(rest)` keeps another one.
+ */
+export const cuts = (rest, keep, name = "") => ({
+  of: (part) => cuts(rest, keep, `${name}${part}`),
+  open: () => named(rest()).has(name),
+  unfold: () => keep(naming(rest(), name, true)),
+});
+
 /** The offset that a state names; 0 where what it names is none. */
 export const offsetOf = ({ offset }) => {
   const place = Number(offset);

@@ -35,16 +35,35 @@ export function nodes(text) {
   return found;
 }
 
-/** A text of any length: a long one is cut, with a button for the rest. */
-function clipped(text, from = 0, marks = []) {
-  if (text.length <= SHOWN + 200) return marked(text, from, marks);
+/** A text of any length: a long one is cut, with a button for the rest. `cut` knows whether that was asked for. */
+function clipped(text, cut, from = 0, marks = []) {
+  if (text.length <= SHOWN + 200 || cut.open()) return marked(text, from, marks);
   const rest = h("span");
   const end = /[\ud800-\udbff]/.test(text[SHOWN - 1]) ? SHOWN - 1 : SHOWN;
-  const more = button(`Show the other ${count(text.length - end)} characters`, () => {
+  const more = moreButton(`Show the other ${count(text.length - end)} characters`, cut, () => {
     put(rest, marked(text.slice(end), from + end, marks));
-  }, { class: "more" });
+  });
   put(rest, "… ", more);
   return [marked(text.slice(0, end), from, marks), rest];
+}
+
+/** A button for what is cut. It goes when it is pressed, and leaves the focus to what it was in. */
+function moreButton(label, cut, unfold) {
+  const more = button(label, () => {
+    const around = document.activeElement === more && more.closest("article, main");
+    unfold();
+    cut.unfold();
+    if (around) around.focus({ preventScroll: true });
+  }, { class: "more", "aria-keyshortcuts": "o" });
+  return more;
+}
+
+/** Unfolds what is cut first in that of `parts` that has the focus, or else in `place`. */
+export function unfoldNext(place, parts) {
+  const part = document.activeElement?.closest(parts);
+  const more = part?.querySelector("button.more") ?? place.querySelector("button.more");
+  more?.scrollIntoView({ block: "nearest" });
+  more?.click();
 }
 
 /** A text with the places marked that critiques quote: {start, end, step}, as they lie in the whole text. */
@@ -71,19 +90,19 @@ function marked(text, from, marks) {
   return found;
 }
 
-/** A block of text as it is, with marks. */
-export function block(text, marks = []) {
+/** A block of text as it is, with marks. `cut` is its place among the `cuts` of the page. */
+export function block(text, cut, marks = []) {
   if (text === "") return h("p", { class: "text empty" }, "There is no text.");
-  return h("div", { class: "text", dir: "auto" }, clipped(text, 0, marks));
+  return h("div", { class: "text", dir: "auto" }, clipped(text, cut, 0, marks));
 }
 
-/** A word diff. `lengths` are those of what is the same, removed and added, in turn. */
-export function diffBlock(before, after, difference, marks = []) {
+/** A word diff. `difference` has the lengths of what is the same, removed and added, in turn. */
+export function diffBlock(before, after, difference, cut, marks = []) {
   if (!Array.isArray(difference)) {
     const size = difference?.too_large ?? before.length + after.length;
     return h("div", {},
       h("p", { class: "note" }, `More differs here than is compared word by word (${count(size)} bytes in both). This is the new text; the old one is under “Before”.`),
-      block(after, marks));
+      block(after, cut, marks));
   }
   const parts = [];
   let [old, now] = [0, 0];
@@ -91,34 +110,35 @@ export function diffBlock(before, after, difference, marks = []) {
     const length = difference[i];
     if (length === 0) continue;
     if (i % 3 === 1) {
-      parts.push(h("del", {}, clipped(before.slice(old, old + length))));
+      parts.push(h("del", {}, clipped(before.slice(old, old + length), cut.of(i))));
       old += length;
       continue;
     }
     const text = after.slice(now, now + length);
     if (i % 3 === 2) {
-      parts.push(h("ins", {}, clipped(text, now, marks)));
+      parts.push(h("ins", {}, clipped(text, cut.of(i), now, marks)));
     } else {
-      parts.push(unchanged(text, now, marks, i > 0, i + 1 < difference.length));
+      parts.push(unchanged(text, cut.of(i), now, marks, i > 0, i + 1 < difference.length));
       old += length;
     }
     now += length;
   }
-  if (parts.length === 0) return block(after, marks);
+  if (parts.length === 0) return block(after, cut, marks);
   return h("div", { class: "text diff", dir: "auto" }, parts);
 }
 
 /** What stayed: a long stretch only where it touches a change. */
-function unchanged(text, from, marks, changedBefore, changedAfter) {
+function unchanged(text, cut, from, marks, changedBefore, changedAfter) {
   const keep = (changedBefore ? AROUND : 0) + (changedAfter ? AROUND : 0);
-  if (text.length <= 4000 || keep === 0) return clipped(text, from, marks);
+  if (text.length <= 4000 || keep === 0) return clipped(text, cut, from, marks);
   const start = changedBefore ? AROUND : 0;
   const end = text.length - (changedAfter ? AROUND : 0);
   const middle = h("span");
-  const more = button(`${count(end - start)} unchanged characters`, () => {
-    put(middle, clipped(text.slice(start, end), from + start, marks));
-  }, { class: "more" });
-  put(middle, " … ", more, " … ");
+  // What was unfolded may itself be longer than is shown at once.
+  const unfold = () => put(middle, clipped(text.slice(start, end), cut.of("r"), from + start, marks));
+  const more = moreButton(`${count(end - start)} unchanged characters`, cut, unfold);
+  if (cut.open()) unfold();
+  else put(middle, " … ", more, " … ");
   return [
     marked(text.slice(0, start), from, marks), middle, marked(text.slice(end), from + end, marks),
   ];
