@@ -77,6 +77,7 @@ fn what_is_unfolded_of_texts_is_in_the_address() {
     let place = stores::long_answers();
     let viewer = Viewer::start(&place, &[]);
     let browser = Browser::start();
+    browser.goto(&viewer.url).shows(".summary");
     let chains = place.amend(&["ls", "changed>0", "--json"]).success();
     let chains = chains.json_lines();
     let id = chains[0]["chain_id"].as_str().unwrap();
@@ -169,6 +170,7 @@ fn the_other_pages_of_a_comparison_are_unfolded_alike() {
     let place = stores::with_another_run(stores::many());
     let viewer = Viewer::start(&place, &[]);
     let browser = Browser::start();
+    browser.goto(&viewer.url).shows(".summary");
     browser
         .goto(&viewer.page("/compare"))
         .shows(".settings dt")
@@ -191,6 +193,7 @@ fn what_is_beside_the_steps_has_keys() {
     place.amend(&accept).success();
     let viewer = Viewer::start(&place, &[]);
     let browser = Browser::start();
+    browser.goto(&viewer.url).shows(".summary");
     browser.goto(&viewer.page("/?q=prompt%3Along"));
     browser
         .sees(".summary", "2 chains match")
