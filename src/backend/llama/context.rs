@@ -224,7 +224,7 @@ fn layout(sizing: &Sizing) -> (bool, String) {
             true,
             "a token costs what it sees and not what a pool holds".to_owned(),
         ),
-        // Twice as many tokens a second on an H100, with 2 sequences as with 64.
+        // llama.cpp takes a step of streams apart, which costs a GPU more than looking at all cells.
         KvChoice::Auto if sizing.gpu => (
             true,
             "a GPU computes a step of one pool at once, and one of streams in pieces".to_owned(),
