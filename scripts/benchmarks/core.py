@@ -7,10 +7,12 @@ import json
 import os
 import sqlite3
 import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 from .frame import ROOT, Bench, BenchError, Measure, Outcome, Target, alternate, environment, ratios, workload
-from .server import PACKS, PROMPTS, THREADS, model
+from .server import PACKS, PROMPTS, THREADS, Run, model, works
 
 MIB = 2**20
 # One principle that nothing keeps, so that every draft is revised without a model call for its verdict.
@@ -86,28 +88,49 @@ def copy(bench: Bench) -> Outcome:
     return Outcome(measures, {"pack": "scripts/benchmarks/packs/copy", "lookup": "auto against off"}, notes)
 
 
-@workload("guessing", "what guesses cost where little repeats: `plain` at 16 in flight, --lookup auto against off")
+@workload("guessing", "what guesses cost where little repeats: the workloads at 16 in flight, --lookup auto against off")
 def guessing(bench: Bench) -> Outcome:
-    def run(lookup: str) -> float:
-        db = bench.folder / "plain.db"
-        options = ["--pack", PACKS / "plain", "--rounds", 1, "--max-tokens", 64, "--parallel", 16, "--ctx-size", 1024]
-        done = bench.run(
-            *("run", PROMPTS, "-c", "hhh", "--temp", 0, "--limit", bench.size(32, 8), "--threads", THREADS),
-            *(*options, "--lookup", lookup, "--db", db, "--json"),
-        )
-        db.unlink()
-        summary = json.loads(done.stdout.splitlines()[-1])
-        return summary["completion_tokens"] / summary["seconds"]
+    measures = []
+    for name, work in works(bench).items():
 
-    pairs = alternate(bench.pairs, lambda: run("auto"), lambda: run("off"))
-    return Outcome(
-        [
-            Measure("with guesses over without", "×", ratios(pairs), Target(">=", 0.97)),
-            Measure("with", "tok/s", [a for a, _ in pairs]),
-            Measure("without", "tok/s", [b for _, b in pairs]),
-        ],
-        {"pack": "scripts/benchmarks/packs/plain"},
-    )
+        def speed(lookup: str) -> float:
+            """Tokens per second, those written and those of prompts that were read anew."""
+            run = Run(bench, replace(work, options=(*work.options, "--lookup", lookup)), 16, None)
+            return (run.written + run.read - run.cached) / run.seconds
+
+        pairs = alternate(bench.pairs, lambda: speed("auto"), lambda: speed("off"))
+        measures += [
+            Measure(f"{name}, with guesses over without", "×", ratios(pairs), Target(">=", 0.97)),
+            Measure(f"{name}, with", "tok/s", [a for a, _ in pairs]),
+            Measure(f"{name}, without", "tok/s", [b for _, b in pairs]),
+        ]
+    return Outcome(measures, {"parallel": 16})
+
+
+@workload("busy", "the demo's chains beside as many busy programs as there are cores, and alone")
+def busy(bench: Bench) -> Outcome:
+    def seconds(*options: object) -> float:
+        db = bench.folder / "busy.db"
+        common = ["-c", "hhh", "--temp", 0, "--max-tokens", 48, "--limit", bench.size(8, 4), "--parallel", 8]
+        done = bench.run("run", ROOT / "datasets" / "demo.jsonl", *common, *options, "--db", db, "--json")
+        db.unlink()
+        return json.loads(done.stdout.splitlines()[-1])["seconds"]
+
+    alone = alternate(bench.pairs, seconds, lambda: seconds("--threads", THREADS))
+    with contextlib.ExitStack() as others:
+        for _ in range(THREADS):
+            other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+            others.callback(other.wait)
+            others.callback(other.kill)
+        beside = alternate(bench.pairs, seconds, lambda: seconds("--threads", THREADS))
+    measures = []
+    for place, pairs in (("alone", alone), ("beside others", beside)):
+        measures += [
+            Measure(f"{place}, threads as they are free over all of them", "×", ratios([(b, a) for a, b in pairs])),
+            Measure(f"{place}, as they are free", "s", [a for a, _ in pairs]),
+            Measure(f"{place}, all", "s", [b for _, b in pairs]),
+        ]
+    return Outcome(measures, {"run": "amend run datasets/demo.jsonl -c hhh --max-tokens 48 --parallel 8"})
 
 
 @workload("products", "drafts with this program's products and attention against llama.cpp's, 1 and 16 in flight")

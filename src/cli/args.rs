@@ -40,7 +40,7 @@ pub struct ModelArgs {
     /// Most tokens of one conversation with its reply [default: 4096, less where the model was trained on less]
     #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(64..=16_777_216))]
     pub ctx_size: Option<u32>,
-    /// Threads [default: one per core]
+    /// Threads [default: one per core, less those that other programs take]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: Option<u32>,
     /// Most tokens of one decode step

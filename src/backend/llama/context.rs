@@ -13,6 +13,7 @@ use crate::backend::BackendError;
 use super::cache::{Cache, CacheConfig, Layout};
 use super::gguf::GgufInfo;
 use super::prefix::MAX_SEQUENCES;
+use super::threads::Threads;
 
 /// Sequences decoded together where nothing else is said: beyond it the processor is busy anyway.
 const DEFAULT_PARALLEL: usize = 16;
@@ -328,7 +329,7 @@ pub struct WorkerConfig {
     /// The most tokens that llama.cpp computes at once.
     pub ubatch: u32,
     /// Threads of llama.cpp.
-    pub threads: i32,
+    pub threads: Threads,
     /// Whether flash attention is forced on or off; `None` lets llama.cpp decide.
     pub flash_attention: Option<bool>,
     /// Number formats of the cached keys and values.
@@ -358,8 +359,8 @@ pub fn open<'a>(
         .with_n_seq_max(sequences)
         .with_n_batch(config.batch)
         .with_n_ubatch(config.ubatch)
-        .with_n_threads(config.threads)
-        .with_n_threads_batch(config.threads)
+        .with_n_threads(config.threads.most())
+        .with_n_threads_batch(config.threads.most())
         .with_type_k(config.cache_types.0)
         .with_type_v(config.cache_types.1)
         .with_kv_unified(config.unified())

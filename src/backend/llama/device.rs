@@ -14,6 +14,7 @@ pub fn runtime() -> Result<&'static Runtime, BackendError> {
         .get_or_init(|| {
             let logs = llama_cpp_2::LogOptions::default().with_logs_enabled(true);
             llama_cpp_2::send_logs_to_tracing(logs);
+            super::threads::install();
             Runtime::init().map_err(|error| error.to_string())
         })
         .as_ref()

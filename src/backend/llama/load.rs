@@ -284,6 +284,7 @@ impl LlamaBackend {
             options,
             context,
             can_share && !options.deterministic,
+            gpu,
             &sized,
         );
         tracing::info!("{sized}");

@@ -24,6 +24,7 @@ mod settings;
 pub mod shape;
 pub mod step_cost;
 pub mod text_value;
+mod threads;
 pub mod tokenizer;
 pub mod vocab;
 pub mod worker;

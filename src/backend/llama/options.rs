@@ -10,6 +10,7 @@ use crate::generation::Message;
 
 use super::CacheType;
 use super::context::{KvChoice, Workload};
+use super::threads::Threads;
 
 /// The most tokens of one sequence unless the command line says otherwise; less where the model was
 /// trained on less.
@@ -34,7 +35,7 @@ pub struct LlamaOptions {
     pub batch: u32,
     /// The most tokens that llama.cpp computes at once.
     pub ubatch: u32,
-    /// Threads; `None` for one per core.
+    /// Threads; `None` for one per core, or fewer while other programs take cores.
     pub threads: Option<u32>,
     /// Layers kept on a GPU; `None` for all that fit beside the cache.
     pub gpu_layers: Option<u32>,
@@ -70,6 +71,17 @@ impl LlamaOptions {
             Some(1)
         } else {
             self.parallel
+        }
+    }
+
+    /// The threads that compute; `gpu` says whether they wait for one.
+    pub(super) fn threads(&self, gpu: bool) -> Threads {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let by_hand = self.threads.and_then(|n| i32::try_from(n).ok());
+        let count = by_hand.unwrap_or_else(|| i32::try_from(cores).unwrap_or(1));
+        match by_hand.is_some() || self.deterministic || gpu {
+            true => Threads::fixed(count),
+            false => Threads::up_to(count),
         }
     }
 

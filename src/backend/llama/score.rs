@@ -23,6 +23,7 @@ use super::device::runtime;
 use super::load::{chat_template, gpu_layers, load_adapters, load_model};
 use super::options::{AdapterOptions, LlamaOptions};
 use super::settings::products;
+use super::threads::Threads;
 use super::tokenizer::Tokenizer;
 use super::worker::{Adapter, NO_NUMBERS};
 
@@ -38,6 +39,7 @@ pub struct Scorer {
     /// The file of each side's adapter.
     files: Vec<Option<PathBuf>>,
     params: LlamaContextParams,
+    threads: Threads,
     context: usize,
 }
 
@@ -70,7 +72,8 @@ impl Scorer {
             ..options.clone()
         };
         products(options.own_products);
-        let mut model = load_model(&options.path, gpu_layers(&beside)?, false)?;
+        let gpu_layers = gpu_layers(&beside)?;
+        let mut model = load_model(&options.path, gpu_layers, false)?;
         let mut loaded = Vec::new();
         for side in sides {
             let side = side
@@ -84,16 +87,15 @@ impl Scorer {
         let template = chat_template(&tokenizer, &options.template)?;
         let trained = model.n_ctx_train().max(1);
         let context = options.context(trained);
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = options.threads.map_or(cores, |n| n as usize);
-        let threads = i32::try_from(threads).unwrap_or(1);
+        let gpu = runtime()?.supports_gpu_offload() && gpu_layers != Some(0);
+        let threads = options.threads(gpu);
         let chunk = u32::try_from(CHUNK).unwrap_or(1);
         let mut params = LlamaContextParams::default()
             .with_n_seq_max(1)
             .with_n_batch(chunk)
             .with_n_ubatch(chunk)
-            .with_n_threads(threads)
-            .with_n_threads_batch(threads)
+            .with_n_threads(threads.most())
+            .with_n_threads_batch(threads.most())
             .with_type_k(options.cache_types.0)
             .with_type_v(options.cache_types.1)
             .with_swa_full(true)
@@ -112,6 +114,7 @@ impl Scorer {
                 .map(|side| Some(side.as_ref()?.path.clone()))
                 .collect(),
             params,
+            threads,
             context: context as usize,
         })
     }
@@ -225,7 +228,7 @@ impl Scorer {
             for context in &mut contexts {
                 context.clear_kv_cache();
             }
-            read_one(&mut contexts, text, |rows, token| {
+            read_one(&mut self.threads, &mut contexts, text, |rows, token| {
                 // Figures leave out what is no number, so that a broken side would look like none at all.
                 if let Some(side) = rows.iter().position(|row| !is_sound(row)) {
                     return Err(no_numbers(self.files[side].as_deref()));
@@ -255,6 +258,7 @@ fn no_numbers(adapter: Option<&Path>) -> BackendError {
 
 /// Decodes one text in all contexts, which must be empty.
 fn read_one(
+    threads: &mut Threads,
     contexts: &mut [LlamaContext<'_>],
     text: &Tokens,
     mut visit: impl FnMut(&[&[f32]], u32) -> Result<(), BackendError>,
@@ -273,8 +277,12 @@ fn read_one(
                 .map_err(|error| failed(&error))?;
         }
         for context in contexts.iter_mut() {
-            context.decode(&mut batch).map_err(|error| failed(&error))?;
-            context.synchronize();
+            let decoded = threads.compute(|| {
+                let decoded = context.decode(&mut batch);
+                context.synchronize();
+                decoded
+            });
+            decoded.map_err(|error| failed(&error))?;
         }
         for place in begin.max(text.first.saturating_sub(1))..end {
             let row = i32::try_from(place - begin).unwrap_or(0);

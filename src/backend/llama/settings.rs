@@ -19,10 +19,9 @@ pub(super) fn worker_config(
     options: &LlamaOptions,
     context: u32,
     reuse: bool,
+    gpu: bool,
     sized: &Sized,
 ) -> WorkerConfig {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = options.threads.and_then(|n| i32::try_from(n).ok());
     let (batch, ubatch) = match options.deterministic {
         true => (DETERMINISTIC_BATCH, DETERMINISTIC_BATCH),
         false => (options.batch, options.ubatch.min(options.batch)),
@@ -44,7 +43,7 @@ pub(super) fn worker_config(
         context_per_sequence: context,
         batch: batch.max(u32::try_from(sized.parallel).unwrap_or(1) + 1),
         ubatch,
-        threads: threads.unwrap_or_else(|| i32::try_from(cores).unwrap_or(1)),
+        threads: options.threads(gpu),
         flash_attention: options.flash_attention,
         cache_types: options.cache_types,
         exact: options.deterministic,
@@ -108,7 +107,7 @@ pub(super) fn settings(
     ]);
     // Only where results must not depend on anything else does this become part of the key.
     if options.deterministic {
-        settings.insert("threads".to_owned(), config.threads.to_string());
+        settings.insert("threads".to_owned(), config.threads.most().to_string());
         settings.insert("products".to_owned(), products.unwrap_or(GGML).to_owned());
         if let Some(proposals) = config.lookup.filter(|&n| n > 0) {
             settings.insert("lookup".to_owned(), proposals.to_string());

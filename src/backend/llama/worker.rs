@@ -26,6 +26,7 @@ use super::prefix::Seq;
 use super::scheduler::{Demand, Share, next_domain, plan};
 use super::sequence::{Job, Next, Sequence};
 use super::step_cost::StepCost;
+use super::threads::Threads;
 use super::vocab::Vocab;
 
 use admission::Waiting;
@@ -103,6 +104,7 @@ pub fn run(
         domain_steps: 0,
         adapter_set: None,
         cost: StepCost::default(),
+        threads: config.threads.clone(),
         rows: Vec::new(),
     }
     .run(jobs);
@@ -125,6 +127,7 @@ struct Worker<'a> {
     /// The domain whose adapter the context has; `None` before the first step.
     adapter_set: Option<usize>,
     cost: StepCost,
+    threads: Threads,
     rows: Vec<&'static [f32]>,
 }
 

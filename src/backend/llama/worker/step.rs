@@ -31,9 +31,13 @@ impl Worker<'_> {
         self.set_adapter()?;
         self.fill(batch, shares)?;
         let begun = Instant::now();
-        let decoded = self.context.decode(batch);
-        // With a GPU, decoding is done only when the result is there.
-        self.context.synchronize();
+        let context = &mut self.context;
+        let decoded = self.threads.compute(|| {
+            let decoded = context.decode(batch);
+            // With a GPU, decoding is done only when the result is there.
+            context.synchronize();
+            decoded
+        });
         let elapsed = begun.elapsed();
         add(&self.counters.decode_ns, begun);
         self.counters.steps.fetch_add(1, Ordering::Relaxed);
