@@ -102,7 +102,8 @@ impl Pool {
         .await
     }
 
-    /// Reads on a thread that may wait.
+    /// Reads on a thread that may wait. What is read belongs together: it is of one moment, whatever is written
+    /// meanwhile.
     pub async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Store) -> Result<T, ApiError> + Send + 'static,
@@ -113,9 +114,9 @@ impl Pool {
             // Held until the reading is over, also where nobody waits for it any more.
             let _place = place;
             let (store, file) = pool.take()?;
-            let value = read(&store);
+            let value = store.at_one_moment(|| read(&store));
             pool.keep(store, file);
-            value
+            value?
         })
         .await
     }
@@ -145,11 +146,34 @@ fn file_id(_path: &Path) -> FileId {
     None
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::Writer;
+    use crate::store::testing::new_run;
 
+    #[test]
+    fn an_answer_is_of_one_moment() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("amend.db");
+        let mut writer = Writer::open(&path).unwrap();
+        let pool = Pool::open(&path).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let answer = pool.read(move |store| {
+            let before = store.runs()?;
+            writer.begin_run(&new_run("run1"))?;
+            Ok((before, store.runs()?))
+        });
+        let (before, after) = runtime.block_on(answer).unwrap();
+        assert_eq!((before.len(), after.len()), (0, 0));
+        // The moment ends with the answer.
+        let later = runtime.block_on(pool.read(|store| Ok(store.runs()?)));
+        assert_eq!(later.unwrap().len(), 1);
+    }
+
+    #[cfg(unix)]
     #[test]
     fn another_file_under_the_same_name_is_read_anew() {
         let dir = tempfile::tempdir().unwrap();
