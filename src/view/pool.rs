@@ -1,16 +1,20 @@
 //! Open stores for requests that come at the same time.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use tokio::sync::Semaphore;
 
 use super::error::ApiError;
-use crate::store::{Overview, Store, StoreError};
+use crate::store::{Filter, Overview, Store, StoreError};
 
 /// Reads at the same time: a slow search should not hold up the chain that is opened meanwhile.
 const READERS: usize = 4;
+
+/// How long a viewer waits before its first page for what all pages need; enough for some 100,000 chains.
+const WARM_UP: Duration = Duration::from_millis(500);
 
 /// Opens stores as they are needed, and keeps them.
 #[derive(Clone)]
@@ -113,12 +117,33 @@ impl Pool {
         blocking(move || {
             // Held until the reading is over, also where nobody waits for it any more.
             let _place = place;
-            let (store, file) = pool.take()?;
-            let value = store.at_one_moment(|| read(&store));
-            pool.keep(store, file);
-            value?
+            pool.read_here(read)
         })
         .await
+    }
+
+    fn read_here<T>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        let (store, file) = self.take()?;
+        let value = store.at_one_moment(|| read(&store));
+        self.keep(store, file);
+        value?
+    }
+
+    /// Begins to read what lists and charts need of every chain, and waits for it, but not for long: it goes on by
+    /// itself, and whoever asks meanwhile waits for the rest.
+    pub fn warm_up(&self) {
+        let pool = self.clone();
+        let (done, ended) = mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            // Where it fails, the first page is told why.
+            let _ = pool.read_here(|store| Ok(store.facets(&Filter::all(), None)?));
+            drop(done);
+        });
+        // Nothing is sent: that the other end is gone says that it is done.
+        let _ = ended.recv_timeout(WARM_UP);
     }
 }
 
