@@ -178,6 +178,19 @@ impl Expr {
         }
     }
 
+    /// Terms of steps with nothing beside them: all of them speak of the same step.
+    pub(super) fn steps(&self) -> Option<Vec<&Term>> {
+        let parts = match self {
+            Expr::And(parts) => parts.as_slice(),
+            other => std::slice::from_ref(other),
+        };
+        let terms = parts.iter().map(|part| match part {
+            Expr::Term(term) if term.key.is_of_step() => Some(term),
+            _ => None,
+        });
+        terms.collect()
+    }
+
     /// Keeps a term apart from the terms that it is joined with later.
     fn group(self) -> Expr {
         match self {

@@ -11,7 +11,7 @@ use super::filter_key::{HUMAN, Key, NO_LABEL};
 
 /// A condition on chains, with its parameters in order.
 pub(super) struct Condition {
-    /// For a `WHERE` over [`FROM`] or [`BY_RUN`].
+    /// For a `WHERE` over [`FROM`] or [`BY_RUN`]; of steps a whole statement.
     pub sql: String,
     /// Bound to `?1`, `?2`, ….
     pub params: Vec<SqlValue>,
@@ -51,6 +51,16 @@ pub(super) fn condition(filter: &Filter, run: Option<&str>) -> Condition {
 pub(super) fn of(expr: &Expr) -> Condition {
     let mut build = Builder { params: Vec::new() };
     let sql = build.expr(expr);
+    Condition {
+        sql,
+        params: build.params,
+    }
+}
+
+/// A statement that gives the chain of every step of which terms are true, and NULL for a step that knows none.
+pub(super) fn of_steps(terms: &[&Term]) -> Condition {
+    let mut build = Builder { params: Vec::new() };
+    let sql = build.chains_of_steps(terms);
     Condition {
         sql,
         params: build.params,
@@ -147,8 +157,12 @@ impl Builder {
         self.compare(column, term)
     }
 
-    /// Conditions on one step `s`; inside a subquery, where NULL is false.
     fn step(&mut self, terms: &[&Term]) -> String {
+        format!("c.id IN ({})", self.chains_of_steps(terms))
+    }
+
+    /// Conditions on one step `s`, as a statement of its own, where NULL is false.
+    fn chains_of_steps(&mut self, terms: &[&Term]) -> String {
         let column = |term: &Term| match term.key {
             Key::Principle => "s.principle",
             Key::Kind => "s.kind",
@@ -173,7 +187,7 @@ impl Builder {
             })
             .collect();
         let conditions = conditions.join(" AND ");
-        format!("c.id IN (SELECT s.chain FROM {view} s WHERE {conditions})")
+        format!("SELECT s.chain FROM {view} s WHERE {conditions}")
     }
 
     /// What a person says of a verdict, kept as whether it is right.

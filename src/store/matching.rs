@@ -2,7 +2,8 @@
 //!
 //! A set is found the same chains as by [`filter_sql`], which makes one statement of a filter. Here every text is
 //! searched for by itself, and the chains that hold it come from the overview: many texts match a common word,
-//! and SQLite would look up the chains of each.
+//! and SQLite would look up the chains of each. Steps of which terms are true are looked up by themselves as well
+//! where nothing else is asked: most steps may be such, and SQLite would first put them all in order.
 
 use rusqlite::Connection;
 
@@ -21,8 +22,8 @@ impl Seen<'_> {
     ) -> rusqlite::Result<ChainSet> {
         match filter.expr() {
             None if run.is_none() => Ok(self.all()),
-            Some(expr) if expr.searches() => {
-                let mut found = self.searching(conn, expr)?;
+            Some(expr) if run.is_none() || expr.searches() => {
+                let mut found = self.of(conn, expr)?;
                 if run.is_some() {
                     let of_run = filter_sql::condition(&Filter::all(), run);
                     found.keep(&self.meeting(conn, &of_run)?);
@@ -34,39 +35,49 @@ impl Seen<'_> {
     }
 
     /// The chains of which a part of a filter is true.
-    fn searching(&self, conn: &Connection, expr: &Expr) -> rusqlite::Result<ChainSet> {
+    fn of(&self, conn: &Connection, expr: &Expr) -> rusqlite::Result<ChainSet> {
+        if let Some(terms) = expr.steps() {
+            let of_steps = filter_sql::of_steps(&terms);
+            return self.selected(conn, &of_steps.sql, &of_steps.params);
+        }
+        let by_itself = |part: &Expr| part.searches() || part.steps().is_some();
         match expr {
-            expr if !expr.searches() => self.meeting(conn, &filter_sql::of(expr)),
             Expr::Not(inside) => {
-                let mut found = self.searching(conn, inside)?;
+                let mut found = self.of(conn, inside)?;
                 found.turn();
                 Ok(found)
             }
-            Expr::And(parts) => self.joined(conn, parts, Expr::And, ChainSet::keep),
-            Expr::Or(parts) => self.joined(conn, parts, Expr::Or, ChainSet::add),
-            Expr::Term(term) => match &term.value {
+            Expr::And(parts) if expr.searches() => {
+                self.joined(conn, parts, Expr::searches, Expr::And, ChainSet::keep)
+            }
+            Expr::Or(parts) if parts.iter().any(by_itself) => {
+                self.joined(conn, parts, by_itself, Expr::Or, ChainSet::add)
+            }
+            Expr::Term(term) if expr.searches() => match &term.value {
                 Value::Text(text) => self.holding(conn, &filter_sql::phrase(text)),
                 // Nothing else can be searched for.
                 _ => Ok(self.none()),
             },
+            expr => self.meeting(conn, &filter_sql::of(expr)),
         }
     }
 
-    /// What searches, part by part, and the rest as one condition: terms that stand together in it speak of the
-    /// same step.
+    /// What is found by itself, part by part, and the rest as one condition: terms that stand together in it speak
+    /// of the same step.
     fn joined(
         &self,
         conn: &Connection,
         parts: &[Expr],
+        by_itself: impl Fn(&Expr) -> bool,
         many: fn(Vec<Expr>) -> Expr,
         join: fn(&mut ChainSet, &ChainSet),
     ) -> rusqlite::Result<ChainSet> {
-        let (searching, rest): (Vec<&Expr>, Vec<&Expr>) =
-            parts.iter().partition(|part| part.searches());
+        let (apart, rest): (Vec<&Expr>, Vec<&Expr>) =
+            parts.iter().partition(|part| by_itself(part));
         let mut joined: Option<ChainSet> = None;
         let rest = (!rest.is_empty()).then(|| many(rest.into_iter().cloned().collect()));
-        for part in searching.into_iter().chain(&rest) {
-            let found = self.searching(conn, part)?;
+        for part in apart.into_iter().chain(&rest) {
+            let found = self.of(conn, part)?;
             match &mut joined {
                 Some(joined) => join(joined, &found),
                 None => joined = Some(found),

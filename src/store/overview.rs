@@ -12,6 +12,7 @@ mod news;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 
+use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, Row, params_from_iter};
 
 use super::chain_set::ChainSet;
@@ -315,15 +316,27 @@ impl Seen<'_> {
     /// The chains that meet a condition.
     pub fn meeting(&self, conn: &Connection, condition: &Condition) -> rusqlite::Result<ChainSet> {
         let sql = format!("SELECT c.id FROM {FROM} WHERE {}", condition.sql);
-        let mut statement = conn.prepare_cached(&sql)?;
-        let keys: Vec<i64> = statement
-            .query_map(params_from_iter(&condition.params), |row| {
-                row.get::<_, i64>(0)
-            })?
+        self.selected(conn, &sql, &condition.params)
+    }
+
+    /// The chains whose keys a statement gives, each as often as it likes.
+    pub fn selected(
+        &self,
+        conn: &Connection,
+        sql: &str,
+        params: &[SqlValue],
+    ) -> rusqlite::Result<ChainSet> {
+        let mut statement = conn.prepare_cached(sql)?;
+        let keys: Vec<Option<i64>> = statement
+            .query_map(params_from_iter(params), |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
         let mut set = self.none();
         let known = self.overview.known();
-        for place in keys.into_iter().filter_map(|key| known.place(key)) {
+        for place in keys
+            .into_iter()
+            .flatten()
+            .filter_map(|key| known.place(key))
+        {
             set.insert(place);
         }
         Ok(set)

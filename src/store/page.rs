@@ -118,6 +118,13 @@ pub struct PageRequest<'a> {
     pub limit: u32,
 }
 
+impl PageRequest<'_> {
+    /// Whether all chains are in the list, in the order of the prompts.
+    fn is_whole(&self) -> bool {
+        self.filter.is_all() && self.run.is_none() && self.sort.key == SortKey::Prompt
+    }
+}
+
 /// A part of a list.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Page {
@@ -189,12 +196,16 @@ impl Store {
     /// A page of a list, and how many chains the list has.
     pub fn page(&self, request: &PageRequest<'_>) -> Result<Page, StoreError> {
         self.snapshot(|conn| {
-            let seen = self.overview().now(conn)?;
-            let found = seen.matching(conn, request.filter, request.run)?;
-            let keys = window(conn, &seen, &found, request)?;
+            let (total, keys) = if request.is_whole() {
+                whole(conn, request)?
+            } else {
+                let seen = self.overview().now(conn)?;
+                let found = seen.matching(conn, request.filter, request.run)?;
+                (found.count(), window(conn, &seen, &found, request)?)
+            };
             let rows = keys.into_iter().map(|key| list_row(conn, key));
             Ok(Page {
-                total: found.count(),
+                total,
                 rows: rows.collect::<rusqlite::Result<_>>()?,
             })
         })
@@ -315,6 +326,27 @@ fn each_rank(
     Ok(())
 }
 
+/// How many chains there are, and those of a page of them all. It is what a viewer shows first, and needs nothing that
+/// has to be read of every chain.
+fn whole(conn: &Connection, request: &PageRequest<'_>) -> rusqlite::Result<(u64, Vec<i64>)> {
+    let total = conn
+        .prepare_cached(&format!("SELECT count(*) FROM {FROM}"))?
+        .query_row([], |row| read::count(row, 0))?;
+    let sql = format!("{} LIMIT ?1 OFFSET ?2", in_order(request.sort));
+    let offset = i64::try_from(request.offset).unwrap_or(i64::MAX);
+    let mut statement = conn.prepare_cached(&sql)?;
+    let keys = statement.query_map((request.limit, offset), |row| row.get(0))?;
+    Ok((total, keys.collect::<rusqlite::Result<_>>()?))
+}
+
+/// The keys of all chains in the order of the prompts, which is that of an index.
+fn in_order(sort: Sort) -> String {
+    let direction = if sort.descending { " DESC" } else { "" };
+    format!(
+        "SELECT c.id FROM {FROM} ORDER BY c.run{direction}, c.position{direction}, c.sample{direction}"
+    )
+}
+
 /// The chains of a page, by their keys.
 fn window(
     conn: &Connection,
@@ -354,11 +386,7 @@ fn by_prompt(
     set: &ChainSet,
     request: &PageRequest<'_>,
 ) -> rusqlite::Result<Vec<i64>> {
-    let direction = if request.sort.descending { " DESC" } else { "" };
-    let sql = format!(
-        "SELECT c.id FROM {FROM} ORDER BY c.run{direction}, c.position{direction}, c.sample{direction}"
-    );
-    let mut statement = conn.prepare_cached(&sql)?;
+    let mut statement = conn.prepare_cached(&in_order(request.sort))?;
     let mut rows = statement.query([])?;
     let (mut keys, mut before) = (Vec::new(), 0);
     while keys.len() < request.limit as usize {

@@ -1,16 +1,20 @@
 //! Open stores for requests that come at the same time.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use tokio::sync::Semaphore;
 
 use super::error::ApiError;
-use crate::store::{Overview, Store, StoreError};
+use crate::store::{Filter, Overview, Store, StoreError};
 
 /// Reads at the same time: a slow search should not hold up the chain that is opened meanwhile.
 const READERS: usize = 4;
+
+/// How long a viewer waits before its first page for what all pages need; enough for some 100,000 chains.
+const WARM_UP: Duration = Duration::from_millis(500);
 
 /// Opens stores as they are needed, and keeps them.
 #[derive(Clone)]
@@ -102,7 +106,8 @@ impl Pool {
         .await
     }
 
-    /// Reads on a thread that may wait.
+    /// Reads on a thread that may wait. What is read belongs together: it is of one moment, whatever is written
+    /// meanwhile.
     pub async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Store) -> Result<T, ApiError> + Send + 'static,
@@ -112,12 +117,33 @@ impl Pool {
         blocking(move || {
             // Held until the reading is over, also where nobody waits for it any more.
             let _place = place;
-            let (store, file) = pool.take()?;
-            let value = read(&store);
-            pool.keep(store, file);
-            value
+            pool.read_here(read)
         })
         .await
+    }
+
+    fn read_here<T>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        let (store, file) = self.take()?;
+        let value = store.at_one_moment(|| read(&store));
+        self.keep(store, file);
+        value?
+    }
+
+    /// Begins to read what lists and charts need of every chain, and waits for it, but not for long: it goes on by
+    /// itself, and whoever asks meanwhile waits for the rest.
+    pub fn warm_up(&self) {
+        let pool = self.clone();
+        let (done, ended) = mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            // Where it fails, the first page is told why.
+            let _ = pool.read_here(|store| Ok(store.facets(&Filter::all(), None)?));
+            drop(done);
+        });
+        // Nothing is sent: that the other end is gone says that it is done.
+        let _ = ended.recv_timeout(WARM_UP);
     }
 }
 
@@ -145,11 +171,34 @@ fn file_id(_path: &Path) -> FileId {
     None
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::Writer;
+    use crate::store::testing::new_run;
 
+    #[test]
+    fn an_answer_is_of_one_moment() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("amend.db");
+        let mut writer = Writer::open(&path).unwrap();
+        let pool = Pool::open(&path).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let answer = pool.read(move |store| {
+            let before = store.runs()?;
+            writer.begin_run(&new_run("run1"))?;
+            Ok((before, store.runs()?))
+        });
+        let (before, after) = runtime.block_on(answer).unwrap();
+        assert_eq!((before.len(), after.len()), (0, 0));
+        // The moment ends with the answer.
+        let later = runtime.block_on(pool.read(|store| Ok(store.runs()?)));
+        assert_eq!(later.unwrap().len(), 1);
+    }
+
+    #[cfg(unix)]
     #[test]
     fn another_file_under_the_same_name_is_read_anew() {
         let dir = tempfile::tempdir().unwrap();

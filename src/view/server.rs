@@ -16,7 +16,7 @@ use super::api::{self, App};
 use super::guard::{Guard, guard};
 use super::live::{self, Pulse};
 use super::pool::Pool;
-use crate::store::{ChainRow, Filter, RunDetail, Store, StoreError};
+use crate::store::{ChainRow, RunDetail, Store, StoreError};
 
 /// How long requests that are being answered may take when the server ends.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -78,7 +78,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the store and the socket.
+    /// Opens the store and the socket, and reads what pages need before the first one asks for it.
     pub fn bind(options: Options) -> Result<Self, ViewError> {
         let pool = Pool::open(&options.db)?;
         let port = options.port;
@@ -87,6 +87,7 @@ impl Server {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let guard = Guard::new(address.port(), options.read_only).map_err(ViewError::Random)?;
+        pool.warm_up();
         Ok(Self {
             listener,
             address,
@@ -110,12 +111,6 @@ impl Server {
             let listener = tokio::net::TcpListener::from_std(self.listener)?;
             let (tell, told) = watch::channel(Pulse::default());
             tokio::spawn(live::watch(self.app.pool.clone(), tell));
-            // Read before the first page asks for it. Where that fails, the page is told why.
-            let pool = self.app.pool.clone();
-            tokio::spawn(async move {
-                pool.read(|store| Ok(store.facets(&Filter::all(), None)?))
-                    .await
-            });
             let router = router(self.app, self.guard, told);
             let serve = tokio::spawn(async move { axum::serve(listener, router).await });
             let ends = serve.abort_handle();

@@ -67,6 +67,62 @@ fn a_filter_completes_and_says_where_it_is_wrong() {
 }
 
 #[test]
+fn bars_of_charts_have_keys() {
+    let (_place, _viewer, browser) = open();
+    let at_bar = |title: &str, at: u32| {
+        let what = format!("bar {at} of {title} has the focus");
+        let chart = "document.activeElement.closest('.chart')";
+        browser.wait(
+            &what,
+            &format!(
+                "{chart}?.querySelector('b').innerText === '{title}' \
+                 && [...{chart}.querySelectorAll('a')].indexOf(document.activeElement) === {at}"
+            ),
+        );
+    };
+    let at_chains = || {
+        browser.wait(
+            "the first chain has the focus",
+            "document.activeElement === document.querySelector('.row a')",
+        );
+    };
+    browser.shows(".chart a").press("b");
+    at_bar("Verdicts", 0);
+    browser.press("j");
+    at_bar("Verdicts", 1);
+    // No further than its last bar.
+    browser.press("jkj");
+    at_bar("Verdicts", 1);
+    // Enter filters, and takes the condition back.
+    browser
+        .press("\u{e007}")
+        .sees(".summary", "3 chains match")
+        .shows(".chart .bars a[aria-current=true]");
+    at_bar("Verdicts", 1);
+    browser.press("\u{e007}").sees(".summary", "8 chains");
+    browser.press("b");
+    at_bar("Revisions", 0);
+    browser.press("b");
+    at_bar("Length", 0);
+    browser.press("j");
+    at_bar("Length", 1);
+    // From the last chart to the chains, and back.
+    browser.press("BBB");
+    at_chains();
+    browser.press("B");
+    at_bar("Endings", 0);
+    browser.press("b");
+    at_chains();
+    browser
+        .press("c")
+        .hides(".chart")
+        .press("b")
+        .sees(".toasts", "There are no charts");
+    browser.press("?").sees(".help", "chart: j and k");
+    browser.is_clean();
+}
+
+#[test]
 fn a_mistake_is_marked_where_it_stands() {
     let (_place, viewer, browser) = open();
     // Spaces before the filter count as the reader sees them; characters beyond the first plane are one each.
@@ -98,7 +154,7 @@ fn a_mistake_is_marked_where_it_stands() {
 #[test]
 fn what_is_typed_into_a_field_is_no_command() {
     let (place, viewer, browser) = open();
-    let keys = "jknpcsSvwl?gl]dmbareatyxu";
+    let keys = "jknpcbBsSvwl?gl]dmbareatyxu";
     browser.press("/").wait(
         "the filter has the focus",
         "document.activeElement.id === 'filter'",

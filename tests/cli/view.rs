@@ -1,6 +1,7 @@
 //! `amend view`: what is answered and what is refused, over plain sockets.
 
 mod answers;
+mod beside;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -155,6 +156,23 @@ impl Viewer {
         let json = "Content-Type: application/json";
         let body = body.to_string();
         self.send(&format!("POST {path}"), &[&self.bearer(), json], &body)
+    }
+
+    /// The stream of events, open from now on.
+    fn events(&self) -> BufReader<TcpStream> {
+        let mut stream = self.connect();
+        write!(
+            stream,
+            "GET /api/events HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n{}\r\n\r\n",
+            self.port,
+            self.bearer()
+        )
+        .unwrap();
+        let mut stream = BufReader::new(stream);
+        let mut status = String::new();
+        stream.read_line(&mut status).unwrap();
+        assert!(status.contains("200"), "{status}");
+        stream
     }
 
     /// The id of the chain of a prompt.

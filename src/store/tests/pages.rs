@@ -467,3 +467,16 @@ fn what_one_connection_still_looks_up_holds_up_no_other() {
     })
     .unwrap();
 }
+
+#[test]
+fn the_first_page_of_all_chains_waits_for_nothing_that_is_read_of_every_chain() {
+    let place = filled();
+    let store = place.store();
+    let nothing = format!("{:?}", Overview::default());
+    let read = || format!("{:?}", store.overview()) != nothing;
+    let (total, rows) = page(&store, "", down(SortKey::Prompt), 1, 2);
+    assert_eq!((total, names(&rows).as_str()), (5, "letter garden"));
+    assert!(!read());
+    assert_eq!(page(&store, "status:done", Sort::default(), 0, 2).0, 3);
+    assert!(read());
+}

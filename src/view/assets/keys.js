@@ -9,6 +9,7 @@ const HELP = [
   ]],
   ["List", [
     ["j  k", "next, previous chain"], ["Enter", "open the chain"], ["n  p", "next, previous page"], ["c", "charts"],
+    ["b  B", "next, previous chart: j and k go through its bars, Enter filters"],
     ["s  S", "sort by the next column, turn the order round"], ["v", "next kept filter"], ["w", "keep this filter"],
     ["l", "label all that match"],
   ]],

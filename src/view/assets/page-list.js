@@ -196,7 +196,22 @@ export function listPage(app) {
     ]);
   }
 
+  /** Goes on to the next chart, and from the last one to the chains. */
+  function chart(by) {
+    const all = [...figures.querySelectorAll(".chart")].map(barsOf).filter((bars) => bars.length > 0);
+    if (all.length === 0) return app.say("There are no charts");
+    const at = all.findIndex((bars) => bars.includes(document.activeElement));
+    const next = at < 0 ? (by > 0 ? 0 : all.length - 1) : at + by;
+    if (all[next]) reach(all[next][0]);
+    else table.querySelector(".row a")?.focus();
+  }
+
   function step(by) {
+    const within = document.activeElement?.closest(".chart");
+    if (within) {
+      const bars = barsOf(within);
+      return reach(bars[bars.indexOf(document.activeElement) + by]);
+    }
     const links = [...table.querySelectorAll(".row .prompt a")];
     const at = links.indexOf(document.activeElement);
     const next = at < 0 ? (by > 0 ? 0 : links.length - 1) : at + by;
@@ -255,6 +270,8 @@ export function listPage(app) {
       n: () => leaf(1),
       p: () => leaf(-1),
       c: () => toggle.click(),
+      b: () => chart(1),
+      B: () => chart(-1),
       s: () => sort(false),
       S: () => sort(true),
       v: () => box.next() || app.say("No filter is kept"),
@@ -262,6 +279,15 @@ export function listPage(app) {
       l: () => bulk.querySelector("button")?.click(),
     },
   };
+}
+
+/** What can be chosen in a chart, but for bars that nobody has asked for. */
+const barsOf = (chart) => [...chart.querySelectorAll("a, button")].filter((one) => !one.closest(".bars:not(.open) .beyond"));
+
+/** Gives the focus to a bar. Charts may lie in a strip that is pushed sideways. */
+function reach(bar) {
+  bar?.focus({ preventScroll: true });
+  bar?.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
 /** An order as the address writes it: its name, and whether it goes down. */

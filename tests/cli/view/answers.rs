@@ -1,6 +1,6 @@
 //! What pages are told and what they may write: chains, labels, events, comparisons.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::BufRead;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -288,15 +288,7 @@ fn pages_hear_of_chains_while_a_run_writes_them() {
     let place = place();
     place.write("more.jsonl", "{\"id\": \"one\", \"prompt\": \"The capital of Spain?\"}\n{\"id\": \"two\", \"prompt\": \"The late one?\"}\n");
     let viewer = Viewer::start(&place, &[]);
-    let mut stream = viewer.connect();
-    let bearer = viewer.bearer();
-    write!(
-        stream,
-        "GET /api/events HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n{bearer}\r\n\r\n",
-        viewer.port
-    )
-    .unwrap();
-    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    let mut lines = viewer.events().lines().map(Result::unwrap);
     let mut pulse = || -> Value {
         let line = lines.find(|line| line.starts_with("data: ")).unwrap();
         serde_json::from_str(&line["data: ".len()..]).unwrap()
@@ -358,16 +350,7 @@ fn pages_hear_of_chains_while_a_run_writes_them() {
 fn ctrl_c_ends_it_with_streams_open() {
     let place = place();
     let mut viewer = Viewer::start(&place, &[]);
-    let mut stream = viewer.connect();
-    let bearer = viewer.bearer();
-    write!(
-        stream,
-        "GET /api/events HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n{bearer}\r\n\r\n",
-        viewer.port
-    )
-    .unwrap();
-    let mut first = [0; 1];
-    stream.read_exact(&mut first).unwrap();
+    let _stream = viewer.events();
     let pid = viewer.child.id().to_string();
     assert!(
         Command::new("kill")
