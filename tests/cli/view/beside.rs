@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::BufRead;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -46,21 +46,22 @@ fn what_is_looked_at_holds_up_no_run() {
     let mut events = viewer.events().lines().map(Result::unwrap);
     // Whoever writes would not wait for anybody.
     conn.busy_timeout(Duration::ZERO).unwrap();
-    let enough = AtomicBool::new(false);
     let written = std::thread::scope(|scope| {
+        // Nothing is asked ahead of what is written, and nothing any more when all is.
+        let (asked, answers) = mpsc::sync_channel(0);
         for path in &paths {
-            scope.spawn(|| {
-                while !enough.load(Ordering::Relaxed) {
+            let (asked, viewer) = (asked.clone(), &viewer);
+            scope.spawn(move || {
+                while asked.send(()).is_ok() {
                     viewer.get(path).status_is(200);
                 }
             });
         }
-        let written = (0..WRITES).try_for_each(|number| {
-            std::thread::sleep(Duration::from_millis(2));
+        drop(asked);
+        (0..WRITES).try_for_each(|number| {
+            answers.recv().unwrap();
             begin_chain(&conn, number)
-        });
-        enough.store(true, Ordering::Relaxed);
-        written
+        })
     });
     written.expect("a write that the viewer holds up");
     // The page heard of it, and goes on listening; nobody holds on to what he has read.

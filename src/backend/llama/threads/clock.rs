@@ -117,3 +117,78 @@ fn processor_seconds() -> Option<f64> {
 fn processor_seconds() -> Option<f64> {
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI32, Ordering};
+
+    use llama_cpp_sys_2 as sys;
+
+    use super::*;
+
+    /// Notes how many threads compute an operation.
+    unsafe extern "C" fn note(
+        _: *mut sys::ggml_tensor,
+        _: *const sys::ggml_tensor,
+        _: c_int,
+        threads: c_int,
+        found: *mut c_void,
+    ) {
+        // SAFETY: `threads_of` hands over one that outlives the graph.
+        unsafe { &*found.cast::<AtomicI32>() }.store(threads, Ordering::Relaxed);
+    }
+
+    /// On how many threads a graph is computed after four were asked for, in the way of llama.cpp.
+    fn threads_of_four() -> i32 {
+        let found = AtomicI32::new(0);
+        // SAFETY: tensors, graph and buffer live until they are freed at the end.
+        unsafe {
+            let context = sys::ggml_init(sys::ggml_init_params {
+                mem_size: 4 * sys::ggml_tensor_overhead() + sys::ggml_graph_overhead(),
+                mem_buffer: std::ptr::null_mut(),
+                no_alloc: true,
+            });
+            let numbers = sys::ggml_new_tensor_1d(context, sys::GGML_TYPE_F32, 8);
+            let place = (&raw const found).cast_mut().cast();
+            // As many tasks as there are threads.
+            let noted = sys::ggml_map_custom1(context, numbers, Some(note), -1, place);
+            let graph = sys::ggml_new_graph(context);
+            sys::ggml_build_forward_expand(graph, noted);
+            let backend = sys::ggml_backend_cpu_init();
+            let buffer = sys::ggml_backend_alloc_ctx_tensors(context, backend);
+            let name = c"ggml_backend_set_n_threads";
+            let set = sys::ggml_backend_reg_get_proc_address(ggml_backend_cpu_reg(), name.as_ptr());
+            let set: unsafe extern "C" fn(ggml_backend_t, c_int) = std::mem::transmute(set);
+            set(backend, 4);
+            let status = sys::ggml_backend_graph_compute(backend, graph);
+            assert_eq!(status, sys::GGML_STATUS_SUCCESS);
+            sys::ggml_backend_buffer_free(buffer);
+            sys::ggml_backend_free(backend);
+            sys::ggml_free(context);
+        }
+        found.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn a_decode_has_the_threads_that_it_is_given_and_its_time_is_known() {
+        install();
+        assert_eq!(threads_of_four(), 4);
+        let (threads, spent) = with_threads(3, threads_of_four);
+        assert_eq!(threads, 3);
+        assert_eq!(spent.is_some(), cfg!(unix));
+        let (threads, _) = with_threads(9, threads_of_four);
+        assert_eq!(threads, 4);
+        assert_eq!(threads_of_four(), 4);
+    }
+
+    #[test]
+    fn other_functions_are_ggmls_own() {
+        install();
+        let look = |name: &CStr| {
+            // SAFETY: a name, and ggml's own backend.
+            unsafe { sys::ggml_backend_reg_get_proc_address(ggml_backend_cpu_reg(), name.as_ptr()) }
+        };
+        assert!(!look(c"ggml_backend_cpu_set_threadpool").is_null());
+        assert!(look(c"no_such_function").is_null());
+    }
+}
