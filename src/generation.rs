@@ -30,6 +30,23 @@ pub struct ModelIdentity {
     pub metadata: BTreeMap<String, String>,
 }
 
+/// The name of the setting that tells the LoRA adapter of requests that name none.
+pub const COMMON_ADAPTER: &str = "lora of all steps";
+
+impl ModelIdentity {
+    /// The content key of a request: what decides its reply, and nothing else.
+    pub fn content_key(&self, request: &Request) -> Digest {
+        let mut settings_digest = self.settings_digest.clone();
+        // A request that names an adapter is computed by that one alone.
+        if request.adapter().is_some() && self.settings.contains_key(COMMON_ADAPTER) {
+            let mut settings = self.settings.clone();
+            settings.remove(COMMON_ADAPTER);
+            settings_digest = Digest::of(&settings);
+        }
+        Digest::of(&(&self.digest, settings_digest, request))
+    }
+}
+
 /// Who speaks in a [`Message`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -360,6 +377,32 @@ pub fn split_thinking(raw: &str, opened: Option<&str>) -> SplitThinking {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_adapter_is_in_the_keys_of_what_it_computes_and_in_no_others() {
+        let key = |common: Option<&str>, named: Option<&str>| {
+            let mut settings = BTreeMap::from([("context_length".to_owned(), "64".to_owned())]);
+            settings.extend(common.map(|name| (COMMON_ADAPTER.to_owned(), name.to_owned())));
+            let model = ModelIdentity {
+                digest: Digest::of(&"model"),
+                name: "model".to_owned(),
+                settings_digest: Digest::of(&settings),
+                settings,
+                context_length: 64,
+                chat_template: String::new(),
+                metadata: BTreeMap::new(),
+            };
+            model.content_key(&Request::Choose(Choose {
+                messages: vec![Message::user("Which?")],
+                options: vec!["A".to_owned(), "B".to_owned()],
+                adapter: named.map(str::to_owned),
+            }))
+        };
+        assert_ne!(key(Some("one"), None), key(None, None));
+        assert_ne!(key(Some("one"), None), key(Some("other"), None));
+        assert_ne!(key(Some("one"), Some("critic")), key(Some("one"), None));
+        assert_eq!(key(Some("one"), Some("critic")), key(None, Some("critic")));
+    }
 
     fn split(raw: &str, opened: bool) -> (String, Option<String>, bool) {
         let split = split_thinking(raw, opened.then_some("</think>"));

@@ -198,7 +198,7 @@ fn judge() -> Arc<Judge> {
 }
 
 #[test]
-fn chains_of_the_default_model_are_judged_once_and_the_reasons_are_clamped() {
+fn chains_are_judged_once_by_the_default_model_and_reasons_are_clamped() {
     let folder = tempfile::tempdir().unwrap();
     let prompts: String = CASES
         .iter()
@@ -209,8 +209,7 @@ fn chains_of_the_default_model_are_judged_once_and_the_reasons_are_clamped() {
         let output = Command::new(env!("CARGO_BIN_EXE_amend"))
             .current_dir(folder.path())
             .args(args)
-            .args(["--model".as_ref(), default_model().as_os_str()])
-            .args(["--json", "--parallel", "4"])
+            .arg("--json")
             .env_remove("AMEND_LOG")
             .output()
             .unwrap();
@@ -224,6 +223,7 @@ fn chains_of_the_default_model_are_judged_once_and_the_reasons_are_clamped() {
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     };
+    // A script writes, so that it is known which texts differ: the draft and both revisions of every chain.
     amend(&[
         "run",
         "prompts.jsonl",
@@ -231,11 +231,20 @@ fn chains_of_the_default_model_are_judged_once_and_the_reasons_are_clamped() {
         "2",
         "--revise",
         "always",
-        "--max-tokens",
-        "40",
-        "--seed",
-        "3",
+        "--backend",
+        "scripted",
     ]);
+    let model = default_model();
+    let judge = |more: &[&str]| {
+        let model = [
+            "judge",
+            "--parallel",
+            "4",
+            "--model",
+            model.to_str().unwrap(),
+        ];
+        amend(&[&model, more].concat())
+    };
     let judged = |lines: &[Value]| -> Vec<(String, f64)> {
         let found = lines.iter().filter(|line| line["event"] == "judgement");
         let mut found: Vec<_> = found
@@ -250,31 +259,28 @@ fn chains_of_the_default_model_are_judged_once_and_the_reasons_are_clamped() {
         found.sort_by(|a, b| a.0.cmp(&b.0));
         found
     };
-    let first = amend(&["judge", "--ensemble", "2"]);
+    let first = judge(&["--ensemble", "2"]);
     let pairs = judged(&first);
-    assert!(!pairs.is_empty(), "{first:?}");
+    assert_eq!(pairs.len(), CASES.len(), "{first:?}");
     let summary = first.last().unwrap();
     assert_eq!(summary["judged"], pairs.len());
     assert_eq!(summary["calls"], 4 * pairs.len());
-    let again = amend(&["judge", "--ensemble", "2"]);
+    let again = judge(&["--ensemble", "2"]);
     let summary = again.last().unwrap();
     assert_eq!(
         (&summary["judged"], &summary["calls"]),
         (&json!(0), &json!(0))
     );
     assert_eq!(summary["judged_before"], pairs.len());
-    let reasons = amend(&[
-        "judge",
-        "--mode",
-        "cot",
-        "--samples",
-        "2",
-        "--max-tokens",
-        "24",
-        "--pairs",
-        "best",
-    ]);
-    let clamped = judged(&reasons);
-    assert_eq!(clamped.len(), pairs.len());
+    let chains = |judged: &[(String, f64)]| -> Vec<String> {
+        judged.iter().map(|(chain, _)| chain.clone()).collect()
+    };
+    let cot = ["--mode", "cot", "--samples", "2", "--max-tokens", "24"];
+    let clamped = judged(&judge(&cot));
+    assert_eq!(chains(&clamped), chains(&pairs));
     assert!(clamped.iter().all(|(_, p)| (0.4..=0.6).contains(p)));
+    // The draft against both revisions, of which one stands for the chain, whichever that is.
+    let best = judge(&["--pairs", "best"]);
+    assert_eq!(chains(&judged(&best)), chains(&pairs));
+    assert_eq!(best.last().unwrap()["calls"], 4 * pairs.len());
 }

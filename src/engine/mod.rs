@@ -158,8 +158,7 @@ pub fn run(
 
 /// The content key of a request: what decides its reply, and nothing else.
 pub fn content_key(backend: &dyn Backend, request: &Request) -> Digest {
-    let identity = backend.identity();
-    Digest::of(&(&identity.digest, &identity.settings_digest, request))
+    backend.identity().content_key(request)
 }
 
 /// How often the engine looks whether it was interrupted while it waits for a reply.

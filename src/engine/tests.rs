@@ -5,57 +5,24 @@ use std::sync::Mutex;
 
 use super::memory::Memory;
 use super::policy::Select;
-use super::testing::constitution;
+use super::testing::{AtOnce, constitution, written};
 use super::*;
 use crate::constitution::Revise;
-use crate::generation::{Decision, FinishReason, Message, ModelIdentity, SamplingParams, Usage};
+use crate::generation::{Decision, Message, SamplingParams};
 use crate::prompt::{Prompt, PromptId};
 use crate::template::Pack;
 
-/// Finds nothing in any response, and remembers what it was asked, by ticket.
-struct AtOnce {
-    identity: ModelIdentity,
-    asked: Mutex<Vec<(Ticket, String)>>,
-}
-
-impl Backend for AtOnce {
-    fn identity(&self) -> &ModelIdentity {
-        &self.identity
-    }
-
-    fn parallelism(&self) -> usize {
-        4
-    }
-
-    fn count_tokens(&self, _: &[Message]) -> Result<u32, BackendError> {
-        Ok(1)
-    }
-
-    fn submit(&self, ticket: Ticket, request: Request, reply: Sender<TicketReply>) {
-        let asked = request.messages()[0].content.clone();
-        self.asked.lock().unwrap().push((ticket, asked));
-        let judges = matches!(&request, Request::Generate(generate) if generate.shape.is_some());
-        let (text, decisions) = match judges {
-            true => {
-                let decision = Decision {
-                    field: "violated".to_owned(),
-                    probability: 0.1,
-                };
-                (r#"{"violated": false}"#, vec![decision])
-            }
-            false => ("It is so.", Vec::new()),
-        };
-        let generation = Generation {
-            text: text.to_owned(),
-            raw: text.to_owned(),
-            thinking: None,
-            thinking_unclosed: false,
-            finish: FinishReason::Stop,
-            decisions,
-            invalid_utf8: false,
-            usage: Usage::default(),
-        };
-        let _ = reply.send((ticket, Ok(Reply::Generated(generation))));
+/// Finds nothing in any response.
+fn answer(request: &Request) -> Reply {
+    match request {
+        Request::Generate(generate) if generate.shape.is_some() => {
+            let decision = Decision {
+                field: "violated".to_owned(),
+                probability: 0.1,
+            };
+            written(r#"{"violated": false}"#, vec![decision])
+        }
+        _ => written("It is so.", Vec::new()),
     }
 }
 
@@ -91,18 +58,12 @@ fn requests_of_a_chain_go_before_those_of_chains_that_began_after_it() {
             draft: None,
         })
     });
-    let backend = AtOnce {
-        identity: ModelIdentity {
-            digest: Digest::of(&"model"),
-            name: "model".to_owned(),
-            settings_digest: Digest::of(&"settings"),
-            settings: BTreeMap::new(),
-            context_length: 4096,
-            chat_template: "none".to_owned(),
-            metadata: BTreeMap::new(),
-        },
-        asked: Mutex::default(),
-    };
+    let asked = Mutex::new(Vec::new());
+    let backend = AtOnce::new(|ticket, request| {
+        let text = request.messages()[0].content.clone();
+        asked.lock().unwrap().push((ticket, text));
+        Ok(answer(request))
+    });
     let options = EngineOptions {
         parallel: 4,
         retry_failed: false,
@@ -117,7 +78,8 @@ fn requests_of_a_chain_go_before_those_of_chains_that_began_after_it() {
     )
     .unwrap();
     assert_eq!((summary.ended, summary.failed), (9, 0));
-    let mut asked = backend.asked.into_inner().unwrap();
+    drop(backend);
+    let mut asked = asked.into_inner().unwrap();
     assert_eq!(asked.len(), 9 * 4);
     // Tickets decide who goes first; four chains were asked about at a time.
     asked.sort();

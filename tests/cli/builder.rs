@@ -70,15 +70,20 @@ impl Place {
         }
     }
 
-    /// Runs on the scripted backend.
-    #[must_use]
-    pub fn scripted(&self, args: &[&str]) -> Outcome {
+    /// The arguments with which a command runs on the scripted backend.
+    pub fn on_script<'a>(&self, args: &[&'a str]) -> Vec<&'a str> {
         let mut all = args.to_vec();
         all.extend(["--backend", "scripted"]);
         if self.path("script.yaml").exists() {
             all.extend(["--script", "script.yaml"]);
         }
-        self.amend(&all)
+        all
+    }
+
+    /// Runs on the scripted backend.
+    #[must_use]
+    pub fn scripted(&self, args: &[&str]) -> Outcome {
+        self.amend(&self.on_script(args))
     }
 }
 

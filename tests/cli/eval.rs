@@ -3,7 +3,7 @@
 mod adapters;
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -64,6 +64,25 @@ const EVAL: &[&str] = &[
 
 fn with<'a>(args: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
     [args, more].concat()
+}
+
+/// Starts a command and interrupts it as soon as it says `when`; gives it, and what else it says.
+fn interrupted(place: &Place, args: &[&str], when: &str) -> (Child, impl Iterator<Item = String>) {
+    let mut child = place
+        .command(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    assert!(said.any(|line| line.contains(when)));
+    let sent = Command::new("sh")
+        .args(["-c", &format!("kill -INT {}", child.id())])
+        .status();
+    assert!(sent.unwrap().success());
+    (child, said)
 }
 
 fn json(outcome: &Outcome) -> Value {
@@ -136,21 +155,8 @@ fn an_evaluation_that_was_interrupted_while_it_answered_goes_on() {
     let (whole, place) = (place(), place());
     whole.write("late", "");
     let whole = json(&whole.scripted(&with(EVAL, &["--json"])).success());
-    let scripted = ["--json", "--backend", "scripted", "--script", "script.yaml"];
-    let mut child = place
-        .command(with(EVAL, &scripted))
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = BufReader::new(child.stderr.take().unwrap())
-        .lines()
-        .map(Result::unwrap);
-    assert!(said.any(|line| line.contains("answers after (no adapter), benign")));
-    let sent = Command::new("sh")
-        .args(["-c", &format!("kill -INT {}", child.id())])
-        .status();
-    assert!(sent.unwrap().success());
+    let args = place.on_script(&with(EVAL, &["--json"]));
+    let (mut child, mut said) = interrupted(&place, &args, "answers after (no adapter), benign");
     assert!(said.any(|line| line.contains("press Ctrl-C again")));
     // What is in flight now ends.
     place.write("late", "");

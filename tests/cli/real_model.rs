@@ -75,8 +75,10 @@ fn a_run_drafts_criticises_revises_and_exports() {
     }
     // Every chain was asked about every principle of the constitution.
     assert!(verdicts >= 3 * 12, "{verdicts} verdicts");
+    // What a gate says of a text depends on the text.
+    let export = ["export", "--format", "trl-sft", "--out", "sft"];
     place
-        .amend(&["export", "--format", "trl-sft", "--out", "sft"])
+        .amend(&[&export[..], &["--no-gates"]].concat())
         .success();
     let rows: Vec<serde_json::Value> = place
         .read("sft/train.jsonl")
@@ -117,8 +119,9 @@ fn deterministic_runs_do_not_depend_on_the_batch_or_on_interruption() {
         ];
         place.amend(&[&args[..], extra].concat()).success();
         let out = format!("{db}-sft");
+        let export = ["export", "--db", db, "--format", "trl-sft", "--out", &out];
         place
-            .amend(&["export", "--db", db, "--format", "trl-sft", "--out", &out])
+            .amend(&[&export[..], &["--no-gates"]].concat())
             .success();
         (
             place.read(&format!("{out}/train.jsonl")),
@@ -207,32 +210,57 @@ fn text_cannot_forge_a_turn() {
 #[test]
 fn checks_are_decided_without_the_model() {
     let place = place();
-    place.write(
-        "c.yaml",
-        "schema: 1\nname: c\nprinciples:\n  - id: asks\n    critique: Does it end with a question?\n    revision: Rewrite it so that it ends with a question.\n    check: {ends_with_any: ['?']}\n",
-    );
+    // Whatever is written breaks one of the two and keeps the other.
+    place.write("c.yaml", SHORT_AND_LONG);
     let args = [
         "run",
         "p.jsonl",
         "-c",
         "c.yaml",
+        "--select",
+        "all",
         "--rounds",
         "1",
+        "--revise",
+        "never",
         "--max-tokens",
         "32",
     ];
     place.amend(&args).success();
-    let stats = place.amend(&["stats", "--json"]).success();
-    assert!(stats.stdout.contains("asks"));
-    let verdicts = place
-        .amend(&["ls", "violated:true", "--json"])
-        .success()
-        .json_lines();
-    assert!(
-        !verdicts.is_empty(),
-        "no draft was found to lack a question"
-    );
+    let chains = place.amend(&["ls", "--json"]).success().json_lines();
+    assert_eq!(chains.len(), 3);
+    for chain in chains {
+        let shown = place
+            .amend(&["show", chain["chain_id"].as_str().unwrap(), "--json"])
+            .success();
+        let shown: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
+        let mut found = Vec::new();
+        for step in &shown["steps"].as_array().unwrap()[1..] {
+            let verdict = &step["verdict"];
+            assert_eq!(verdict["source"], "check");
+            assert!(step["calls"].as_array().unwrap().is_empty(), "{step}");
+            let violated = verdict["violated"].as_bool().unwrap();
+            let probability = verdict["probability"].as_f64();
+            assert_eq!(probability, Some(f64::from(u8::from(violated))));
+            found.push(violated);
+        }
+        assert!(found.len() == 2 && found[0] != found[1], "{shown}");
+    }
 }
+
+const SHORT_AND_LONG: &str = "
+schema: 1
+name: c
+principles:
+  - id: short
+    critique: Has it more than nine words?
+    revision: Say it in nine words.
+    check: {max_words: 9}
+  - id: long
+    critique: Has it fewer than ten words?
+    revision: Say it in ten words.
+    check: {min_words: 10}
+";
 
 #[test]
 fn what_is_logged_is_coloured_on_a_terminal_only() {
@@ -309,7 +337,7 @@ fn a_chat_template_that_writes_nothing_fails_the_chain() {
 #[test]
 fn a_byte_order_mark_is_no_part_of_a_chat_template() {
     let place = place();
-    let template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:";
+    let template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n";
     let run = |source: String| {
         place.write("t.jinja", source);
         let args = [

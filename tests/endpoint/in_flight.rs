@@ -1,32 +1,41 @@
 //! How many requests are with a server at a time.
 
-use std::thread::sleep;
-use std::time::{Duration, Instant};
-
-use amend::backend::Backend;
 use amend::backend::http::HttpBackend;
+use amend::backend::{Backend, BackendError};
 use amend::generation::Request;
 use crossbeam_channel::unbounded;
 
-use crate::requests::{options, text_request};
+use crate::requests::{LONG, options, text_request};
 use crate::server::{Answer, Server};
 
 #[test]
 fn as_many_requests_are_with_the_server_as_were_asked_for_and_no_more() {
     // None of them is answered.
-    let server = Server::openai(|_, _| Answer::Silence);
+    let (sender, asked) = unbounded();
+    let server = Server::openai(move |_, _| {
+        let _ = sender.send(());
+        Answer::Silence
+    });
     let mut options = options(&server.url());
     options.parallel = 3;
     let backend = HttpBackend::connect(&options).unwrap();
-    let (sender, _replies) = unbounded();
+    let (sender, replies) = unbounded();
     for ticket in 0..5 {
         backend.submit(ticket, Request::Generate(text_request()), sender.clone());
     }
-    let begun = Instant::now();
-    while server.chats().len() < 3 {
-        assert!(begun.elapsed() < Duration::from_secs(60), "fewer came");
-        sleep(Duration::from_millis(5));
+    for _ in 0..3 {
+        asked.recv_timeout(LONG).expect("fewer came");
     }
-    sleep(Duration::from_millis(200));
+    // What is with no server comes back when the backend goes.
+    drop(backend);
+    let mut stopped: Vec<u64> = (0..2)
+        .map(|_| {
+            let (ticket, reply) = replies.recv_timeout(LONG).unwrap();
+            assert_eq!(reply, Err(BackendError::Stopped));
+            ticket
+        })
+        .collect();
+    stopped.sort_unstable();
+    assert_eq!(stopped, [3, 4]);
     assert_eq!(server.chats().len(), 3);
 }

@@ -79,13 +79,13 @@ fn a_request_that_is_forbidden_fails_alone_where_others_were_answered() {
 
 #[test]
 fn an_error_under_a_status_of_success_is_tried_again_as_what_it_is() {
-    let error = |code: u16| json!({"error": {"message": "no room", "code": code}});
+    let error = |code: Value| json!({"error": {"message": "no room", "code": code}});
     let server = Server::openai(move |_, before| {
         Answer::json(&match before {
-            0 => error(429),
-            1 => error(502),
+            0 => error(json!(429)),
+            1 => error(json!("503")),
             2 => reply("Six minutes."),
-            _ => error(400),
+            _ => error(json!("400")),
         })
     });
     let backend = connect(&server);

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::server::{Answer, Server, decision, models, nobody, reply, verdict as rest};
 
 /// Longer than any test waits for what should come at once.
-const LONG: Duration = Duration::from_secs(60);
+pub const LONG: Duration = Duration::from_secs(60);
 
 pub fn options(url: &str) -> HttpOptions {
     HttpOptions {

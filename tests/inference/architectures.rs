@@ -1,10 +1,11 @@
 //! Models whose cache cannot simply be cut and shared.
 
+use amend::backend::BackendError;
 use amend::backend::llama::context::KvChoice;
 use amend::backend::llama::{LlamaBackend, LlamaOptions, LookupChoice};
-use amend::generation::{Choose, Generate, Message, Request};
+use amend::generation::{Choose, Generate, Message, Reply, Request};
 
-use super::{ask, chosen, distance, generate, options, tiny, write_all};
+use super::{ask, chosen, distance, generate, options, tiny, written};
 
 fn small(path: &std::path::Path, kv: KvChoice, parallel: usize) -> LlamaOptions {
     LlamaOptions {
@@ -40,19 +41,32 @@ fn a_recurrent_model_shares_nothing_and_guesses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("mamba.gguf");
     tiny::mamba(&path);
-    // One at a time is the reference; the others are side by side, with a cache and guesses asked for.
-    let alone: Vec<_> = write_all(
-        &LlamaBackend::load(&small(&path, KvChoice::Auto, 1)).unwrap(),
-        requests(4),
-    );
-    assert!(alone.iter().all(|reply| reply.usage.completion_tokens > 0));
+    let choices = || ["one", "two", "three", "four"].map(choice);
+    let scores = |replies: &[Result<Reply, BackendError>]| -> Vec<Vec<f64>> {
+        let scores = replies.iter().map(|reply| chosen(reply).0.to_vec());
+        scores.collect()
+    };
+    // One at a time is the reference; the others are side by side and beside replies that are written, with a
+    // cache and guesses asked for.
+    let backend = LlamaBackend::load(&small(&path, KvChoice::Auto, 1)).unwrap();
+    let alone = scores(&ask(&backend, choices().to_vec()));
     for kv in [KvChoice::Auto, KvChoice::Unified, KvChoice::Streams] {
-        let mut asked = small(&path, kv, 4);
+        let mut asked = small(&path, kv, 8);
         asked.lookup = LookupChoice::On;
         let backend = LlamaBackend::load(&asked).unwrap();
-        let replies = write_all(&backend, requests(4));
-        for (reply, alone) in replies.iter().zip(&alone) {
-            assert_eq!(reply.text, alone.text, "{kv:?}");
+        let texts = requests(4).into_iter().map(Request::Generate);
+        let mut replies = ask(&backend, texts.chain(choices()).collect());
+        let chosen = scores(&replies.split_off(4));
+        for (n, found) in chosen.iter().enumerate() {
+            let own = distance(found, &alone[n]);
+            let nearest = (0..4)
+                .filter(|&other| other != n)
+                .map(|other| distance(found, &alone[other]))
+                .fold(f64::INFINITY, f64::min);
+            assert!(10.0 * own < nearest, "{kv:?}: {own}, {nearest}");
+        }
+        for reply in replies.into_iter().map(written) {
+            assert!(reply.usage.completion_tokens > 0);
             assert_eq!(reply.usage.cached_tokens, 0);
             assert_eq!(reply.usage.proposed_tokens, 0);
         }

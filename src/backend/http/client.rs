@@ -407,7 +407,11 @@ fn is_passing(code: u16) -> bool {
 fn code(status: StatusCode, body: Option<&Value>) -> u16 {
     let said = body
         .filter(|_| status.is_success())
-        .and_then(|body| body.pointer("/error/code")?.as_u64())
+        .and_then(|body| {
+            let code = body.pointer("/error/code")?;
+            // Some write the number as a text.
+            code.as_u64().or_else(|| code.as_str()?.parse().ok())
+        })
         .and_then(|code| u16::try_from(code).ok())
         .filter(|code| (400..600).contains(code));
     said.unwrap_or(status.as_u16())

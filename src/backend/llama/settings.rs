@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::chat_template::ChatTemplate;
+use crate::generation::COMMON_ADAPTER;
 
 use super::cache::{CacheConfig, Layout};
 use super::context::{Sized, WorkerConfig};
@@ -119,7 +120,7 @@ pub(super) fn settings(
     // One with a name is in the requests that it computes, whose name for it tells its weights, and decides no others.
     for adapter in options.adapters.iter().filter(|a| a.name.is_none()) {
         settings.insert(
-            "lora of all steps".to_owned(),
+            COMMON_ADAPTER.to_owned(),
             format!("{} × {}", adapter.digest, adapter.scale),
         );
     }

@@ -236,8 +236,7 @@ impl<T> Drive<'_, T> {
     ) -> Result<(), E> {
         loop {
             let request = question.request();
-            let identity = self.backend.identity();
-            let key = Digest::of(&(&identity.digest, &identity.settings_digest, &request));
+            let key = self.backend.identity().content_key(&request);
             let Some(generation) = replies.find(&key).map_err(DriveError::from)? else {
                 self.waiting.push_back(Flight {
                     ask,

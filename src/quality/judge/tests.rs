@@ -3,94 +3,44 @@
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 
-use crossbeam_channel::Sender;
 use proptest::prelude::*;
 
 use super::accuracy::Tally;
 use super::labelled::{Labelled, Posed, Scored};
 use super::pairs::contests;
 use super::*;
-use crate::backend::{Backend, BackendError, ModelIdentity, Ticket, TicketReply};
+use crate::backend::BackendError;
 use crate::chain::ChainId;
 use crate::constitution::{Check, Status};
-use crate::engine::testing::constitution;
-use crate::generation::{Choice, FinishReason, Generation, Reply, Request, Usage};
+use crate::engine::testing::{AtOnce, constitution, written};
+use crate::generation::{Choice, Reply, Request, Usage};
 use crate::judgement::{Judgement, PairKind};
 use crate::store::{Response, Responses};
 
-/// Scores by what the last message and the reasons say; gives no reasons where it says so.
-struct Oracle {
-    identity: ModelIdentity,
-    /// P(A) is this, whatever is asked; `None` for a function of the request.
-    always: Option<f64>,
-}
-
-fn oracle(always: Option<f64>) -> Oracle {
-    Oracle {
-        identity: ModelIdentity {
-            digest: Digest::of_bytes(b"oracle"),
-            name: "oracle".to_owned(),
-            settings_digest: Digest::of_bytes(b"settings"),
-            settings: Default::default(),
-            context_length: 1000,
-            chat_template: "none".to_owned(),
-            metadata: Default::default(),
-        },
-        always,
-    }
-}
-
-impl Backend for Oracle {
-    fn identity(&self) -> &ModelIdentity {
-        &self.identity
-    }
-
-    fn parallelism(&self) -> usize {
-        4
-    }
-
-    fn count_tokens(&self, _: &[Message]) -> Result<u32, BackendError> {
-        Ok(1)
-    }
-
-    fn submit(&self, ticket: Ticket, request: Request, reply: Sender<TicketReply>) {
-        let hash = f64::from(Digest::of(&request).seed()) / f64::from(u32::MAX);
+/// Scores by what the last message and the reasons say; gives no reasons where it says so. P(A) is `always`,
+/// whatever is asked, or a function of the request.
+fn oracle(always: Option<f64>) -> AtOnce<'static> {
+    AtOnce::new(move |_, request| {
+        let hash = f64::from(Digest::of(request).seed()) / f64::from(u32::MAX);
         let last = &request.messages().last().unwrap().content;
-        let answer = if last.contains("cannot be judged") {
-            Err(BackendError::Inference("no".to_owned()))
-        } else {
-            Ok(match &request {
-                Request::Choose(choose) => {
-                    let a = self.always.unwrap_or(hash);
-                    let rest = (1.0 - a) / (choose.options.len() - 1) as f64;
-                    let mut logprobs = vec![rest.ln(); choose.options.len()];
-                    logprobs[0] = a.ln();
-                    Reply::Chosen(Choice {
-                        logprobs,
-                        usage: Usage::default(),
-                    })
-                }
-                Request::Generate(_) => {
-                    let text = if last.contains("silent") {
-                        String::new()
-                    } else {
-                        format!("Because {hash}.")
-                    };
-                    Reply::Generated(Generation {
-                        raw: text.clone(),
-                        text,
-                        thinking: None,
-                        thinking_unclosed: false,
-                        finish: FinishReason::Stop,
-                        decisions: Vec::new(),
-                        invalid_utf8: false,
-                        usage: Usage::default(),
-                    })
-                }
-            })
-        };
-        let _ = reply.send((ticket, answer));
-    }
+        if last.contains("cannot be judged") {
+            return Err(BackendError::Inference("no".to_owned()));
+        }
+        Ok(match request {
+            Request::Choose(choose) => {
+                let a = always.unwrap_or(hash);
+                let rest = (1.0 - a) / (choose.options.len() - 1) as f64;
+                let mut logprobs = vec![rest.ln(); choose.options.len()];
+                logprobs[0] = a.ln();
+                Reply::Chosen(Choice {
+                    logprobs,
+                    usage: Usage::default(),
+                })
+            }
+            Request::Generate(_) if last.contains("silent") => written("", Vec::new()),
+            Request::Generate(_) => written(format!("Because {hash}."), Vec::new()),
+        })
+    })
 }
 
 fn judge(mode: Mode, ensemble: usize) -> Arc<Judge> {
@@ -124,7 +74,7 @@ fn chain(texts: &[&str]) -> Responses {
 
 /// Judges a chain; judgements and errors, and how many calls were made.
 fn judged(
-    backend: &Oracle,
+    backend: &AtOnce<'_>,
     judge: &Arc<Judge>,
     kind: PairKind,
     chain: &Responses,
@@ -295,7 +245,7 @@ fn posed(right: [bool; 2], exchanged: bool) -> Posed {
     }
 }
 
-fn scored(backend: &Oracle, labelled: Labelled) -> Scored {
+fn scored(backend: &AtOnce<'_>, labelled: Labelled) -> Scored {
     let judge = judge(Mode::Choice, 1);
     let questions = labelled.questions();
     let mut asks = std::iter::once(Ok::<_, DriveError>(Ask {

@@ -3,15 +3,19 @@
 #[path = "../../support/adapter.rs"]
 mod adapter;
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
 use crate::model::default_model;
 
-use super::{CONSTITUTION, EVAL, json, place, with};
+use super::{CONSTITUTION, EVAL, interrupted, json, place, with};
+
+/// An evaluation on the prompts that are answered and decided by the default model itself.
+const BENIGN: &[&str] = &["eval", "-c", "c.yaml", "--suite", "benign.jsonl"];
+
+/// Short answers, and those that are the likeliest.
+const SHORT: &[&str] = &["--max-tokens", "24", "--temp", "0"];
 
 /// Prose with a given word in it, to be read.
 fn general(count: usize) -> String {
@@ -33,24 +37,11 @@ fn two_sides_of_the_real_model_are_compared() {
         "c.yaml",
         CONSTITUTION.split("  - id: no-perhaps").next().unwrap(),
     );
-    let args = [
-        "eval",
-        "-c",
-        "c.yaml",
-        "--suite",
-        "benign.jsonl",
-        "general.jsonl",
-        "--lora",
-        "a.gguf",
-        "--max-tokens",
-        "24",
-        "--temp",
-        "0",
-        "--json",
-        "--fail-if",
-        "drift>0.000001",
-    ];
-    let report = json(&place.amend(&args).code(4));
+    let eval = |lora: &str, more: &[&str]| {
+        let sides = ["general.jsonl", "--lora", lora, "--json"];
+        place.amend(&[BENIGN, &sides, SHORT, more].concat())
+    };
+    let report = json(&eval("a.gguf", &["--fail-if", "drift>0.000001"]).code(4));
     assert_eq!(report["before"]["label"], "no adapter");
     assert_eq!(report["after"]["label"], "a.gguf");
     assert_eq!(report["judge"], Value::Null);
@@ -69,11 +60,7 @@ fn two_sides_of_the_real_model_are_compared() {
     assert_ne!(runs["before"][0], runs["after"][0]);
 
     // An adapter that is not felt changes nothing, and the side without one is not answered again.
-    let none = with(
-        &args[..7],
-        &["a.gguf:0", "--max-tokens", "24", "--temp", "0", "--json"],
-    );
-    let report_none = json(&place.amend(&none).success());
+    let report_none = json(&eval("a.gguf:0", &[]).success());
     assert_eq!(report_none["runs"][0]["before"], runs["before"]);
     let drift = &report_none["effect"]["drift"];
     assert!(drift["kl"]["value"].as_f64().unwrap() < 1e-6, "{drift}");
@@ -135,22 +122,13 @@ fn an_interruption_ends_the_reading_for_drift() {
     default_model();
     let place = place();
     adapter::write_adapter(&place.path("a.gguf"), 0.3);
-    // Far more than is read before the signal comes.
-    place.write("general.jsonl", general(2000));
-    let mut child = place
-        .command(DRIFT)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = BufReader::new(child.stderr.take().unwrap())
-        .lines()
-        .map(Result::unwrap);
-    assert!(said.any(|line| line.contains("drift: reading")));
-    let sent = Command::new("sh")
-        .args(["-c", &format!("kill -INT {}", child.id())])
-        .status();
-    assert!(sent.unwrap().success());
+    // Far more than any machine reads before the signal comes: a million tokens for each side.
+    let text = "Every box is a box of wood that holds some stones. ".repeat(40);
+    let row = |n| {
+        format!("{{\"id\": \"t{n}\", \"prompt\": \"What is box {n}?\", \"text\": \"{text}\"}}\n")
+    };
+    place.write("general.jsonl", (0..2000).map(row).collect::<String>());
+    let (mut child, mut said) = interrupted(&place, DRIFT, "drift: reading");
     assert!(said.any(|line| line.contains("interrupted; the same command goes on")));
     assert_eq!(child.wait().unwrap().code(), Some(130));
 }
@@ -160,25 +138,16 @@ fn a_judge_says_which_sides_answers_it_prefers() {
     default_model();
     let place = place();
     adapter::write_adapter(&place.path("a.gguf"), 0.3);
+    // What is written beside other texts rounds otherwise, and an adapter that is not felt may then be one.
     let eval = |lora: &str, more: &[&str]| {
-        let args = [
-            "--suite",
-            "benign.jsonl",
-            "--lora",
-            lora,
-            "--max-tokens",
-            "24",
-            "--temp",
-            "0",
-            "--json",
-        ];
-        place.amend(&[&["eval", "-c", "c.yaml"], &args[..], more].concat())
+        let side = ["--lora", lora, "--deterministic", "--json"];
+        place.amend(&[BENIGN, &side, SHORT, more].concat())
     };
     let report = json(&eval("a.gguf", &["--fail-if", "win_rate<=1"]).code(4));
     let preferred = &report["effect"]["preferred"];
     let count = |name: &str| preferred[name].as_u64().unwrap();
-    assert_eq!(count("pairs") + count("equal"), 2, "{preferred}");
-    assert!(count("pairs") > 0, "{preferred}");
+    // Under the adapter the model no longer makes sense.
+    assert_eq!((count("pairs"), count("equal")), (2, 0), "{preferred}");
     let rate = report["figures"]["win_rate"].as_f64().unwrap();
     assert!((0.0..=1.0).contains(&rate), "{preferred}");
     // The store remembers what the judge said.
@@ -221,16 +190,9 @@ fn an_answer_that_is_missing_on_one_side_alone_is_left_out_on_both() {
     adapter::write_adapter(&place.path("a.gguf"), 0.3);
     write_silent(&place.path("silent.gguf"));
     let eval = |before: &str, after: &str, more: &[&str]| {
-        let sides = [
-            "--suite",
-            "benign.jsonl",
-            "--against",
-            before,
-            "--lora",
-            after,
-        ];
-        let short = ["--select", "asks-back", "--max-tokens", "24", "--temp", "0"];
-        place.amend(&[&["eval", "-c", "c.yaml"], &sides[..], &short[..], more].concat())
+        let sides = ["--against", before, "--lora", after];
+        let asked = ["--select", "asks-back"];
+        place.amend(&[BENIGN, &sides, &asked, SHORT, more].concat())
     };
     for (before, after, silent) in [
         ("silent.gguf", "a.gguf", "before"),
@@ -272,19 +234,9 @@ fn a_pair_that_the_judge_cannot_decide_is_left_out_and_told() {
     let rows =
         row("rain", "What is rain?") + &row("boxes", &format!("{boxes}Which is the heaviest?"));
     place.write("benign.jsonl", rows);
-    let args = [
-        "eval",
-        "-c",
-        "c.yaml",
-        "--suite",
-        "benign.jsonl",
-        "--lora",
-        "a.gguf",
-    ];
-    let args = with(
-        &args,
-        &["--ctx-size", "256", "--max-tokens", "24", "--temp", "0"],
-    );
+    // Answers are so short that a question about the other one fits in whatever they say.
+    let side = ["--lora", "a.gguf", "--ctx-size", "256"];
+    let args = [BENIGN, &side, &["--max-tokens", "16", "--temp", "0"]].concat();
     let outcome = place.amend(&with(&args, &["--json"])).success();
     let report = json(&outcome);
     let effect = &report["effect"];

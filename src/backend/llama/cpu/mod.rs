@@ -7,6 +7,8 @@
 #![allow(unsafe_code)]
 
 mod attention;
+mod avx2;
+mod avx512;
 mod matmul;
 
 use std::sync::OnceLock;

@@ -2,8 +2,7 @@
 
 use std::arch::x86_64::*;
 
-/// A vector.
-pub type Numbers = __m256;
+pub use super::super::avx2::{Numbers, store, zero};
 
 /// Numbers of a vector.
 pub const LANES: usize = 8;
@@ -13,13 +12,6 @@ pub const LOWEST: f32 = -127.0;
 
 /// Vectors of a row that are summed together.
 pub const WIDE: usize = 2;
-
-/// Zeros.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub fn zero() -> Numbers {
-    _mm256_setzero_ps()
-}
 
 /// A number in every place.
 #[inline]
@@ -38,18 +30,6 @@ pub fn splat(number: f32) -> Numbers {
 pub unsafe fn load(at: *const f32) -> Numbers {
     // SAFETY: the caller's promise.
     unsafe { _mm256_loadu_ps(at) }
-}
-
-/// Writes a vector.
-///
-/// # Safety
-///
-/// The processor has AVX2, and eight numbers can be written there.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub unsafe fn store(numbers: Numbers, to: *mut f32) {
-    // SAFETY: the caller's promise.
-    unsafe { _mm256_storeu_ps(to, numbers) }
 }
 
 /// `a × b + c`.

@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+pub use super::super::avx2::{Numbers, store, zero};
 use super::format::{ONE_BIT_EACH, Quants, SPREAD, Scale, Stored};
 use super::kernel::Activation;
 
@@ -10,16 +11,6 @@ pub const ROWS: usize = 8;
 
 /// An integer of each row, or bytes of several.
 pub type Integers = __m256i;
-
-/// A number of each row.
-pub type Numbers = __m256;
-
-/// Zeros.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub fn zero() -> Numbers {
-    _mm256_setzero_ps()
-}
 
 /// A word of each row of a panel.
 ///
@@ -43,18 +34,6 @@ pub unsafe fn words(at: *const u32) -> Integers {
 pub unsafe fn numbers(at: *const f32) -> Numbers {
     // SAFETY: the caller's promise.
     unsafe { _mm256_load_ps(at) }
-}
-
-/// Writes a number of each row.
-///
-/// # Safety
-///
-/// The processor has AVX2, and 32 bytes can be written there.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub unsafe fn store(numbers: Numbers, to: *mut f32) {
-    // SAFETY: the caller's promise.
-    unsafe { _mm256_storeu_ps(to, numbers) }
 }
 
 /// What a block adds to the total of each row: its sum of products, scaled.

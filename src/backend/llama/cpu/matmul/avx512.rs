@@ -3,6 +3,7 @@
 
 use std::arch::x86_64::*;
 
+pub use super::super::avx512::{Numbers, store, zero};
 use super::format::{ONE_BIT_EACH, Quants, SPREAD, Scale, Stored};
 use super::kernel::Activation;
 
@@ -11,16 +12,6 @@ pub const ROWS: usize = 16;
 
 /// An integer of each row, or bytes of several.
 pub type Integers = __m512i;
-
-/// A number of each row.
-pub type Numbers = __m512;
-
-/// Zeros.
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub fn zero() -> Numbers {
-    _mm512_setzero_ps()
-}
 
 /// A word of each row of a panel.
 ///
@@ -44,18 +35,6 @@ pub unsafe fn words(at: *const u32) -> Integers {
 pub unsafe fn numbers(at: *const f32) -> Numbers {
     // SAFETY: the caller's promise.
     unsafe { _mm512_load_ps(at) }
-}
-
-/// Writes a number of each row.
-///
-/// # Safety
-///
-/// The processor has AVX-512F, and 64 bytes can be written there.
-#[inline]
-#[target_feature(enable = "avx512f")]
-pub unsafe fn store(numbers: Numbers, to: *mut f32) {
-    // SAFETY: the caller's promise.
-    unsafe { _mm512_storeu_ps(to, numbers) }
 }
 
 /// What a block adds to the total of each row: its sum of products, scaled.
