@@ -93,9 +93,13 @@ def guessing(bench: Bench) -> Outcome:
     measures = []
     for name, work in works(bench).items():
 
+        guessed: list[float] = []
+
         def speed(lookup: str) -> float:
             """Tokens per second, those written and those of prompts that were read anew."""
             run = Run(bench, replace(work, options=(*work.options, "--lookup", lookup)), 16, None)
+            if lookup == "auto":
+                guessed.append(100 * run.guessed / max(1, run.written))
             return (run.written + run.read - run.cached) / run.seconds
 
         pairs = alternate(bench.pairs, lambda: speed("auto"), lambda: speed("off"))
@@ -103,6 +107,7 @@ def guessing(bench: Bench) -> Outcome:
             Measure(f"{name}, with guesses over without", "×", ratios(pairs), Target(">=", 0.97)),
             Measure(f"{name}, with", "tok/s", [a for a, _ in pairs]),
             Measure(f"{name}, without", "tok/s", [b for _, b in pairs]),
+            Measure(f"{name}, guesses for 100 tokens written", "", guessed),
         ]
     return Outcome(measures, {"parallel": 16})
 

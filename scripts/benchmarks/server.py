@@ -154,6 +154,9 @@ class Run:
         # Chains that fail for one reason fail for it on both sides, and are counted.
         done = bench.run(*work.command(parallel, work.options), *place, "--db", db, codes=(0, 3))
         summary = json.loads(done.stdout.splitlines()[-1])
+        stats = bench.run("stats", "--db", db, "--json").stdout.splitlines()
+        # Tokens that were guessed, right or not.
+        self.guessed = sum(json.loads(line).get("proposed_tokens", 0) for line in stats)
         for file in bench.folder.glob(db.name + "*"):
             file.unlink()
         self.seconds = summary["seconds"]
