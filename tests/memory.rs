@@ -174,10 +174,10 @@ fn a_chain_takes_few_bytes() {
     let (few, many) = (folder.path().join("few.db"), folder.path().join("many.db"));
     store(&few, FEW);
     store(&many, MANY);
-    // The last is for the runs of words for which gates have room, which has an end.
+    // Runs of words are held as long as gates have room for them, which has an end beyond these chains.
     for (settings, most) in [
-        (Settings::none(), [40, 200, 320]),
-        (Settings::default(), [40, 520, 320]),
+        (Settings::none(), [40, 120, 200]),
+        (Settings::default(), [40, 250, 200]),
     ] {
         let few = bytes(&few, &settings, FEW);
         let many = bytes(&many, &settings, MANY);
