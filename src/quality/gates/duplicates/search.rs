@@ -104,9 +104,18 @@ pub(in crate::quality) fn pairs(
     let mut band = |values: &[(u32, Place)]| -> Result<(), StoreError> {
         for group in values.chunk_by(|a, b| a.0 == b.0) {
             for (place, &(_, row)) in group.iter().enumerate() {
+                let mut own = None;
                 for &(_, other) in group[..place].iter().rev().take(MOST_COMPARED) {
                     let (one, two) = (root(&mut parent, row), root(&mut parent, other));
-                    if one != two && sets.similarity(row, other)? >= least {
+                    if one == two {
+                        continue;
+                    }
+                    if own.is_none() {
+                        own = sets.get(row)?;
+                    }
+                    if let (Some(own), Some(other_sets)) = (&own, sets.get(other)?)
+                        && own.similarity(&other_sets) >= least
+                    {
                         parent[one.max(two) as usize] = one.min(two);
                         found.push((other, row));
                     }
@@ -354,7 +363,8 @@ fn may_be(one: &[[u64; MARKS]; 2], other: &[[u64; MARKS]; 2], least: f64) -> boo
 struct AllSets<'p, 'a> {
     kept: &'p HashMap<u32, Arc<Sets>>,
     again: Again<'a>,
-    read: HashMap<u32, Arc<Sets>>,
+    /// By row, as far as they were read.
+    read: Vec<Option<Arc<Sets>>>,
     /// Rows in the order in which they were read.
     order: VecDeque<u32>,
     bytes: usize,
@@ -365,14 +375,15 @@ impl<'p, 'a> AllSets<'p, 'a> {
         Self {
             kept: prints.sets,
             again,
-            read: HashMap::new(),
+            read: Vec::new(),
             order: VecDeque::new(),
             bytes: 0,
         }
     }
 
     fn get(&mut self, row: u32) -> Result<Option<Arc<Sets>>, StoreError> {
-        if let Some(sets) = self.kept.get(&row).or_else(|| self.read.get(&row)) {
+        let read = || self.read.get(row as usize)?.as_ref();
+        if let Some(sets) = self.kept.get(&row).or_else(read) {
             return Ok(Some(Arc::clone(sets)));
         }
         let Some(sets) = (self.again)(row)? else {
@@ -381,21 +392,17 @@ impl<'p, 'a> AllSets<'p, 'a> {
         let sets = Arc::new(sets);
         self.bytes += sets.bytes();
         self.order.push_back(row);
-        self.read.insert(row, Arc::clone(&sets));
+        let place = row as usize;
+        if self.read.len() <= place {
+            self.read.resize(place + 1, None);
+        }
+        self.read[place] = Some(Arc::clone(&sets));
         while self.bytes > MOST_READ
             && let Some(oldest) = self.order.pop_front()
         {
-            let gone = self.read.remove(&oldest);
+            let gone = self.read[oldest as usize].take();
             self.bytes -= gone.map_or(0, |sets| sets.bytes());
         }
         Ok(Some(sets))
-    }
-
-    /// The similarity of two rows; 0 where their runs cannot be had.
-    fn similarity(&mut self, one: u32, other: u32) -> Result<f64, StoreError> {
-        Ok(match (self.get(one)?, self.get(other)?) {
-            (Some(one), Some(other)) => one.similarity(&other),
-            _ => 0.0,
-        })
     }
 }
