@@ -7,7 +7,7 @@ use super::exit::{Exit, say, usage};
 use super::measure::ModelMeasure;
 use super::stdout;
 use super::text::plural;
-use crate::export::verify::{self, Check, Measure, Report};
+use crate::export::verify::{self, Check, Measure, Report, VerifyError};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -50,7 +50,11 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         false => Some(ModelMeasure::open(&args.model)?),
     };
     let measure = measure.as_ref().map(|measure| measure as &dyn Measure);
-    let report = verify::verify(&args.folder, args.max_length, measure).map_err(usage)?;
+    let report = verify::verify(&args.folder, args.max_length, measure);
+    let report = report.map_err(|error| match error {
+        VerifyError::Scratch(error) => error.into(),
+        error => usage(error),
+    })?;
     let text = serde_json::to_string(&report)?;
     let mut out = stdout::as_asked(args.json);
     // What was found is told by the exit code as well.

@@ -2,7 +2,7 @@
 
 use crate::chain::{Flag, StepKind, StopReason};
 use crate::constitution::Constitution;
-use crate::quality::gates::{Action, Finding, Gate, Gating, Refused};
+use crate::quality::gates::{Action, Decided, Finding, Gate, Gating, Refused};
 use crate::quality::pair::{Origin, Side, Texts, Why};
 use crate::store::{ChainDetail, Label, StepDetail};
 
@@ -52,8 +52,32 @@ pub(super) struct Drawing<'a> {
 }
 
 impl Drawing<'_> {
-    /// What a chain gives. A chain that is not done gives one reason.
-    pub fn draw(self, chain: &ChainDetail, constitution: &Constitution) -> Vec<Drawn> {
+    /// What a chain gives of which this was decided. A chain that is not done gives one reason.
+    pub fn draw(
+        self,
+        chain: &ChainDetail,
+        decided: &Decided,
+        constitution: &Constitution,
+    ) -> Vec<Drawn> {
+        let one = OfOne {
+            drawing: self,
+            gating: self.gating,
+            decided,
+        };
+        one.draw(chain, constitution)
+    }
+}
+
+/// The same with what was decided about one chain.
+#[derive(Clone, Copy)]
+struct OfOne<'a> {
+    drawing: Drawing<'a>,
+    gating: &'a Gating,
+    decided: &'a Decided,
+}
+
+impl OfOne<'_> {
+    fn draw(self, chain: &ChainDetail, constitution: &Constitution) -> Vec<Drawn> {
         if let Some(drawn) = self.control(chain) {
             return vec![drawn];
         }
@@ -72,8 +96,8 @@ impl Drawing<'_> {
 
     /// Whether the gates looked at every text of these lessons.
     fn guarded_already(self) -> bool {
-        match self.draws {
-            Draws::Answers => !self.all_rounds,
+        match self.drawing.draws {
+            Draws::Answers => !self.drawing.all_rounds,
             Draws::Pairs => true,
             Draws::Unpaired
             | Draws::Prompts
@@ -84,7 +108,7 @@ impl Drawing<'_> {
     }
 
     fn lessons(self, chain: &ChainDetail, constitution: &Constitution) -> Vec<Drawn> {
-        match self.draws {
+        match self.drawing.draws {
             Draws::Answers => self.answers(chain),
             Draws::Pairs => self.pairs(chain),
             Draws::Unpaired => self.unpaired(chain),
@@ -103,7 +127,7 @@ impl Drawing<'_> {
 
     /// What becomes of a chain about a control prompt, where that gate is closed: nothing, or its draft.
     fn control(self, chain: &ChainDetail) -> Option<Drawn> {
-        let Some(decision) = self.gating.decision(&chain.row.chain_id) else {
+        let Some(decision) = self.decided.decision() else {
             // It has no text, and its prompt is no row either.
             let control = self.gating.is_control(chain);
             return control.then(|| Drawn::dropped(None, plain("control")));
@@ -120,32 +144,27 @@ impl Drawing<'_> {
             && decision.chosen == Origin::Draft
             && chain.row.violated.is_empty();
         let draft = Texts::of(chain).ok().map(|texts| texts.draft);
-        let lesson = draft.filter(|_| self.benign && sound).and_then(|draft| {
-            let lesson = match self.draws {
-                Draws::Answers => answer(chain, draft),
-                Draws::Unpaired => judged(chain, draft, true),
-                _ => return None,
-            };
-            // Unless a person accepted it, only the verdicts say that it is sound.
-            let accepted = chain.row.label == Some(Label::Accept);
-            Some(match !accepted && is_refuted(chain) {
-                true => Drawn::dropped(None, plain("verdict-disagreed")),
-                false => Drawn::lesson(lesson, draft),
-            })
-        });
+        let lesson = draft
+            .filter(|_| self.drawing.benign && sound)
+            .and_then(|draft| {
+                let lesson = match self.drawing.draws {
+                    Draws::Answers => answer(chain, draft),
+                    Draws::Unpaired => judged(chain, draft, true),
+                    _ => return None,
+                };
+                // Unless a person accepted it, only the verdicts say that it is sound.
+                let accepted = chain.row.label == Some(Label::Accept);
+                Some(match !accepted && is_refuted(chain) {
+                    true => Drawn::dropped(None, plain("verdict-disagreed")),
+                    false => Drawn::lesson(lesson, draft),
+                })
+            });
         Some(lesson.unwrap_or_else(|| Drawn::dropped(None, plain("control"))))
     }
 
-    /// Whether the gates leave a chain out since its prompt was run to measure refusals.
-    pub fn is_control(self, chain: &ChainDetail) -> bool {
-        let decision = self.gating.decision(&chain.row.chain_id);
-        let control = |finding: &Finding| finding.gate == Gate::Control;
-        decision.is_some_and(|decision| decision.findings.iter().any(control))
-    }
-
     fn answers(self, chain: &ChainDetail) -> Vec<Drawn> {
-        let given = match self.all_rounds && !self.prefers_draft(chain) {
-            true => self.gating.rounds(chain),
+        let given = match self.drawing.all_rounds && !self.prefers_draft() {
+            true => self.decided.rounds(chain, &self.gating.settings),
             false => Vec::new(),
         };
         let one = |step, side: Result<Side<'_>, Refused>| match side {
@@ -153,7 +172,7 @@ impl Drawing<'_> {
             Err(refused) => Drawn::dropped(step, refused),
         };
         if given.is_empty() {
-            return vec![one(None, self.gating.take(chain).text)];
+            return vec![one(None, self.decided.take(chain).text)];
         }
         given
             .into_iter()
@@ -162,15 +181,15 @@ impl Drawing<'_> {
     }
 
     /// Whether the draft is the text to learn from, so that no revision of it is.
-    fn prefers_draft(self, chain: &ChainDetail) -> bool {
-        let decision = self.gating.decision(&chain.row.chain_id);
+    fn prefers_draft(self) -> bool {
+        let decision = self.decided.decision();
         decision.is_some_and(|decision| {
             decision.why == Why::Flipped || decision.chosen == Origin::Draft
         })
     }
 
     fn pairs(self, chain: &ChainDetail) -> Vec<Drawn> {
-        vec![match self.gating.take(chain).pair {
+        vec![match self.decided.take(chain).pair {
             Ok(pair) => Drawn::lesson(
                 Lesson::Pair {
                     prompt: chain.prompt_messages.clone(),
@@ -194,7 +213,7 @@ impl Drawing<'_> {
             Some(Err(refused)) => return vec![Drawn::dropped(None, refused)],
             None => {}
         }
-        let gated = self.gating.take(chain);
+        let gated = self.decided.take(chain);
         let refused = match gated.pair {
             // One text cannot be good and bad.
             Ok(pair) if pair.chosen.text.trim() == pair.rejected.text.trim() => {
@@ -226,7 +245,7 @@ impl Drawing<'_> {
             Ok(texts) => texts,
             Err(name) => return vec![Drawn::dropped(None, plain(name))],
         };
-        let given = self.gating.rounds(chain);
+        let given = self.decided.rounds(chain, &self.gating.settings);
         if given.is_empty() {
             // A text that a person wrote answers no critique.
             let edited = texts.person.is_some() && !texts.revisions.is_empty();
@@ -240,7 +259,7 @@ impl Drawing<'_> {
                 Err(refused) => return Drawn::dropped(Some(ordinal), refused),
             };
             // What the judge said is about the text that the chain ended with.
-            if let Some(refused) = self.undecided(chain).filter(|_| last == Some(ordinal)) {
+            if let Some(refused) = self.undecided().filter(|_| last == Some(ordinal)) {
                 return Drawn::dropped(Some(ordinal), refused);
             }
             let revision = match revision(chain, constitution, ordinal, side.text) {
@@ -256,8 +275,8 @@ impl Drawing<'_> {
     }
 
     /// Why the judge does not prefer the text that a chain ended with.
-    fn undecided(self, chain: &ChainDetail) -> Option<Refused> {
-        let decision = self.gating.decision(&chain.row.chain_id)?;
+    fn undecided(self) -> Option<Refused> {
+        let decision = self.decided.decision()?;
         let by_judge = |finding: &&Finding| {
             matches!(
                 finding.gate,
@@ -266,6 +285,13 @@ impl Drawing<'_> {
         };
         decision.findings.iter().find(by_judge).map(Refused::by)
     }
+}
+
+/// Whether the gates leave a chain out since its prompt was run to measure refusals.
+pub(super) fn is_control(decided: &Decided) -> bool {
+    let control = |finding: &Finding| finding.gate == Gate::Control;
+    let decision = decided.decision();
+    decision.is_some_and(|decision| decision.findings.iter().any(control))
 }
 
 fn answer(chain: &ChainDetail, side: Side<'_>) -> Lesson {

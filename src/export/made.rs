@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::chain::Flag;
 use crate::constitution::Constitution;
-use crate::quality::gates::Refused;
+use crate::quality::gates::{Decided, Refused};
 use crate::store::ChainDetail;
 
 use super::draw::{Drawing, Drawn, plain};
@@ -30,6 +30,8 @@ pub(super) enum Made {
 /// A chain and what it gives.
 pub(super) struct Given {
     pub chain: ChainDetail,
+    /// What the gates decided about it.
+    pub decided: Decided,
     /// What tells its prompt from others; 0 where nothing asks for it.
     pub key: u64,
     pub made: Vec<Made>,
@@ -48,8 +50,8 @@ pub(super) struct Maker<'a> {
 
 impl Maker<'_> {
     /// What a chain gives.
-    pub fn given(self, chain: ChainDetail, constitution: &Constitution) -> Given {
-        let drawn = self.drawing.draw(&chain, constitution);
+    pub fn given(self, chain: ChainDetail, decided: Decided, constitution: &Constitution) -> Given {
+        let drawn = self.drawing.draw(&chain, &decided, constitution);
         Given {
             key: match self.keys {
                 true => prompt_key(&chain.prompt_messages),
@@ -57,6 +59,7 @@ impl Maker<'_> {
             },
             made: drawn.into_iter().map(|drawn| self.made(drawn)).collect(),
             chain,
+            decided,
         }
     }
 

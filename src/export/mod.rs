@@ -34,8 +34,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::quality::gates::{Gating, Refused};
-use crate::quality::similar::{Known, PromptPrint};
+use crate::quality::gates::{Decided, Decision, Gating, Refused};
+use crate::quality::similar::Known;
 use crate::store::{ChainDetail, ChainRow, Depth, RunDetail, Store, StoreError};
 
 pub use card::{CardOptions, is_license};
@@ -114,7 +114,7 @@ struct Export<'a> {
     splits: Splits,
     assignment: Assignment,
     /// Prompts of other splits than the first, which general data must not ask again.
-    held_back: Known,
+    held_back: Option<Known>,
     shards: Vec<Shards>,
     replay: Option<Replay>,
     dropped: Output,
@@ -155,7 +155,7 @@ impl<'a> Export<'a> {
             columns,
             splits,
             assignment: Assignment::default(),
-            held_back: Known::default(),
+            held_back: None,
             replay: options.replay.as_ref().map(Replay::open).transpose()?,
             dropped: folder.create()?,
             dropped_lines: 0,
@@ -173,7 +173,7 @@ impl<'a> Export<'a> {
     fn each(
         &mut self,
         store: &Store,
-        mut each: impl FnMut(&mut Self, &ChainDetail, u64, Made) -> Result<(), ExportError> + Send,
+        mut each: impl FnMut(&mut Self, &Given, Made) -> Result<(), ExportError> + Send,
     ) -> Result<(), ExportError> {
         let (options, maker) = (self.options, self.maker);
         let draws = maker.drawing.draws;
@@ -184,27 +184,28 @@ impl<'a> Export<'a> {
             _ => Depth::Texts,
         };
         let mut runs: Vec<Arc<RunDetail>> = Vec::new();
-        let read = |hand: &mut dyn FnMut((ChainDetail, Arc<RunDetail>)) -> bool| {
+        let read = |hand: &mut dyn FnMut(Read) -> bool| {
             let run = options.run.as_deref();
             store.for_each_whole_chain(&options.filter, run, depth, |chain| {
-                let run = match run_of(store, &mut runs, &chain.row.run_id) {
-                    Ok(run) => run,
+                let decided = maker.drawing.gating.decided(&chain.row.chain_id);
+                let run = run_of(store, &mut runs, &chain.row.run_id);
+                let (decided, run) = match decided.and_then(|decided| Ok((decided, run?))) {
+                    Ok(both) => both,
                     Err(error) => return ControlFlow::Break(Some(error)),
                 };
-                match hand((chain, run)) {
+                match hand((chain, decided, run)) {
                     true => ControlFlow::Continue(()),
                     false => ControlFlow::Break(None),
                 }
             })
         };
-        let size = |(chain, _): &(ChainDetail, Arc<RunDetail>)| chain.text_bytes();
-        let work =
-            |(chain, run): (ChainDetail, Arc<RunDetail>)| maker.given(chain, &run.constitution);
+        let size = |(chain, ..): &Read| chain.text_bytes();
+        let work = |(chain, decided, run): Read| maker.given(chain, decided, &run.constitution);
         let mut seen = HashSet::new();
         let mut repeats = Repeats::of(maker.drawing);
         let export = &mut *self;
-        let take = |given: Given| -> Result<(), ExportError> {
-            for made in given.made {
+        let take = |mut given: Given| -> Result<(), ExportError> {
+            for made in std::mem::take(&mut given.made) {
                 let lesson = !matches!(made, Made::Dropped { .. });
                 let again = lesson && draws == Draws::Prompts && !seen.insert(given.key);
                 let made = match again {
@@ -215,10 +216,10 @@ impl<'a> Export<'a> {
                     false => made,
                 };
                 let made = match &mut repeats {
-                    Some(repeats) => repeats.leave_out(&given.chain, made),
+                    Some(repeats) => repeats.leave_out(&given.decided, made),
                     None => made,
                 };
-                each(export, &given.chain, given.key, made)?;
+                each(export, &given, made)?;
             }
             Ok(())
         };
@@ -237,16 +238,16 @@ impl<'a> Export<'a> {
             return Ok(Assignment::default());
         }
         let mut census = Census::default();
-        self.each(store, |_, chain, key, made| {
+        self.each(store, |_, given, made| {
             if let Made::Row { .. } = made {
-                census.count(key, &chain.prompt_messages);
+                census.count(given.key, &given.chain.prompt_messages)?;
             }
             Ok(())
         })?;
-        census.join_alike();
+        census.join_alike()?;
         let assignment = census.assign(&self.splits, self.options.seed);
         if self.replay.is_some() {
-            self.held_back = census.elsewhere(&assignment);
+            self.held_back = census.elsewhere(&assignment)?;
         }
         self.manifest.division = Some(Division {
             splits: self.splits.source(),
@@ -258,12 +259,12 @@ impl<'a> Export<'a> {
 
     fn rows(&mut self, store: &Store) -> Result<(), ExportError> {
         let mut last = String::new();
-        self.each(store, |export, chain, key, made| {
-            if last != chain.row.chain_id {
-                last.clone_from(&chain.row.chain_id);
+        self.each(store, |export, given, made| {
+            if last != given.chain.row.chain_id {
+                last.clone_from(&given.chain.row.chain_id);
                 export.manifest.chains += 1;
             }
-            export.made(&chain.row, key, made)
+            export.made(given, made)
         })?;
         self.manifest.runs = self.runs.iter().map(|run| RunEntry::of(run)).collect();
         if self.manifest.rows == 0 {
@@ -272,7 +273,8 @@ impl<'a> Export<'a> {
         self.replay_up_to(|replay, rows| replay.wanted_at_the_end(rows))
     }
 
-    fn made(&mut self, chain: &ChainRow, key: u64, made: Made) -> Result<(), ExportError> {
+    fn made(&mut self, given: &Given, made: Made) -> Result<(), ExportError> {
+        let chain = &given.chain.row;
         let (row, lesson, flags) = match made {
             Made::Row { row, lesson, flags } => (row, lesson, flags),
             Made::Misfit(refused) => return self.drop(chain, None, &refused),
@@ -282,9 +284,9 @@ impl<'a> Export<'a> {
         for flag in flags {
             count(&mut self.manifest.flags, flag.as_str());
         }
-        let side = self.assignment.side(key);
+        let side = self.assignment.side(given.key);
         self.write(side, &row)?;
-        self.pair(side, &lesson, Some(chain))?;
+        self.pair(side, &lesson, Some((chain, given.decided.decision())))?;
         self.replay_up_to(|replay, rows| replay.wanted(rows))
     }
 
@@ -298,15 +300,15 @@ impl<'a> Export<'a> {
         &mut self,
         side: usize,
         lesson: &Lesson,
-        chain: Option<&ChainRow>,
+        chain: Option<(&ChainRow, Option<&Decision>)>,
     ) -> Result<(), ExportError> {
         let Some(pairs) = &mut self.pairs else {
             return Ok(());
         };
         let split = self.splits.names().nth(side).unwrap_or_default();
-        let gating = self.maker.drawing.gating;
-        let decision = chain.and_then(|chain| gating.decision(&chain.chain_id));
-        pairs.add((split, self.shards[side].rows()), lesson, chain, decision)
+        let (chain, decision) = chain.unzip();
+        let place = (split, self.shards[side].rows());
+        pairs.add(place, lesson, chain, decision.flatten())
     }
 
     /// Mixes general data into the first split until there is as much of it as wanted. Other splits stay
@@ -322,7 +324,10 @@ impl<'a> Export<'a> {
                 break;
             };
             let elsewhere = self.assignment.side(prompt_key(lesson.prompt())) != 0
-                || self.splits.len() > 1 && self.held_back.holds(&PromptPrint::of(lesson.prompt()));
+                || match &self.held_back {
+                    Some(known) => known.holds(lesson.prompt())?,
+                    None => false,
+                };
             match self.maker.row(&lesson) {
                 Ok(row) if !elsewhere => {
                     self.write(0, &row)?;
@@ -398,6 +403,9 @@ impl<'a> Export<'a> {
         Ok(self.manifest)
     }
 }
+
+/// A chain as it is read, with what the gates decided about it and its run.
+type Read = (ChainDetail, Decided, Arc<RunDetail>);
 
 /// A run, which is read when it is first met.
 fn run_of(

@@ -5,40 +5,37 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use crate::generation::Message;
-use crate::quality::gates::Gate;
-use crate::store::ChainDetail;
+use crate::quality::gates::{Decided, Gate};
 
-use super::draw::{Drawing, plain};
+use super::draw::{Drawing, is_control, plain};
 use super::lesson::Lesson;
 use super::made::Made;
 use super::split::prompt_key;
 
 /// The rows so far: what a row teaches, and whether it is a draft for a control prompt.
-pub(super) struct Repeats<'a> {
-    drawing: Drawing<'a>,
+pub(super) struct Repeats {
     seen: HashMap<Taught, bool>,
 }
 
 /// A conversation with its answer, case and white space aside, and the label that it has.
 type Taught = (u64, Option<bool>);
 
-impl<'a> Repeats<'a> {
+impl Repeats {
     /// `None` where drafts for control prompts are no rows, or duplicates are kept.
-    pub fn of(drawing: Drawing<'a>) -> Option<Self> {
+    pub fn of(drawing: Drawing<'_>) -> Option<Self> {
         let wanted = drawing.benign && drawing.gating.settings.duplicate;
         wanted.then(|| Self {
-            drawing,
             seen: HashMap::new(),
         })
     }
 
     /// Leaves a row out that is there already, where one of the two is a draft for a control prompt: about all others
     /// the gates have decided.
-    pub fn leave_out(&mut self, chain: &ChainDetail, made: Made) -> Made {
+    pub fn leave_out(&mut self, decided: &Decided, made: Made) -> Made {
         let Made::Row { lesson, .. } = &made else {
             return made;
         };
-        let control = self.drawing.is_control(chain);
+        let control = is_control(decided);
         let before = match self.seen.entry(taught(lesson)) {
             Entry::Vacant(place) => {
                 place.insert(control);

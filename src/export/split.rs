@@ -1,11 +1,12 @@
 //! Splits: every prompt on one side, with all that is like it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use crate::digest::Digest;
 use crate::generation::Message;
-use crate::quality::similar::{Known, PromptPrint, alike};
+use crate::quality::similar::{Known, Prompts};
+use crate::store::StoreError;
 
 /// How much one split may fall short of the whole before it is a mistake.
 const ROUNDING: f64 = 1e-6;
@@ -142,12 +143,16 @@ fn first_bytes(hash: &blake3::Hash) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// Prompts and how many rows each gives, counted before anything is written.
+/// Prompts and how many rows each gives, counted before anything is written. What tells which of them are nearly the
+/// same lies on disk.
 #[derive(Debug, Default)]
 pub(super) struct Census {
     /// Rows by prompt, and the group that the prompt belongs to.
     prompts: BTreeMap<u64, Prompt>,
-    prints: Vec<(u64, PromptPrint)>,
+    /// The prompts in the order in which they were met.
+    keys: Vec<u64>,
+    /// The same by what they say; `None` before the first.
+    said: Option<Prompts>,
 }
 
 #[derive(Debug)]
@@ -159,11 +164,17 @@ struct Prompt {
 
 impl Census {
     /// Counts a row of a prompt, by its [`prompt_key`].
-    pub fn count(&mut self, key: u64, prompt: &[Message]) {
+    pub fn count(&mut self, key: u64, prompt: &[Message]) -> Result<(), StoreError> {
         if !self.prompts.contains_key(&key) {
-            self.prints.push((key, PromptPrint::of(prompt)));
+            let said = match &mut self.said {
+                Some(said) => said,
+                none => none.insert(Prompts::begin()?),
+            };
+            said.add(prompt)?;
+            self.keys.push(key);
         }
         self.count_key(key);
+        Ok(())
     }
 
     fn count_key(&mut self, key: u64) {
@@ -175,24 +186,20 @@ impl Census {
     }
 
     /// Puts prompts that are nearly the same into one group.
-    pub fn join_alike(&mut self) {
-        let (keys, prints): (Vec<u64>, Vec<PromptPrint>) =
-            std::mem::take(&mut self.prints).into_iter().unzip();
-        for (one, other) in alike(&prints) {
-            self.join(keys[one], keys[other]);
+    pub fn join_alike(&mut self) -> Result<(), StoreError> {
+        let Some(said) = &self.said else {
+            return Ok(());
+        };
+        for (one, other) in said.alike()? {
+            self.join(self.keys[one as usize], self.keys[other as usize]);
         }
-        self.prints = keys.into_iter().zip(prints).collect();
+        Ok(())
     }
 
-    /// The prompts that are not in the first split.
-    pub fn elsewhere(self, assignment: &Assignment) -> Known {
-        let mut known = Known::default();
-        for (key, print) in self.prints {
-            if assignment.side(key) != 0 {
-                known.add(print);
-            }
-        }
-        known
+    /// The prompts that are not in the first split; `None` where there is no prompt at all.
+    pub fn elsewhere(self, assignment: &Assignment) -> Result<Option<Known>, StoreError> {
+        let elsewhere = |number: u32| assignment.side(self.keys[number as usize]) != 0;
+        self.said.map(|said| said.known(elsewhere)).transpose()
     }
 
     /// Puts two counted prompts, and all that belong to either, into one group.
@@ -216,44 +223,95 @@ impl Census {
     /// counted. Shares are kept as nearly as groups allow, and where there are enough groups, no split stays
     /// empty.
     pub fn assign(&self, splits: &Splits, seed: u64) -> Assignment {
-        let mut rows: HashMap<u64, u64> = HashMap::new();
-        for (key, prompt) in &self.prompts {
-            *rows.entry(self.group(*key)).or_default() += prompt.rows;
-        }
-        let mut groups: Vec<(u64, u64)> = rows.into_iter().collect();
-        groups.sort_by_cached_key(|(key, _)| (Digest::of(&("split", seed, key)), *key));
-        let total: u64 = groups.iter().map(|(_, rows)| rows).sum();
+        let groups = self.groups(seed);
+        let total: u64 = groups.iter().map(|group| group.rows).sum();
         let mut sides = Vec::with_capacity(groups.len());
         let mut before = 0;
-        for (_, rows) in &groups {
+        for Group { rows, .. } in &groups {
             let middle = (before as f64 + *rows as f64 / 2.0) / total.max(1) as f64;
             sides.push(side(splits, middle));
             before += rows;
         }
         fill_empty(&mut sides, splits.len());
-        let by_group: HashMap<u64, usize> = groups.iter().map(|(key, _)| *key).zip(sides).collect();
-        let side = |key: &u64| (*key, by_group[&self.group(*key)]);
+        let mut by_group: Vec<(u64, u8)> =
+            groups.iter().map(|group| group.key).zip(sides).collect();
+        by_group.sort_unstable();
+        let side = |key: &u64| {
+            let group = by_group.binary_search_by_key(&self.group(*key), |(key, _)| *key);
+            group.map_or(0, |group| by_group[group].1)
+        };
         Assignment {
+            keys: self.prompts.keys().copied().collect(),
             sides: self.prompts.keys().map(side).collect(),
             groups: by_group.len() as u64,
         }
     }
+
+    /// The groups and how many rows each gives, in an order that seed and keys decide.
+    fn groups(&self, seed: u64) -> Vec<Group> {
+        let mut groups: Vec<Group> = Vec::new();
+        // The key that stands for a group is its lowest, so that it comes first.
+        for (key, prompt) in &self.prompts {
+            let group = self.group(*key);
+            match groups.binary_search_by_key(&group, |group| group.key) {
+                Ok(group) => groups[group].rows += prompt.rows,
+                Err(_) => groups.push(Group::new(seed, group, prompt.rows)),
+            }
+        }
+        groups.sort_unstable_by(|a, b| {
+            let whole = || drawn(seed, a.key).cmp(&drawn(seed, b.key));
+            a.drawn
+                .cmp(&b.drawn)
+                .then_with(whole)
+                .then(a.key.cmp(&b.key))
+        });
+        groups
+    }
 }
 
-fn side(splits: &Splits, place: f64) -> usize {
+/// Prompts that have to be on one side.
+struct Group {
+    /// The first digits of what decides its place.
+    drawn: [u8; 16],
+    key: u64,
+    rows: u64,
+}
+
+impl Group {
+    fn new(seed: u64, key: u64, rows: u64) -> Self {
+        let mut first = [0; 16];
+        let digest = drawn(seed, key);
+        for (place, byte) in first.iter_mut().zip(digest.as_str().bytes()) {
+            *place = byte;
+        }
+        Self {
+            drawn: first,
+            key,
+            rows,
+        }
+    }
+}
+
+/// What decides the place of a group among others.
+fn drawn(seed: u64, key: u64) -> Digest {
+    Digest::of(&("split", seed, key))
+}
+
+fn side(splits: &Splits, place: f64) -> u8 {
     let mut end = 0.0;
-    for (index, (_, share)) in splits.parts.iter().enumerate() {
+    for ((_, share), index) in splits.parts.iter().zip(0..) {
         end += share;
         if place < end {
             return index;
         }
     }
-    splits.len() - 1
+    splits.len() as u8 - 1
 }
 
 /// Small datasets: a split without a group takes one from the split that has most.
-fn fill_empty(sides: &mut [usize], splits: usize) {
-    let count = |sides: &[usize], split| sides.iter().filter(|side| **side == split).count();
+fn fill_empty(sides: &mut [u8], splits: usize) {
+    let count = |sides: &[u8], split: u8| sides.iter().filter(|side| **side == split).count();
+    let splits = splits as u8;
     for empty in 0..splits {
         if count(sides, empty) > 0 {
             continue;
@@ -273,7 +331,9 @@ fn fill_empty(sides: &mut [usize], splits: usize) {
 /// Which split every prompt belongs to.
 #[derive(Debug, Default)]
 pub(super) struct Assignment {
-    sides: HashMap<u64, usize>,
+    /// The prompts in order, and the split of each.
+    keys: Box<[u64]>,
+    sides: Box<[u8]>,
     /// Groups of prompts.
     pub groups: u64,
 }
@@ -281,7 +341,8 @@ pub(super) struct Assignment {
 impl Assignment {
     /// The split of a prompt; the first for one that was not counted.
     pub fn side(&self, key: u64) -> usize {
-        self.sides.get(&key).copied().unwrap_or_default()
+        let place = self.keys.binary_search(&key);
+        place.map_or(0, |place| self.sides[place].into())
     }
 }
 

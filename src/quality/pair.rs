@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::chain::{Flag, StepKind};
 use crate::store::{ChainDetail, ChainState, Label};
@@ -34,6 +34,20 @@ impl Serialize for Origin {
     }
 }
 
+impl<'de> Deserialize<'de> for Origin {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        let revision = |text: &str| text.strip_prefix("revision:")?.parse().ok();
+        match &*text {
+            "draft" => Ok(Origin::Draft),
+            "person" => Ok(Origin::Person),
+            text => revision(text)
+                .map(Origin::Revision)
+                .ok_or_else(|| serde::de::Error::custom("no text comes from there")),
+        }
+    }
+}
+
 /// A response of a chain.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Side<'a> {
@@ -46,7 +60,7 @@ pub struct Side<'a> {
 }
 
 /// Why one text of a pair is preferred to the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Why {
     /// It is the later one; nobody compared them.
@@ -75,7 +89,7 @@ impl Why {
 }
 
 /// How far the texts of a pair lie apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Contrast {
     /// Words removed and added over the words of both: 0 for equal texts, 1 for texts without a word in
     /// common. As `changed` in `v_chains`.

@@ -2,74 +2,142 @@
 
 use std::collections::HashMap;
 
-use super::gates::duplicates::{MOST_COMPARED, Print, pairs};
+use super::gates::duplicates::{MOST_COMPARED, Print, Prints, Sets, pairs};
 use crate::generation::{Message, Role};
+use crate::store::{Scratch, Shelf, StoreError};
 
 /// Prompts that have this share of their runs of three words in common (Jaccard) are nearly the same.
 pub const NEARLY: f64 = 0.8;
 
-/// What is kept of a prompt to find others like it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PromptPrint(Print);
+/// Shelves, by the numbers of the prompts.
+const PRINTS: Shelf = 0;
+const SETS: Shelf = 1;
 
-impl PromptPrint {
-    /// The print of a conversation. Who says what makes no difference, and neither does the system message, which
-    /// many prompts have in common.
-    pub fn of(messages: &[Message]) -> Self {
-        let said = |message: &&Message| message.role != Role::System;
-        let texts: Vec<&str> = messages
-            .iter()
-            .filter(said)
-            .map(|message| message.content.as_str())
-            .collect();
-        Self(Print::new(&texts.join("\n"), "", true))
+/// Prompts to be held against each other. What is kept of them lies on disk.
+#[derive(Debug)]
+pub struct Prompts {
+    scratch: Scratch,
+    count: u32,
+}
+
+impl Prompts {
+    /// None yet.
+    ///
+    /// # Errors
+    ///
+    /// Here and below: when there is no room for a temporary file.
+    pub fn begin() -> Result<Self, StoreError> {
+        Ok(Self {
+            scratch: Scratch::begin()?,
+            count: 0,
+        })
+    }
+
+    /// Adds one. The first has the number 0.
+    pub fn add(&mut self, prompt: &[Message]) -> Result<(), StoreError> {
+        let text = said(prompt);
+        let print = Print::new(&text, "", true);
+        self.scratch.put(PRINTS, self.count, &print.to_bytes())?;
+        if let Some(sets) = print.sets() {
+            self.scratch.put(SETS, self.count, &sets.to_bytes())?;
+        }
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Pairs of them that are nearly the same, by their numbers: enough pairs that prompts that are alike hang
+    /// together.
+    pub fn alike(&self) -> Result<Vec<(u32, u32)>, StoreError> {
+        let none = HashMap::new();
+        let prints = Prints {
+            scratch: &self.scratch,
+            shelf: PRINTS,
+            sets: &none,
+        };
+        pairs(&prints, self.count, NEARLY, &mut |number| self.sets(number))
+    }
+
+    /// Some of them, to hold others against: those whose numbers are wanted.
+    pub fn known(self, wanted: impl Fn(u32) -> bool) -> Result<Known, StoreError> {
+        let mut bands: Vec<(u8, u32, u32)> = Vec::new();
+        self.scratch.each(PRINTS, |number, bytes| {
+            if wanted(number) {
+                let all = Print::bands_in(bytes);
+                bands.extend((0..).zip(all).map(|(band, value)| (band, value, number)));
+            }
+        })?;
+        bands.sort_unstable();
+        Ok(Known {
+            prompts: self,
+            bands,
+        })
+    }
+
+    fn sets(&self, number: u32) -> Result<Option<Sets>, StoreError> {
+        let bytes = self.scratch.get(SETS, number)?;
+        Ok(bytes.as_deref().and_then(Sets::from_bytes))
     }
 }
 
 /// Prompts to hold others against.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub struct Known {
-    prompts: Vec<PromptPrint>,
-    bands: HashMap<(usize, u32), Vec<usize>>,
+    prompts: Prompts,
+    /// Each of their bands with its value and the number of the prompt, in order.
+    bands: Vec<(u8, u32, u32)>,
 }
 
 impl Known {
-    /// Adds one.
-    pub fn add(&mut self, prompt: PromptPrint) {
-        for band in prompt.0.bands() {
-            self.bands.entry(band).or_default().push(self.prompts.len());
-        }
-        self.prompts.push(prompt);
-    }
-
     /// Whether one of them is nearly the same.
-    pub fn holds(&self, prompt: &PromptPrint) -> bool {
-        let mut near = prompt.0.bands();
-        near.any(|band| {
-            let there = self.bands.get(&band).into_iter().flatten();
-            let near = there.map(|&number| &self.prompts[number]);
-            near.take(MOST_COMPARED)
-                .any(|known| known.0.similarity(&prompt.0) >= NEARLY)
-        })
+    pub fn holds(&self, prompt: &[Message]) -> Result<bool, StoreError> {
+        let print = Print::new(&said(prompt), "", true);
+        let Some(own) = print.sets() else {
+            return Ok(false);
+        };
+        for (band, value) in (0..).zip(print.bands()) {
+            let first = self
+                .bands
+                .partition_point(|(other, of, _)| (*other, *of) < (band, value));
+            let same = |entry: &&(u8, u32, u32)| (entry.0, entry.1) == (band, value);
+            let near = self.bands[first..].iter().take_while(same);
+            for (_, _, number) in near.take(MOST_COMPARED) {
+                let known = self.prompts.sets(*number)?;
+                if known.is_some_and(|known| known.similarity(own) >= NEARLY) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 }
 
-/// Pairs of prompts that are nearly the same, by their numbers: enough pairs that prompts that are alike hang
-/// together.
-pub fn alike(prompts: &[PromptPrint]) -> Vec<(usize, usize)> {
-    let prints: Vec<&Print> = prompts.iter().map(|prompt| &prompt.0).collect();
-    pairs(&prints, NEARLY)
+/// A conversation as one text. Who says what makes no difference, and neither does the system message, which many
+/// prompts have in common.
+fn said(messages: &[Message]) -> String {
+    let said = |message: &&Message| message.role != Role::System;
+    let texts: Vec<&str> = messages
+        .iter()
+        .filter(said)
+        .map(|message| message.content.as_str())
+        .collect();
+    texts.join("\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn prints(texts: &[&str]) -> Vec<PromptPrint> {
-        texts
-            .iter()
-            .map(|text| PromptPrint::of(&[Message::user(*text)]))
-            .collect()
+    fn prompts(all: impl IntoIterator<Item = Vec<Message>>) -> Prompts {
+        let mut prompts = Prompts::begin().unwrap();
+        for prompt in all {
+            prompts.add(&prompt).unwrap();
+        }
+        prompts
+    }
+
+    fn alike(texts: &[&str]) -> Vec<(u32, u32)> {
+        let prompt = |text: &&str| vec![Message::user(*text)];
+        prompts(texts.iter().map(prompt)).alike().unwrap()
     }
 
     #[test]
@@ -77,29 +145,22 @@ mod tests {
         let long = "Please write a letter to my landlord in which I ask for the boiler in the kitchen to be mended \
                     before the first of November, and say that I have asked for it twice already";
         let changed = long.replace("kitchen", "bathroom").to_lowercase();
-        let found = alike(&prints(&[
-            long,
-            "What is 1?",
-            "What is 2?",
-            &changed,
-            "Something else",
-        ]));
+        let found = alike(&[long, "What is 1?", "What is 2?", &changed, "Something else"]);
         assert_eq!(found, [(0, 3)]);
     }
 
     #[test]
     fn a_system_message_makes_no_prompts_alike_and_known_prompts_are_found() {
         let system = Message::new(Role::System, "word ".repeat(200));
-        let with = |text: &str| PromptPrint::of(&[system.clone(), Message::user(text)]);
+        let with = |text: &str| vec![system.clone(), Message::user(text)];
         let long: Vec<String> = (0..40).map(|number| format!("word{number}")).collect();
         let (one, other) = (long.join(" "), long.join(" ").replace("word7 ", "else "));
-        assert_eq!(
-            alike(&[with("What is rain?"), with("Why is the sky blue?")]),
-            []
-        );
-        let mut known = Known::default();
-        known.add(with(&one));
-        assert!(known.holds(&with(&other)) && !known.holds(&with("What is rain?")));
+        let short = prompts([with("What is rain?"), with("Why is the sky blue?")]);
+        assert_eq!(short.alike().unwrap(), []);
+        let both = prompts([with("What is rain?"), with(&one)]);
+        let known = both.known(|number| number == 1).unwrap();
+        assert!(known.holds(&with(&other)).unwrap());
+        assert!(!known.holds(&with("What is rain?")).unwrap());
     }
 
     #[test]
@@ -112,10 +173,10 @@ mod tests {
         };
         let texts = [text(0), text(4), text(8), text(12)];
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let found = alike(&prints(&texts));
+        let found = alike(&texts);
         let mut reached = vec![0];
         while let Some(next) = (0..4).find(|number| {
-            let joins = |(a, b): &(usize, usize)| {
+            let joins = |(a, b): &(u32, u32)| {
                 reached.contains(a) && b == number || reached.contains(b) && a == number
             };
             !reached.contains(number) && found.iter().any(joins)

@@ -60,6 +60,11 @@ pub enum StoreError {
         /// What SQLite said.
         reason: String,
     },
+    /// What is too much for memory could not be put into a temporary file.
+    #[error(
+        "cannot use a temporary file: {0}; free some disk space, or name another folder for it with SQLITE_TMPDIR"
+    )]
+    Scratch(String),
     /// Another process held the file for too long.
     #[error("{} is locked by another process; try again when it is done", .0.display())]
     Busy(PathBuf),

@@ -42,8 +42,15 @@ pub struct NewGating {
     pub settings: Value,
     /// What was counted and measured.
     pub figures: Value,
-    /// Chains that were looked at and have no text to decide about, by their ids.
-    pub without: Vec<String>,
+}
+
+/// What becomes of one chain that a gating has looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GateRecord {
+    /// It was decided about.
+    Decided(GatedChain),
+    /// It has no text to decide about. Its id.
+    Without(String),
 }
 
 /// What one gating decided about one chain.
@@ -90,20 +97,28 @@ pub struct GateFinding {
 
 impl Writer {
     /// Records what gates decided, in place of what was decided about the same chains before. Chains that have no
-    /// text any more, such as one that was rejected since, keep no decision. Durable at once.
+    /// text any more, such as one that was rejected since, keep no decision. Durable at once. Records come one at a
+    /// time; where one cannot be had, nothing is recorded.
     pub fn record_gating(
         &mut self,
         gating: &NewGating,
-        chains: impl IntoIterator<Item = GatedChain>,
+        records: impl IntoIterator<Item = Result<GateRecord, StoreError>>,
     ) -> Result<(), StoreError> {
-        self.write(|conn, _| {
+        let mut failed = None;
+        let written = self.write(|conn, _| {
             let id = insert_gating(conn, gating)?;
-            for chain in chains {
-                insert_chain(conn, id, &chain)?;
-            }
-            for chain_id in &gating.without {
-                if let Some(key) = key(conn, chain_id)? {
-                    forget_chain(conn, key)?;
+            for record in records {
+                match record {
+                    Ok(GateRecord::Decided(chain)) => insert_chain(conn, id, &chain)?,
+                    Ok(GateRecord::Without(chain_id)) => {
+                        if let Some(key) = key(conn, &chain_id)? {
+                            forget_chain(conn, key)?;
+                        }
+                    }
+                    Err(error) => {
+                        failed = Some(error);
+                        return Err(rusqlite::Error::QueryReturnedNoRows);
+                    }
                 }
             }
             // A gating of which nothing holds any more says nothing.
@@ -112,8 +127,11 @@ impl Writer {
                  AND NOT EXISTS (SELECT 1 FROM gated_chains WHERE gating = gatings.id)",
                 [id],
             )
-        })?;
-        self.flush()
+        });
+        match failed {
+            Some(error) => Err(error),
+            None => written.and_then(|_| self.flush()),
+        }
     }
 }
 

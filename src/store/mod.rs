@@ -29,6 +29,7 @@ mod pairs;
 mod query;
 mod read;
 mod rows;
+mod scratch;
 mod stats;
 mod test_runs;
 mod traces;
@@ -52,7 +53,7 @@ pub use facts::{ChainFacts, GatedFact, JudgementFact};
 pub use filter::{Filter, FilterError};
 pub use filter_key::FilterKey;
 pub use filter_sql::Explanation;
-pub use gates::{GATES, GateFinding, GatedChain, NewGating};
+pub use gates::{GATES, GateFinding, GateRecord, GatedChain, NewGating};
 pub use judgements::{JudgementRow, NewJudge, PreferenceRow, Response, Responses};
 pub use labels::{
     Agreement, BulkAction, CurrentLabel, Label, LabelAction, LabelEntry, LabelKind, Labels,
@@ -66,6 +67,7 @@ pub use rows::{
     CallDetail, ChainDetail, ChainRow, ChainState, NameCount, PrincipleStats, RunDetail, RunRow,
     RunStats, StepDetail,
 };
+pub use scratch::{Scratch, Shelf};
 pub use test_runs::{NewTestRun, TestHistory};
 pub use writer::{Writer, changed_share, length_ratio};
 

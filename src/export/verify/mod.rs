@@ -13,7 +13,8 @@ use serde_json::Value;
 use thiserror::Error;
 
 use crate::generation::Message;
-use crate::quality::similar::{PromptPrint, alike};
+use crate::quality::similar::Prompts;
+use crate::store::StoreError;
 
 pub(in crate::export) use files::faults as file_faults;
 
@@ -170,13 +171,16 @@ pub enum VerifyError {
         /// Its name.
         name: String,
     },
+    /// Prompts could not be held against each other.
+    #[error(transparent)]
+    Scratch(#[from] StoreError),
 }
 
 /// Checks the dataset in a folder. Without `measure` nothing is said about templates and tokens.
 ///
 /// # Errors
 ///
-/// When the folder holds no export.
+/// When the folder holds no export, or there is no room for a temporary file.
 pub fn verify(
     folder: &Path,
     limit: u32,
@@ -189,7 +193,7 @@ pub fn verify(
         kind,
         columns: columns_of(format, manifest.soft_labels),
         measure,
-        several: false,
+        said: None,
         prompts: HashMap::new(),
         seen: Vec::new(),
         report: Report {
@@ -213,9 +217,10 @@ pub fn verify(
             verification.skip(check, "no model was named");
         }
     }
-    verification.several = manifest.splits.len() > 1 && format != Format::Critic;
+    let several = manifest.splits.len() > 1 && format != Format::Critic;
+    verification.said = several.then(Prompts::begin).transpose()?;
     for (side, split) in manifest.splits.iter().enumerate() {
-        verification.split(side, split);
+        verification.split(side, split)?;
     }
     let found = verification.report.rows;
     if found != manifest.rows {
@@ -232,7 +237,7 @@ pub fn verify(
             "its rows hold requests for critiques and not the chains' prompts",
         ),
         (_, 0 | 1) => verification.skip(Check::Leakage, "there is one split"),
-        _ => verification.near_leaks(),
+        _ => verification.near_leaks()?,
     }
     Ok(verification.report)
 }
@@ -244,20 +249,19 @@ struct Verification<'a> {
     kind: Kind,
     columns: Vec<Column>,
     measure: Option<&'a dyn Measure>,
-    /// Whether there are several splits.
-    several: bool,
+    /// The prompts by what they say, in the order of `seen`, where there are several splits.
+    said: Option<Prompts>,
     /// The prompts by key, in `seen`.
     prompts: HashMap<u64, usize>,
     seen: Vec<Seen>,
     report: Report,
 }
 
-/// A prompt, where it was first seen. Its print is made where there are splits to compare.
+/// A prompt, where it was first seen.
 struct Seen {
     side: usize,
     file: String,
     line: u64,
-    print: Option<PromptPrint>,
 }
 
 /// Where a row stands.
@@ -267,10 +271,10 @@ struct Place<'a> {
 }
 
 impl Verification<'_> {
-    fn split(&mut self, side: usize, split: &SplitEntry) {
+    fn split(&mut self, side: usize, split: &SplitEntry) -> Result<(), StoreError> {
         let before = self.report.rows;
         for file in &split.files {
-            self.file(side, split, file);
+            self.file(side, split, file)?;
         }
         let found = self.report.rows - before;
         if found != split.rows {
@@ -281,32 +285,35 @@ impl Verification<'_> {
                 what: format!("{found} rows in place of {}", split.rows),
             });
         }
+        Ok(())
     }
 
-    fn file(&mut self, side: usize, split: &SplitEntry, file: &str) {
+    fn file(&mut self, side: usize, split: &SplitEntry, file: &str) -> Result<(), StoreError> {
         // Names are the manifest's, and nobody says that those are honest.
         if !files::is_inside(file) {
-            return;
+            return Ok(());
         }
         let rows = match table::read(self.kind, &self.columns, &self.folder.join(file)) {
             Ok(rows) => rows,
             Err(reason) => {
-                return self.fault(Fault {
+                self.fault(Fault {
                     check: Check::Schema,
                     file: file.to_owned(),
                     line: None,
                     what: reason,
                 });
+                return Ok(());
             }
         };
         for (line, row) in rows {
             self.report.rows += 1;
             let place = Place { file, line };
             match row.and_then(|row| self.read(row)) {
-                Ok(lesson) => self.row(side, split, &place, &lesson),
+                Ok(lesson) => self.row(side, split, &place, &lesson)?,
                 Err(reason) => self.fault_at(Check::Schema, &place, reason),
             }
         }
+        Ok(())
     }
 
     fn read(&self, row: Value) -> Result<Lesson, String> {
@@ -319,20 +326,33 @@ impl Verification<'_> {
         Ok(lesson)
     }
 
-    fn row(&mut self, side: usize, split: &SplitEntry, place: &Place<'_>, lesson: &Lesson) {
+    fn row(
+        &mut self,
+        side: usize,
+        split: &SplitEntry,
+        place: &Place<'_>,
+        lesson: &Lesson,
+    ) -> Result<(), StoreError> {
         for what in conversation::faults(lesson) {
             self.fault_at(Check::Roles, place, what);
         }
         if let Some(what) = conversation::contrast(lesson) {
             self.fault_at(Check::Contrast, place, what);
         }
-        if self.several {
-            self.leak(side, split, place, lesson.prompt());
+        if self.said.is_some() {
+            self.leak(side, split, place, lesson.prompt())?;
         }
         self.measure(place, lesson);
+        Ok(())
     }
 
-    fn leak(&mut self, side: usize, split: &SplitEntry, place: &Place<'_>, prompt: &[Message]) {
+    fn leak(
+        &mut self,
+        side: usize,
+        split: &SplitEntry,
+        place: &Place<'_>,
+        prompt: &[Message],
+    ) -> Result<(), StoreError> {
         let next = self.seen.len();
         let first = *self.prompts.entry(prompt_key(prompt)).or_insert(next);
         if first == next {
@@ -340,8 +360,10 @@ impl Verification<'_> {
                 side,
                 file: place.file.to_owned(),
                 line: place.line,
-                print: Some(PromptPrint::of(prompt)),
             });
+            if let Some(said) = &mut self.said {
+                said.add(prompt)?;
+            }
         } else if self.seen[first].side != side {
             let Seen { file, line, .. } = &self.seen[first];
             let what = format!(
@@ -350,14 +372,14 @@ impl Verification<'_> {
             );
             self.fault_at(Check::Leakage, place, what);
         }
+        Ok(())
     }
 
     /// Prompts that are nearly the same and in different splits.
-    fn near_leaks(&mut self) {
-        let take = |seen: &mut Seen| seen.print.take();
-        let prints: Vec<PromptPrint> = self.seen.iter_mut().filter_map(take).collect();
-        for (one, other) in alike(&prints) {
-            let (one, other) = (&self.seen[one], &self.seen[other]);
+    fn near_leaks(&mut self) -> Result<(), StoreError> {
+        let alike = self.said.as_ref().map(Prompts::alike).transpose()?;
+        for (one, other) in alike.into_iter().flatten() {
+            let (one, other) = (&self.seen[one as usize], &self.seen[other as usize]);
             if one.side != other.side {
                 let what = format!("the prompt is nearly that of {}:{}", one.file, one.line);
                 self.fault(Fault {
@@ -368,6 +390,7 @@ impl Verification<'_> {
                 });
             }
         }
+        Ok(())
     }
 
     fn measure(&mut self, place: &Place<'_>, lesson: &Lesson) {

@@ -17,6 +17,8 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
+use super::rows::HELD;
+use crate::store::{Scratch, StoreError};
 use passages::passages;
 use tokens::{ByKey, Key, wordings};
 
@@ -52,14 +54,15 @@ pub(super) enum Both {
     #[default]
     Same,
     /// They were kept.
-    Kept([Tokens; 2]),
+    Kept(Box<[Tokens; 2]>),
     /// There was no room for them.
     NotKept,
 }
 
 /// Reads chosen texts and drafts again, of the rows with these numbers, and hands them over one row at a time,
 /// to several threads at once.
-pub(super) type Again<'a> = &'a dyn Fn(&[usize], &(dyn Fn(usize, [Tokens; 2]) + Sync));
+pub(super) type Again<'a> =
+    &'a dyn Fn(&[usize], &(dyn Fn(usize, [Tokens; 2]) + Sync)) -> Result<(), StoreError>;
 
 /// Those of the rows whose texts were not kept.
 fn not_kept(rows: &[Row], numbers: &[usize]) -> Vec<usize> {
@@ -74,23 +77,23 @@ struct Texts<'a> {
 }
 
 impl<'a> Texts<'a> {
-    fn of(rows: &'a [Row], numbers: &[usize], again: Again<'_>) -> Self {
+    fn of(rows: &'a [Row], numbers: &[usize], again: Again<'_>) -> Result<Self, StoreError> {
         let read: Mutex<HashMap<usize, [Tokens; 2]>> = Mutex::default();
         let missing = not_kept(rows, numbers);
         if !missing.is_empty() {
             again(&missing, &|number: usize, texts: [Tokens; 2]| {
                 let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
                 read.insert(number, texts);
-            });
+            })?;
         }
         let read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Self { rows, read }
+        Ok(Self { rows, read })
     }
 
     fn get(&self, number: usize) -> Option<&[Tokens; 2]> {
         match &self.rows[number].texts {
             Both::Same => None,
-            Both::Kept(texts) => Some(texts),
+            Both::Kept(texts) => Some(&**texts),
             Both::NotKept => self.read.get(&number),
         }
     }
@@ -123,27 +126,38 @@ pub(super) struct Found {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Outcome {
     /// For each row, the number of the wording for which it is left out.
-    pub dropped: Vec<Option<usize>>,
+    pub dropped: Vec<Option<u32>>,
     /// The wordings, most significant first in each pass.
     pub found: Vec<Found>,
 }
 
-/// Looks for wordings that more than the share `cap` of the chosen texts hold, and for the rows to leave out.
-pub(super) fn find(rows: &[Row], cap: f64, again: Again<'_>) -> Outcome {
+/// Looks for wordings that more than the share `cap` of the chosen texts hold, and for the rows to leave out. What the
+/// rows hold is put on `scratch` meanwhile.
+pub(super) fn find(
+    rows: &[Row],
+    cap: f64,
+    scratch: &Scratch,
+    again: Again<'_>,
+) -> Result<Outcome, StoreError> {
     let mut outcome = Outcome {
         dropped: vec![None; rows.len()],
         found: Vec::new(),
     };
-    let mut index = Index::default();
+    let mut index = Index {
+        known: ByKey::default(),
+        kinds: Vec::new(),
+        scratch,
+        made: false,
+    };
     loop {
         let left: Vec<usize> = (0..rows.len())
             .filter(|&row| outcome.dropped[row].is_none())
             .collect();
-        index.learn(rows, &left, cap, again);
-        let found = index.significant(rows, &left, cap, again);
+        index.learn(rows, &left, cap, again)?;
+        let found = index.significant(rows, &left, cap, again)?;
         let mut gone = 0;
         for wording in found {
-            let beyond = index.beyond(rows, &left, &wording, cap);
+            let beyond = index.beyond(rows, &left, &wording, cap)?;
             let told = outcome
                 .found
                 .iter()
@@ -154,30 +168,37 @@ pub(super) fn find(rows: &[Row], cap: f64, again: Again<'_>) -> Outcome {
             });
             for row in beyond {
                 if outcome.dropped[row].is_none() {
-                    outcome.dropped[row] = Some(number);
+                    outcome.dropped[row] = Some(number as u32);
                     outcome.found[number].dropped += 1;
                     gone += 1;
                 }
             }
         }
         if gone == 0 {
-            return outcome;
+            return Ok(outcome);
         }
     }
 }
 
 /// The wordings that may count, and which rows hold them.
-#[derive(Debug, Default)]
-struct Index {
+struct Index<'a> {
     known: ByKey<u32>,
     kinds: Vec<(WordingKind, Key)>,
-    /// For each row, what its chosen text and its draft hold.
-    held: Vec<[Box<[u32]>; 2]>,
+    /// For each row that holds any, the numbers of those of its chosen text and of its draft.
+    scratch: &'a Scratch,
+    /// Whether they are there.
+    made: bool,
 }
 
-impl Index {
+impl Index<'_> {
     /// Takes up the wordings that a sample of the rows holds often enough.
-    fn learn(&mut self, rows: &[Row], left: &[usize], cap: f64, again: Again<'_>) {
+    fn learn(
+        &mut self,
+        rows: &[Row],
+        left: &[usize],
+        cap: f64,
+        again: Again<'_>,
+    ) -> Result<(), StoreError> {
         let mut sample: Vec<usize> = left.to_vec();
         if sample.len() > LOOKED_IN {
             sample.select_nth_unstable_by_key(LOOKED_IN, |&row| (rows[row].priority, row));
@@ -189,7 +210,7 @@ impl Index {
             true => least,
             false => least.max(f64::from(FEWEST)),
         };
-        let texts = Texts::of(rows, &sample, again);
+        let texts = Texts::of(rows, &sample, again)?;
         let counted = sample
             .par_chunks(256)
             .map(|rows_of| {
@@ -211,60 +232,98 @@ impl Index {
             .filter(|(key, (count, _))| f64::from(*count) >= least && !self.known.contains_key(key))
             .map(|(key, (_, kind))| (kind, key))
             .collect();
-        if new.is_empty() && self.held.len() == rows.len() {
-            return;
+        if new.is_empty() && self.made {
+            return Ok(());
         }
         new.sort_unstable();
         for (kind, key) in new {
             self.known.insert(key, self.kinds.len() as u32);
             self.kinds.push((kind, key));
         }
-        self.held = self.held_by_all(rows, left, again);
-    }
-
-    fn held_by_all(&self, rows: &[Row], left: &[usize], again: Again<'_>) -> Vec<[Box<[u32]>; 2]> {
-        let kept = |row: &Row| match &row.texts {
-            Both::Kept(texts) => self.held_by(texts),
-            Both::Same | Both::NotKept => Default::default(),
-        };
-        let mut all: Vec<_> = rows.par_iter().map(kept).collect();
-        let missing = not_kept(rows, left);
-        if !missing.is_empty() {
-            let read = Mutex::new(Vec::with_capacity(missing.len()));
-            again(&missing, &|number: usize, texts: [Tokens; 2]| {
-                let held = self.held_by(&texts);
-                let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
-                read.push((number, held));
-            });
-            let read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
-            for (number, held) in read {
-                all[number] = held;
-            }
+        self.made = true;
+        match self.known.is_empty() {
+            true => Ok(()),
+            false => self.look_at_all(rows, left, again),
         }
-        all
     }
 
-    fn held_by(&self, texts: &[Tokens; 2]) -> [Box<[u32]>; 2] {
-        texts.each_ref().map(|text| {
+    /// Finds out what the rows that are left hold.
+    fn look_at_all(
+        &self,
+        rows: &[Row],
+        left: &[usize],
+        again: Again<'_>,
+    ) -> Result<(), StoreError> {
+        left.par_iter()
+            .try_for_each(|&row| match &rows[row].texts {
+                Both::Kept(texts) => self.look_at(row, texts),
+                Both::Same | Both::NotKept => Ok(()),
+            })?;
+        let missing = not_kept(rows, left);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let failed = Mutex::new(None);
+        again(&missing, &|row: usize, texts: [Tokens; 2]| {
+            if let Err(error) = self.look_at(row, &texts) {
+                let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                *failed = Some(error);
+            }
+        })?;
+        let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn look_at(&self, row: usize, texts: &[Tokens; 2]) -> Result<(), StoreError> {
+        let held = texts.each_ref().map(|text| {
             let mut held = Vec::new();
             wordings(text, |_, key, _, _| held.extend(self.known.get(&key)));
             held.sort_unstable();
             held.dedup();
-            held.into()
+            held
+        });
+        if held.iter().all(Vec::is_empty) {
+            return Ok(());
+        }
+        self.scratch.put(HELD, row as u32, &to_bytes(&held))
+    }
+
+    /// Hands out every row that is left and holds any wording, with those of its chosen text and of its draft.
+    fn each_held(
+        &self,
+        left: &[usize],
+        mut each: impl FnMut(usize, [Held<'_>; 2]),
+    ) -> Result<(), StoreError> {
+        if self.known.is_empty() {
+            return Ok(());
+        }
+        let mut left = left.iter().copied().peekable();
+        self.scratch.each(HELD, |row, bytes| {
+            let row = row as usize;
+            while left.next_if(|&next| next < row).is_some() {}
+            if left.peek() == Some(&row) {
+                each(row, from_bytes(bytes));
+            }
         })
     }
 
     /// The wordings that count among the rows that are left, most significant first; those that another one
     /// explains are left out.
-    fn significant(&self, rows: &[Row], left: &[usize], cap: f64, again: Again<'_>) -> Vec<Found> {
+    fn significant(
+        &self,
+        rows: &[Row],
+        left: &[usize],
+        cap: f64,
+        again: Again<'_>,
+    ) -> Result<Vec<Found>, StoreError> {
         let mut counts = vec![[0_u32; 2]; self.kinds.len()];
-        for &row in left {
-            for (side, held) in self.held[row].iter().enumerate() {
-                for &wording in held {
+        self.each_held(left, |_, both| {
+            for (side, held) in both.into_iter().enumerate() {
+                for wording in held.numbers() {
                     counts[wording as usize][side] += 1;
                 }
             }
-        }
+        })?;
         let total = left.len() as f64;
         let mut found: Vec<(usize, f64)> = Vec::new();
         for (number, &[chosen, drafts]) in counts.iter().enumerate() {
@@ -280,14 +339,12 @@ impl Index {
             b.1.total_cmp(&a.1)
                 .then(self.kinds[a.0].cmp(&self.kinds[b.0]))
         });
-        let examples: Vec<usize> = found
-            .iter()
-            .map(|&(number, _)| self.example(rows, left, number))
-            .collect();
+        let numbers: Vec<usize> = found.iter().map(|&(number, _)| number).collect();
+        let examples = self.examples(rows, left, &numbers)?;
         let mut wanted = examples.clone();
         wanted.sort_unstable();
         wanted.dedup();
-        let texts = Texts::of(rows, &wanted, again);
+        let texts = Texts::of(rows, &wanted, again)?;
         let found: Vec<Found> = found
             .into_iter()
             .zip(examples)
@@ -304,19 +361,30 @@ impl Index {
                 })
             })
             .collect();
-        passages(&texts, found)
+        Ok(passages(&texts, found))
     }
 
-    /// A row whose chosen text holds a wording: the one of lowest priority.
-    fn example(&self, rows: &[Row], left: &[usize], number: usize) -> usize {
-        let holders = left
-            .iter()
-            .copied()
-            .filter(|&row| self.holds(row, number as u32));
+    /// For each of these wordings a row whose chosen text holds it: the one of lowest priority.
+    fn examples(
+        &self,
+        rows: &[Row],
+        left: &[usize],
+        numbers: &[usize],
+    ) -> Result<Vec<usize>, StoreError> {
+        if numbers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut lowest: Vec<Option<(u64, usize)>> = vec![None; self.kinds.len()];
+        self.each_held(left, |row, [chosen, _]| {
+            let this = (rows[row].priority, row);
+            for wording in chosen.numbers() {
+                let lowest = &mut lowest[wording as usize];
+                *lowest = Some(lowest.map_or(this, |lowest| lowest.min(this)));
+            }
+        })?;
         // What counts is held by some row.
-        holders
-            .min_by_key(|&row| (rows[row].priority, row))
-            .unwrap_or_default()
+        let example = |&number: &usize| lowest[number].map_or(0, |(_, row)| row);
+        Ok(numbers.iter().map(example).collect())
     }
 
     /// Where a wording stands in the texts of a row.
@@ -336,20 +404,23 @@ impl Index {
         place
     }
 
-    fn holds(&self, row: usize, number: u32) -> bool {
-        self.held[row][0].binary_search(&number).is_ok()
-    }
-
     /// The rows beyond the cap: of those that hold the wording, the ones with the highest priority.
-    fn beyond(&self, rows: &[Row], left: &[usize], wording: &Found, cap: f64) -> Vec<usize> {
+    fn beyond(
+        &self,
+        rows: &[Row],
+        left: &[usize],
+        wording: &Found,
+        cap: f64,
+    ) -> Result<Vec<usize>, StoreError> {
         let Some(&number) = self.known.get(&wording.key) else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
-        let mut holders: Vec<usize> = left
-            .iter()
-            .copied()
-            .filter(|&row| self.holds(row, number))
-            .collect();
+        let mut holders: Vec<usize> = Vec::new();
+        self.each_held(left, |row, [chosen, _]| {
+            if chosen.numbers().any(|held| held == number) {
+                holders.push(row);
+            }
+        })?;
         let total = left.len() as f64;
         // What drafts hold anyway is no collapse.
         let share = cap.max(f64::from(wording.drafts) / total);
@@ -357,8 +428,32 @@ impl Index {
         // So many that they are that share of what is left.
         let allowed = (share * others / (1.0 - share).max(1e-9)).floor() as usize;
         holders.sort_unstable_by_key(|&row| (rows[row].priority, row));
-        holders.split_off(allowed.min(holders.len()))
+        Ok(holders.split_off(allowed.min(holders.len())))
     }
+}
+
+/// The numbers of the wordings that a text holds, as they lie on a shelf.
+#[derive(Clone, Copy)]
+struct Held<'a>(&'a [[u8; 4]]);
+
+impl Held<'_> {
+    fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
+        self.0.iter().copied().map(u32::from_le_bytes)
+    }
+}
+
+/// What two texts hold, the first with its count before it.
+fn to_bytes(held: &[Vec<u32>; 2]) -> Vec<u8> {
+    let count = std::iter::once(held[0].len() as u32);
+    let numbers = count.chain(held.iter().flatten().copied());
+    numbers.flat_map(u32::to_le_bytes).collect()
+}
+
+fn from_bytes(bytes: &[u8]) -> [Held<'_>; 2] {
+    let (count, numbers) = bytes.as_chunks().0.split_first().unwrap_or((&[0; 4], &[]));
+    let count = u32::from_le_bytes(*count) as usize;
+    let (chosen, draft) = numbers.split_at(count.min(numbers.len()));
+    [Held(chosen), Held(draft)]
 }
 
 /// The wordings of a text, each once.

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::settings::Gate;
 use crate::quality::pair::{Contrast, Origin, Pair, Side, Texts, Why};
 
 /// What a gate does with a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// It is left out.
@@ -31,10 +31,10 @@ impl Action {
 }
 
 /// What one gate says about a row.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
     /// The gate.
-    #[serde(serialize_with = "gate_name")]
+    #[serde(serialize_with = "gate_name", deserialize_with = "gate_named")]
     pub gate: Gate,
     /// What it does.
     pub action: Action,
@@ -48,6 +48,11 @@ pub struct Finding {
 
 fn gate_name<S: serde::Serializer>(gate: &Gate, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(gate.as_str())
+}
+
+fn gate_named<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Gate, D::Error> {
+    let name = Cow::<str>::deserialize(deserializer)?;
+    Gate::find(&name).ok_or_else(|| serde::de::Error::custom("no gate has this name"))
 }
 
 impl Finding {
@@ -89,7 +94,7 @@ impl Finding {
 }
 
 /// What the gates decided about a chain that has texts.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     /// The text to learn from.
     pub chosen: Origin,
@@ -153,7 +158,7 @@ impl Decision {
 }
 
 /// Why a chain or a text gives no row.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
     /// The name that is counted, such as `failed`, `equal-texts` or `flagged-empty`.
     pub name: Cow<'static, str>,
@@ -163,7 +168,7 @@ pub struct Refused {
 
 impl Refused {
     /// A reason that says everything.
-    pub(super) fn plain(name: &'static str) -> Self {
+    pub(super) fn plain(name: impl Into<Cow<'static, str>>) -> Self {
         Self {
             name: name.into(),
             because: String::new(),

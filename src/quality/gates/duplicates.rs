@@ -5,13 +5,15 @@
 //! similar enough. Candidates come from MinHash and banding (Broder 1997; Leskovec, Rajaraman and Ullman,
 //! *Mining of Massive Datasets*, 3.4) and are then compared.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+mod search;
 
-use rayon::prelude::*;
+use std::sync::Arc;
 
 use super::room::Room;
 use super::words::{hash_lower, join, runs};
+
+pub(in crate::quality) use search::{Prints, pairs};
+pub(super) use search::{Repeats, find};
 
 /// Words of a run.
 const RUN: usize = 3;
@@ -32,8 +34,6 @@ const MARKS: usize = HASHES / 16;
 const SHORT: f64 = 0.25;
 /// The most rows of one band that a row is compared with.
 pub(in crate::quality) const MOST_COMPARED: usize = 256;
-/// Bytes of runs that were read again and may be met once more.
-const MOST_READ: usize = 16 << 20;
 
 /// What is kept of a row to find it again.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,8 +64,28 @@ impl Sets {
     }
 
     /// The smaller of the similarities of prompts and of responses.
-    fn similarity(&self, other: &Self) -> f64 {
+    pub fn similarity(&self, other: &Self) -> f64 {
         jaccard(&self.prompt, &other.prompt).min(jaccard(&self.response, &other.response))
+    }
+
+    /// As bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let count = self.prompt.len() as u32;
+        let numbers = [&self.prompt[..], &self.response[..]].concat();
+        let numbers = std::iter::once(count).chain(numbers);
+        numbers.flat_map(u32::to_le_bytes).collect()
+    }
+
+    /// From bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (numbers, _) = bytes.as_chunks();
+        let mut numbers = numbers.iter().copied().map(u32::from_le_bytes);
+        let count = numbers.next()?;
+        let prompt = numbers.by_ref().take(count as usize).collect();
+        Some(Self {
+            prompt,
+            response: numbers.collect(),
+        })
     }
 
     fn bytes(&self) -> usize {
@@ -106,25 +126,57 @@ impl Print {
     }
 
     /// Its band hashes: prints that are alike agree in some of them.
-    pub fn bands(&self) -> impl Iterator<Item = (usize, u32)> + '_ {
-        self.bands.iter().copied().enumerate()
+    pub fn bands(&self) -> [u32; BANDS] {
+        self.bands
     }
 
-    /// The smaller of the similarities of prompts and of responses, both of which have kept their runs.
-    pub fn similarity(&self, other: &Self) -> f64 {
-        match (&self.sets, &other.sets) {
-            (Some(one), Some(other)) => one.similarity(other),
-            _ => 0.0,
-        }
+    /// The runs that it has kept.
+    pub fn sets(&self) -> Option<&Sets> {
+        self.sets.as_deref()
     }
 
-    /// Whether the rows may be that similar, by the MinHash values on which they agree. Most that share a band
-    /// by chance are told apart so, without a look at their runs.
-    fn may_be(&self, other: &Self, least: f64) -> bool {
-        let fewest = (least - SHORT) * HASHES as f64;
-        let mut both = self.marks.iter().zip(&other.marks);
-        both.all(|(one, other)| f64::from(agreeing(one, other)) >= fewest)
+    /// Hands over the runs that it has kept.
+    pub fn take_sets(&mut self) -> Option<Arc<Sets>> {
+        self.sets.take()
     }
+
+    /// Everything but the runs, as bytes of one length.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.exact.to_le_bytes().to_vec();
+        bytes.extend(self.bands.iter().flat_map(|band| band.to_le_bytes()));
+        let marks = self.marks.iter().flatten();
+        bytes.extend(marks.flat_map(|mark| mark.to_le_bytes()));
+        bytes
+    }
+
+    /// The hash of the whole row, in the bytes of a print.
+    fn exact_in(bytes: &[u8]) -> u64 {
+        u64::from_le_bytes(number(bytes, 0))
+    }
+
+    /// One of its bands.
+    fn band_in(bytes: &[u8], band: usize) -> u32 {
+        u32::from_le_bytes(number(bytes, size_of::<u64>() + band * size_of::<u32>()))
+    }
+
+    /// All of them.
+    pub fn bands_in(bytes: &[u8]) -> [u32; BANDS] {
+        std::array::from_fn(|band| Self::band_in(bytes, band))
+    }
+
+    /// Its bits of MinHash values.
+    fn marks_in(bytes: &[u8]) -> [[u64; MARKS]; 2] {
+        let begin = size_of::<u64>() + BANDS * size_of::<u32>();
+        let mark =
+            |place: usize| u64::from_le_bytes(number(bytes, begin + place * size_of::<u64>()));
+        [0, MARKS].map(|first| std::array::from_fn(|place| mark(first + place)))
+    }
+}
+
+/// The bytes of the number at a place; zeros where there is none.
+fn number<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let there = bytes.get(at..).and_then(<[u8]>::first_chunk);
+    there.copied().unwrap_or([0; N])
 }
 
 /// Hash of a text in lower case with single spaces.
@@ -240,194 +292,6 @@ const fn constant_mix(n: u64) -> u64 {
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^ (x >> 31)
-}
-
-/// Which row an earlier one repeats.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Repeats {
-    /// Word for word, by its number.
-    Exactly(usize),
-    /// Nearly, by its number, with the similarity.
-    Nearly(usize, f64),
-}
-
-/// Reads the runs of a row again, by its number.
-pub(super) type Again<'a> = &'a mut dyn FnMut(usize) -> Option<Sets>;
-
-/// For each row, in order, the kept one that it repeats; rows without one are kept. `near` is the similarity
-/// that counts as the same.
-pub(super) fn find(
-    prints: &[&Print],
-    exact: bool,
-    near: Option<f64>,
-    again: Again<'_>,
-) -> Vec<Option<Repeats>> {
-    let shared = match near {
-        Some(_) => shared_bands(prints),
-        None => vec![0; prints.len()],
-    };
-    let mut kept = Kept::default();
-    let mut sets = AllSets {
-        prints,
-        again,
-        read: HashMap::new(),
-        order: VecDeque::new(),
-        bytes: 0,
-    };
-    let mut found = Vec::with_capacity(prints.len());
-    for (row, shared) in shared.into_iter().enumerate() {
-        let repeats = kept.repeats(&mut sets, row, shared, exact, near);
-        if repeats.is_none() {
-            kept.keep(row, prints[row], shared);
-        }
-        found.push(repeats);
-    }
-    found
-}
-
-/// The runs of all rows: those that were kept, and those that were read again lately.
-struct AllSets<'p, 'a> {
-    prints: &'p [&'p Print],
-    again: Again<'a>,
-    read: HashMap<usize, Arc<Sets>>,
-    /// Rows in the order in which they were read.
-    order: VecDeque<usize>,
-    bytes: usize,
-}
-
-impl AllSets<'_, '_> {
-    fn get(&mut self, row: usize) -> Option<Arc<Sets>> {
-        let there = self.prints[row].sets.as_ref();
-        if let Some(sets) = there.or_else(|| self.read.get(&row)) {
-            return Some(Arc::clone(sets));
-        }
-        let sets = Arc::new((self.again)(row)?);
-        self.bytes += sets.bytes();
-        self.order.push_back(row);
-        self.read.insert(row, Arc::clone(&sets));
-        while self.bytes > MOST_READ
-            && let Some(oldest) = self.order.pop_front()
-        {
-            let gone = self.read.remove(&oldest);
-            self.bytes -= gone.map_or(0, |sets| sets.bytes());
-        }
-        Some(sets)
-    }
-}
-
-/// Pairs of rows that are nearly the same, enough of them that all such rows hang together: fewer than there are rows.
-pub(in crate::quality) fn pairs(prints: &[&Print], least: f64) -> Vec<(usize, usize)> {
-    let mut found = Vec::new();
-    // Rows that hang together already need no further pair.
-    let mut parent: Vec<usize> = (0..prints.len()).collect();
-    for band in 0..BANDS {
-        let mut values: Vec<(u32, usize)> = (0..)
-            .zip(prints)
-            .map(|(row, print)| (print.bands[band], row))
-            .collect();
-        values.sort_unstable();
-        for group in values.chunk_by(|a, b| a.0 == b.0) {
-            for (place, (_, row)) in group.iter().enumerate() {
-                for (_, other) in group[..place].iter().rev().take(MOST_COMPARED) {
-                    let (one, two) = (root(&mut parent, *row), root(&mut parent, *other));
-                    if one != two && prints[*row].similarity(prints[*other]) >= least {
-                        parent[one.max(two)] = one.min(two);
-                        found.push((*other, *row));
-                    }
-                }
-            }
-        }
-    }
-    found.sort_unstable();
-    found
-}
-
-/// The row that stands for all that hang together with this one.
-fn root(parent: &mut [usize], mut row: usize) -> usize {
-    while parent[row] != row {
-        parent[row] = parent[parent[row]];
-        row = parent[row];
-    }
-    row
-}
-
-/// For each row the bands that it has in common with another, as bits. Most rows have none, and only these need
-/// to be looked up one after the other.
-fn shared_bands(prints: &[&Print]) -> Vec<u32> {
-    let each_band: Vec<Vec<u32>> = (0..BANDS)
-        .into_par_iter()
-        .map(|band| {
-            let mut values: Vec<(u32, u32)> = (0..)
-                .zip(prints)
-                .map(|(row, print)| (print.bands[band], row))
-                .collect();
-            values.sort_unstable();
-            let groups = values.chunk_by(|a, b| a.0 == b.0);
-            groups
-                .filter(|group| group.len() > 1)
-                .flatten()
-                .map(|(_, row)| *row)
-                .collect()
-        })
-        .collect();
-    let mut shared = vec![0; prints.len()];
-    for (band, rows) in each_band.iter().enumerate() {
-        for row in rows {
-            shared[*row as usize] |= 1 << band;
-        }
-    }
-    shared
-}
-
-/// The rows that were kept so far.
-#[derive(Debug, Default)]
-struct Kept {
-    exact: HashMap<u64, usize>,
-    bands: HashMap<(usize, u32), Vec<usize>>,
-}
-
-impl Kept {
-    fn keep(&mut self, row: usize, print: &Print, shared: u32) {
-        self.exact.entry(print.exact).or_insert(row);
-        for band in bits(shared) {
-            let there = self.bands.entry((band, print.bands[band])).or_default();
-            if there.len() < MOST_COMPARED {
-                there.push(row);
-            }
-        }
-    }
-
-    fn repeats(
-        &self,
-        sets: &mut AllSets<'_, '_>,
-        row: usize,
-        shared: u32,
-        exact: bool,
-        near: Option<f64>,
-    ) -> Option<Repeats> {
-        let print = sets.prints[row];
-        if exact && let Some(&row) = self.exact.get(&print.exact) {
-            return Some(Repeats::Exactly(row));
-        }
-        let least = near?;
-        let mut candidates: Vec<usize> = bits(shared)
-            .filter_map(|band| self.bands.get(&(band, print.bands[band])))
-            .flatten()
-            .copied()
-            .filter(|&other| print.may_be(sets.prints[other], least))
-            .collect();
-        candidates.sort_unstable();
-        candidates.dedup();
-        candidates.into_iter().find_map(|other| {
-            let own = sets.get(row)?;
-            let similarity = own.similarity(&*sets.get(other)?);
-            (similarity >= least).then_some(Repeats::Nearly(other, similarity))
-        })
-    }
-}
-
-fn bits(set: u32) -> impl Iterator<Item = usize> {
-    (0..BANDS).filter(move |band| set & (1 << band) != 0)
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::collapse::{Found, WordingKind};
-use super::decision::{Action, Decision};
-use super::row::Looked;
+use super::decision::{Action, Finding};
+use super::rows::Rows;
 use super::settings::{Gate, Settings};
 use crate::statistics::{Interval, mcnemar, wilson};
+use crate::store::StoreError;
 
 /// Pairs whose median edit distance is below this are minimal revisions.
 const MINIMAL: f64 = 0.3;
@@ -150,91 +151,93 @@ impl Spread {
     }
 }
 
+/// What is counted while chains are looked at.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// For each gate, chains that it leaves out, those of which it leaves out the pair only, and those that it changed.
+    gates: [[u64; 3]; Gate::ALL.len()],
+    refusals: Both,
+    asked: Both,
+}
+
+/// How many chains of benign prompts there are by whether their draft refuses, and whether their final text does.
+type Both = [[u64; 2]; 2];
+
+impl Tally {
+    /// Counts what a gate found.
+    pub fn finding(&mut self, finding: &Finding) {
+        // In the order of `Gate::ALL`, which is that of the enumeration.
+        let kind = match (finding.action, finding.pair_only) {
+            (Action::Drop, false) => 0,
+            (Action::Drop, true) => 1,
+            (Action::Flip | Action::Replace, _) => 2,
+        };
+        self.gates[finding.gate as usize][kind] += 1;
+    }
+
+    /// Counts whether draft and final text refuse, by their form and as a model sees it.
+    pub fn refusals(&mut self, by_form: Option<[bool; 2]>, asked: Option<[bool; 2]>) {
+        for (counts, refuses) in [(&mut self.refusals, by_form), (&mut self.asked, asked)] {
+            if let Some([draft, last]) = refuses {
+                counts[usize::from(draft)][usize::from(last)] += 1;
+            }
+        }
+    }
+
+    fn of_gates(&self, settings: &Settings) -> Vec<GateFigures> {
+        let figures = |(gate, [dropped, pairs, changed]): (Gate, [u64; 3])| GateFigures {
+            gate: gate.as_str(),
+            threshold: settings.value(gate),
+            dropped,
+            pairs,
+            changed,
+        };
+        Gate::ALL.into_iter().zip(self.gates).map(figures).collect()
+    }
+}
+
 /// Counts rows.
-pub(super) fn count(
-    rows: &[Looked],
-    without: BTreeMap<String, u64>,
-    settings: &Settings,
-) -> Figures {
-    let decisions = || rows.iter().map(|row| &row.decision);
-    let kept = |keeps: fn(&Decision) -> bool| decisions().filter(|d| keeps(d)).count() as u64;
-    let contrast = contrast(decisions());
-    Figures {
-        chains: rows.len() as u64 + without.values().sum::<u64>(),
-        without,
-        kept: kept(Decision::keeps_text),
-        pairs: kept(Decision::keeps_pair),
-        gates: of_gates(decisions(), settings),
-        refusals: refusals(rows.iter().filter_map(|row| row.refuses).collect()),
-        refusals_asked: refusals(rows.iter().filter_map(|row| row.asked).collect()),
+pub(super) fn count(rows: &Rows, settings: &Settings) -> Result<Figures, StoreError> {
+    let contrast = contrast(rows.contrasts()?);
+    let [kept, pairs] = rows.kept();
+    Ok(Figures {
+        chains: rows.count(),
+        without: rows.without.clone(),
+        kept,
+        pairs,
+        gates: rows.tally.of_gates(settings),
+        refusals: refusals(rows.tally.refusals),
+        refusals_asked: refusals(rows.tally.asked),
         wordings: Vec::new(),
         notes: notes(contrast.as_ref()),
         contrast,
         tokenizer: None,
-    }
-}
-
-fn of_gates<'a>(
-    decisions: impl Iterator<Item = &'a Decision>,
-    settings: &Settings,
-) -> Vec<GateFigures> {
-    let untouched = |gate: Gate| GateFigures {
-        gate: gate.as_str(),
-        threshold: settings.value(gate),
-        dropped: 0,
-        pairs: 0,
-        changed: 0,
-    };
-    let mut gates = Gate::ALL.map(untouched);
-    // In the order of `Gate::ALL`, which is that of the enumeration.
-    for finding in decisions.flat_map(|decision| &decision.findings) {
-        let figures = &mut gates[finding.gate as usize];
-        match (finding.action, finding.pair_only) {
-            (Action::Drop, false) => figures.dropped += 1,
-            (Action::Drop, true) => figures.pairs += 1,
-            (Action::Flip | Action::Replace, _) => figures.changed += 1,
-        }
-    }
-    gates.into()
+    })
 }
 
 /// From whether draft and final text refuse.
-fn refusals(benign: Vec<[bool; 2]>) -> Option<Refusals> {
-    let prompts = benign.len() as u64;
-    let count =
-        |which: fn(&[bool; 2]) -> bool| benign.iter().filter(|both| which(both)).count() as u64;
+fn refusals([[neither, last], [draft, both]]: Both) -> Option<Refusals> {
+    let prompts = neither + last + draft + both;
     let share = |count: u64| Share {
         count,
         share: count as f64 / prompts as f64,
         interval: wilson(count, prompts),
     };
-    let (drafts, finals) = (share(count(|both| both[0])), share(count(|both| both[1])));
+    let (drafts, finals) = (share(draft + both), share(last + both));
     (prompts > 0).then(|| Refusals {
         prompts,
         drafts,
         finals,
         increase: finals.share - drafts.share,
-        p_value: mcnemar(
-            count(|both| both[0] && !both[1]),
-            count(|both| !both[0] && both[1]),
-        ),
+        p_value: mcnemar(draft, last),
     })
 }
 
-fn contrast<'a>(decisions: impl Iterator<Item = &'a Decision>) -> Option<ContrastFigures> {
-    let kept: Vec<_> = decisions
-        .filter(|decision| decision.keeps_pair())
-        .map(|decision| decision.contrast)
-        .collect();
-    let margins: Vec<f64> = kept.iter().filter_map(|contrast| contrast.margin).collect();
+fn contrast([edit_distances, length_ratios, margins]: [Vec<f64>; 3]) -> Option<ContrastFigures> {
     Some(ContrastFigures {
-        pairs: kept.len() as u64,
-        edit_distance: Spread::of(kept.iter().map(|contrast| contrast.edit_distance).collect())?,
-        length_ratio: Spread::of(
-            kept.iter()
-                .filter_map(|contrast| contrast.length_ratio)
-                .collect(),
-        )?,
+        pairs: edit_distances.len() as u64,
+        edit_distance: Spread::of(edit_distances)?,
+        length_ratio: Spread::of(length_ratios)?,
         judged: margins.len() as u64,
         margin: Spread::of(margins),
     })

@@ -1,14 +1,16 @@
 //! Gates: what keeps a row out of a dataset, and what it measures on the way.
 //!
-//! [`gate`] looks at every chain that matches and decides about each. [`Gating::take`] then says what a chain
-//! gives to a dataset. Most gates look at one row by itself; duplicates and collapse look at those that are
-//! left. **Decisions are a function of the set of chains and the settings**: the order in which chains are read
+//! [`gate`] looks at every chain that matches and decides about each. [`Gating::decided`] then says what was decided
+//! about one, and [`Decided::take`] what it gives to a dataset. Most gates look at one row by itself; duplicates and
+//! collapse look at those that are left. **Decisions lie on disk**, and of a chain no more than some bytes are in memory.
+//! **Decisions are a function of the set of chains and the settings**: the order in which chains are read
 //! changes nothing, and gating what was kept drops nothing more.
 
 mod asked;
 mod choice;
 mod collapse;
 mod compare;
+mod decided;
 mod decision;
 pub(super) mod duplicates;
 mod figures;
@@ -18,6 +20,7 @@ mod personal;
 mod refusal;
 mod room;
 mod row;
+mod rows;
 mod secrets;
 mod settings;
 mod words;
@@ -32,18 +35,18 @@ use std::sync::{Mutex, PoisonError};
 use super::pair::{Origin, Side, Texts};
 use crate::chain::ChainId;
 use crate::generation::Message;
-use crate::store::{
-    ChainDetail, Depth, Filter, GateFinding, GatedChain, Label, NewGating, Store, StoreError,
-};
+use crate::store::{ChainDetail, Depth, Filter, GateRecord, Label, NewGating, Store, StoreError};
 
 use compare::compare;
+use decided::{Decisions, NO_TEXT};
 use hand_out::hand_out;
 use room::Room;
-use row::{Look, Looked};
-use words::hash;
+use row::Look;
+use rows::{Looked, Rows};
 
 pub use asked::{AskError, Asked, ask_refusals};
 pub use collapse::WordingKind;
+pub use decided::Decided;
 pub use decision::{Action, Decision, Finding, Gated, Refused};
 pub use figures::{ContrastFigures, Figures, GateFigures, Refusals, Share, Spread, Wording};
 pub use refusal::refuses;
@@ -83,25 +86,14 @@ impl Compared {
 }
 
 /// What the gates decided.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Gating {
     /// Which gates were open.
     pub settings: Settings,
     /// What was counted and measured.
     pub figures: Figures,
-    /// By run, position and sample, which is nearly the order in which a store keeps chains.
-    decisions: Vec<(String, Decision)>,
-    /// Hashes of the chains' ids with the places of their decisions, in order: what is looked up for every row
-    /// should not be strings that lie scattered.
-    by_id: Vec<(u64, u32)>,
-    /// Chains that were looked at and have no text to learn from, by their ids, and why.
-    without: Vec<(String, &'static str)>,
-    rounds: Rounds,
+    decisions: Decisions,
 }
-
-/// Rounds besides the chosen one that must not be taught by themselves, by their chains and the ordinals of their steps:
-/// what only [`Helpers`] find out is not asked again where rows are made.
-type Rounds = BTreeMap<String, Vec<(u32, Refused)>>;
 
 /// What gates cannot find out by themselves.
 #[derive(Clone, Copy, Default)]
@@ -122,7 +114,7 @@ pub struct Helpers<'a> {
 ///
 /// # Errors
 ///
-/// When the store cannot be read.
+/// When the store cannot be read, or there is no room for a temporary file.
 pub fn gate(
     store: &Store,
     filter: &Filter,
@@ -143,49 +135,29 @@ fn gate_at_once(
 ) -> Result<Gating, StoreError> {
     let room = Room::default();
     let look = Look::new(settings, helpers, &room);
-    let (mut rows, mut without, rounds) = look_at_all(store, filter, run, look)?;
-    without.sort_unstable();
+    let mut rows = look_at_all(store, filter, run, look)?;
     let found = compare(&mut rows, settings, Some(store))?;
-    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
-    for (_, reason) in &without {
-        *reasons.entry((*reason).to_owned()).or_default() += 1;
-    }
-    let mut figures = figures::count(&rows, reasons, settings);
+    let mut figures = figures::count(&rows, settings)?;
     for wording in &found {
         let (row, start, length) = wording.example;
-        let example = &rows[row];
+        let example = rows.decided(row as u32)?;
         let chain = store.chain_at(&ChainId(example.chain_id.clone()), Depth::Responses)?;
         let texts = Texts::of(&chain).ok();
-        let text = texts.and_then(|texts| texts.get(example.decision.chosen));
+        let chosen = example.decision().map(|decision| decision.chosen);
+        let text = texts.zip(chosen).and_then(|(texts, from)| texts.get(from));
         let words = text.map_or_else(String::new, |side| {
             collapse::words_at(side.text, start, length)
         });
         figures
             .wordings
-            .push(Wording::new(wording, words, example.chain_id.clone()));
+            .push(Wording::new(wording, words, example.chain_id));
     }
-    let decisions: Vec<(String, Decision)> = rows
-        .into_iter()
-        .map(|row| (row.chain_id, row.decision))
-        .collect();
-    let ids = decisions.iter().map(|(id, _)| hash(id));
-    let mut by_id: Vec<(u64, u32)> = ids.zip(0..).collect();
-    by_id.sort_unstable();
     Ok(Gating {
         settings: settings.clone(),
         figures,
-        decisions,
-        by_id,
-        without,
-        rounds,
+        decisions: rows.into_decisions(),
     })
 }
-
-/// Why a chain that ended well has no text to learn from.
-const NO_TEXT: &str = "empty-final";
-
-/// What is kept of each chain that has a text, the others with the reason, and rounds that are left out.
-type All = (Vec<Looked>, Vec<(String, &'static str)>, Rounds);
 
 /// Looks at every chain by itself: one thread reads, all others look.
 fn look_at_all(
@@ -193,30 +165,18 @@ fn look_at_all(
     filter: &Filter,
     run: Option<&str>,
     look: Look<'_>,
-) -> Result<All, StoreError> {
+) -> Result<Rows, StoreError> {
     let judged = Filter::parse("judged:true").unwrap_or_default();
     let any_judged = store.count(&judged, run)? > 0;
-    let all: Mutex<Ordered> = Mutex::default();
+    let all = Mutex::new(Ordered::begin()?);
     let work = |number, batch: Vec<(ChainDetail, Vec<Compared>)>| {
-        let (mut rows, mut without, mut rounds) = All::default();
-        for (chain, compared) in &batch {
-            let row = look.at(chain, compared);
-            let chosen = row.as_ref().map(|row| row.decision.chosen);
-            let refused = look.rounds(chain, chosen);
-            if !refused.is_empty() {
-                rounds.insert(chain.row.chain_id.clone(), refused);
-            }
-            match row {
-                Some(row) => rows.push(row),
-                None => {
-                    let reason = Texts::of(chain).err().unwrap_or(NO_TEXT);
-                    without.push((chain.row.chain_id.clone(), reason));
-                }
-            }
-        }
+        let looked = batch
+            .iter()
+            .map(|(chain, compared)| look_at(look, chain, compared))
+            .collect();
         // Nothing panics while it is held.
         let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.take(number, (rows, without, rounds));
+        all.take(number, looked);
     };
     let size = |(chain, _): &(ChainDetail, Vec<Compared>)| chain.text_bytes();
     let read = hand_out(size, work, |hand| {
@@ -236,27 +196,59 @@ fn look_at_all(
         return Err(error);
     }
     let all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(all.done)
+    all.rows()
 }
 
-/// Batches in the order in which the store reads them, which is the one in which rows are compared: nothing is left to
-/// sort. Only what comes too early is kept twice.
-#[derive(Default)]
+fn look_at(look: Look<'_>, chain: &ChainDetail, compared: &[Compared]) -> Looked {
+    let (decision, row) = look.at(chain, compared).unzip();
+    let chosen = decision.as_ref().map(|decision| decision.chosen);
+    let reason = || Texts::of(chain).err().unwrap_or(NO_TEXT).into();
+    Looked {
+        decided: Decided {
+            chain_id: chain.row.chain_id.clone(),
+            rounds: look.rounds(chain, chosen),
+            outcome: decision.ok_or_else(reason),
+        },
+        row,
+    }
+}
+
+/// Batches in the order in which the store reads them, which is the one in which chains are compared. Only what comes too
+/// early waits.
 struct Ordered {
-    done: All,
+    rows: Rows,
     /// Batches that are done.
     count: usize,
-    early: BTreeMap<usize, All>,
+    early: BTreeMap<usize, Vec<Looked>>,
+    failed: Option<StoreError>,
 }
 
 impl Ordered {
-    fn take(&mut self, number: usize, batch: All) {
+    fn begin() -> Result<Self, StoreError> {
+        Ok(Self {
+            rows: Rows::begin()?,
+            count: 0,
+            early: BTreeMap::new(),
+            failed: None,
+        })
+    }
+
+    fn take(&mut self, number: usize, batch: Vec<Looked>) {
         self.early.insert(number, batch);
-        while let Some((rows, without, rounds)) = self.early.remove(&self.count) {
-            self.done.0.extend(rows);
-            self.done.1.extend(without);
-            self.done.2.extend(rounds);
+        while let Some(batch) = self.early.remove(&self.count) {
             self.count += 1;
+            let rows = &mut self.rows;
+            if self.failed.is_none() {
+                let added = batch.into_iter().try_for_each(|looked| rows.add(looked));
+                self.failed = added.err();
+            }
+        }
+    }
+
+    fn rows(self) -> Result<Rows, StoreError> {
+        match self.failed {
+            Some(error) => Err(error),
+            None => Ok(self.rows),
         }
     }
 }
@@ -279,36 +271,13 @@ fn compared(store: &Store, chain: &ChainDetail) -> Result<Vec<Compared>, StoreEr
 }
 
 impl Gating {
-    /// What was decided about a chain; `None` for one that was not looked at, or has no text.
-    pub fn decision(&self, chain_id: &str) -> Option<&Decision> {
-        let key = hash(chain_id);
-        let first = self.by_id.partition_point(|(other, _)| *other < key);
-        self.by_id[first..]
-            .iter()
-            .take_while(|(other, _)| *other == key)
-            .map(|(_, place)| &self.decisions[*place as usize])
-            .find(|(id, _)| id == chain_id)
-            .map(|(_, decision)| decision)
-    }
-
-    /// What a chain gives to a dataset.
-    pub fn take<'a>(&self, chain: &'a ChainDetail) -> Gated<'a> {
-        let texts = match Texts::of(chain) {
-            Ok(texts) => texts,
-            Err(reason) => return Gated::nothing(Refused::plain(reason)),
-        };
-        match self.decision(&chain.row.chain_id) {
-            Some(decision) => Gated::new(&texts, decision),
-            None => Gated::nothing(Refused::plain(self.why_undecided(&chain.row.chain_id))),
-        }
-    }
-
-    /// Why nothing was decided about a chain. One that was not looked at counts as one that runs.
-    fn why_undecided(&self, chain_id: &str) -> &'static str {
-        let found = self
-            .without
-            .binary_search_by(|(id, _)| id.as_str().cmp(chain_id));
-        found.map_or("running", |index| self.without[index].1)
+    /// What was decided about a chain.
+    ///
+    /// # Errors
+    ///
+    /// When decisions cannot be read back.
+    pub fn decided(&self, chain_id: &str) -> Result<Decided, StoreError> {
+        self.decisions.of(chain_id)
     }
 
     /// Why a row of these texts must not leave the store, whatever it teaches: personal data or a secret in one of
@@ -340,79 +309,22 @@ impl Gating {
         Some(row::rejected(chain, &self.settings))
     }
 
-    /// What every adopted revision of a chain gives, in order: the ordinal of its step with its text or why it
-    /// is not taught. A text that an earlier one repeats is refused. Empty for a chain without revisions.
-    pub fn rounds<'a>(&self, chain: &'a ChainDetail) -> Vec<(u32, Result<Side<'a>, Refused>)> {
-        let mut rounds = row::rounds(chain, &self.settings);
-        let own = self.rounds.get(&chain.row.chain_id);
-        for (step, refused) in own.into_iter().flatten() {
-            let round = rounds.iter_mut().find(|(ordinal, _)| ordinal == step);
-            if let Some((_, taken @ Ok(_))) = round {
-                *taken = Err(refused.clone());
-            }
-        }
-        let refused = match self.decision(&chain.row.chain_id) {
-            // What is said of the chain as a whole holds for all its rounds.
-            Some(decision) => decision.text_refused_as_a_whole().map(Refused::by),
-            None => match self.why_undecided(&chain.row.chain_id) {
-                // Earlier rounds may have a text where the last one has none.
-                NO_TEXT => None,
-                // The chain went on since it was looked at.
-                reason => Some(Refused::plain(reason)),
-            },
-        };
-        if let Some(refused) = refused {
-            for (_, taken) in &mut rounds {
-                *taken = Err(refused.clone());
-            }
-        }
-        rounds
-    }
-
     /// What the store keeps of it, chain by chain in the order in which it is written fastest.
     pub fn record(
         &self,
         filter: &Filter,
         run: Option<&str>,
-    ) -> (NewGating, impl Iterator<Item = GatedChain> + use<'_>) {
+    ) -> (
+        NewGating,
+        impl Iterator<Item = Result<GateRecord, StoreError>> + use<'_>,
+    ) {
         let gating = NewGating {
             filter: filter.source().to_owned(),
             run: run.map(str::to_owned),
             settings: self.settings.to_json(),
             // Plain data always serialises.
             figures: serde_json::to_value(&self.figures).unwrap_or_default(),
-            without: self.without.iter().map(|(id, _)| id.clone()).collect(),
         };
-        let chains = self.decisions.iter();
-        (
-            gating,
-            chains.map(|(chain, decision)| gated(chain, decision)),
-        )
-    }
-}
-
-fn gated(chain_id: &str, decision: &Decision) -> GatedChain {
-    GatedChain {
-        chain_id: chain_id.to_owned(),
-        kept: decision.keeps_text(),
-        pair: decision.keeps_pair(),
-        chosen: decision.chosen.to_string(),
-        rejected: decision.rejected.map(|from| from.to_string()),
-        why: decision.why.as_str().to_owned(),
-        p: decision.p,
-        margin: decision.contrast.margin,
-        edit_distance: decision.contrast.edit_distance,
-        length_ratio: decision.contrast.length_ratio,
-        findings: decision
-            .findings
-            .iter()
-            .map(|finding| GateFinding {
-                gate: finding.gate.as_str().to_owned(),
-                action: finding.action.as_str().to_owned(),
-                pair_only: finding.pair_only,
-                reason: finding.reason.clone(),
-                value: finding.value,
-            })
-            .collect(),
+        (gating, self.decisions.records())
     }
 }

@@ -1,12 +1,12 @@
 //! Gates that look at one row by itself.
 
 use super::choice;
-use super::collapse::{self, Both, Tokens};
+use super::collapse::{Both, Tokens};
 use super::decision::{Decision, Finding, Refused};
 use super::duplicates::{Print, Sets};
 use super::room::Room;
+use super::rows::Row;
 use super::settings::{Gate, RefusalOf, Settings};
-use super::words::{hash, mix};
 use super::{Compared, Helpers, asked, language, personal, refusal, secrets};
 use crate::generation::{Message, Role};
 use crate::quality::pair::{Origin, Side, Texts};
@@ -14,23 +14,6 @@ use crate::store::{ChainDetail, length_ratio};
 
 /// The most tokens that a template adds to a message, besides what it adds to every conversation.
 const TEMPLATE_TOKENS: usize = 48;
-
-/// What is kept of a chain once it was looked at.
-#[derive(Debug)]
-pub(super) struct Looked {
-    pub chain_id: String,
-    /// Run, position and sample: rows are taken in this order.
-    pub place: (String, u64, u32),
-    pub decision: Decision,
-    /// For near and exact duplicates; `None` for a row that is left out already.
-    pub print: Option<Box<Print>>,
-    /// For collapse.
-    pub wording: collapse::Row,
-    /// Whether draft and final text refuse, where the prompt says that it is benign.
-    pub refuses: Option<[bool; 2]>,
-    /// The same as a model sees it.
-    pub asked: Option<[bool; 2]>,
-}
 
 /// What the gates need to know besides the chain.
 #[derive(Clone, Copy)]
@@ -59,7 +42,7 @@ impl<'a> Look<'a> {
     }
 
     /// Looks at a chain; `None` where it has no text to learn from.
-    pub fn at(self, chain: &ChainDetail, compared: &[Compared]) -> Option<Looked> {
+    pub fn at(self, chain: &ChainDetail, compared: &[Compared]) -> Option<(Decision, Row)> {
         let texts = Texts::of(chain).ok()?;
         let mut decision = choice::choose(chain, &texts, compared, self.settings)?;
         let chosen = texts.get(decision.chosen)?;
@@ -81,7 +64,8 @@ impl<'a> Look<'a> {
         findings.extend(self.token_limit(chain, &chosen, rejected.as_ref()));
         findings.sort_by_key(|finding| finding.gate);
         decision.findings = findings;
-        Some(self.keep(chain, decision, chosen, &texts))
+        let row = self.row(chain, &decision, chosen, &texts);
+        Some((decision, row))
     }
 
     /// What keeps revisions besides the chosen one from being taught by themselves and is not found out from text and
@@ -129,41 +113,34 @@ impl<'a> Look<'a> {
         (p >= asked::REFUSES).then(|| Finding::drop(Gate::Refusal, reason).with(p))
     }
 
-    fn keep(
+    fn row(
         self,
         chain: &ChainDetail,
-        decision: Decision,
+        decision: &Decision,
         chosen: Side<'_>,
         texts: &Texts<'_>,
-    ) -> Looked {
-        let row = &chain.row;
+    ) -> Row {
         let duplicates = self.settings.duplicate || self.settings.near_duplicate.is_some();
         let print = (duplicates && decision.keeps_text()).then(|| {
             let near = self.settings.near_duplicate.is_some();
             let mut print = Print::new(&conversation(&chain.prompt_messages), chosen.text, near);
             print.fit(self.room);
-            Box::new(print)
+            print
         });
         // What equals its draft has the same wording on both sides.
         let counted = self.settings.collapse.is_some()
             && decision.keeps_text()
             && chosen.text != texts.draft.text;
-        Looked {
-            chain_id: row.chain_id.clone(),
-            place: (row.run_id.clone(), row.position, row.sample),
-            decision,
+        Row {
             print,
-            wording: collapse::Row {
-                texts: match counted {
-                    true => self.both(chosen.text, texts.draft.text),
-                    false => Both::Same,
-                },
-                priority: mix(hash(&row.chain_id)),
+            wording: match counted {
+                true => self.both(chosen.text, texts.draft.text),
+                false => Both::Same,
             },
             asked: self
                 .helpers
                 .refusals
-                .and_then(|asked| asked.get(&row.chain_id))
+                .and_then(|asked| asked.get(&chain.row.chain_id))
                 .map(|both| both.map(|p| p >= asked::REFUSES)),
             refuses: Kind::of(chain)
                 .benign
@@ -178,7 +155,7 @@ impl<'a> Look<'a> {
         }
         let texts = [chosen, draft].map(Tokens::of);
         match self.room.take(texts.iter().map(Tokens::bytes).sum()) {
-            true => Both::Kept(texts),
+            true => Both::Kept(Box::new(texts)),
             false => Both::NotKept,
         }
     }

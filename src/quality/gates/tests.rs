@@ -102,7 +102,8 @@ impl Place {
     fn findings(&self, settings: &Settings) -> Vec<Vec<String>> {
         let gating = self.gate(settings);
         let one = |chain: &ChainDetail| {
-            let decision = gating.decision(&chain.row.chain_id).unwrap();
+            let decided = gating.decided(&chain.row.chain_id).unwrap();
+            let decision = decided.decision().unwrap();
             let name = |finding: &Finding| match finding.pair_only {
                 true => format!("{} (pair)", finding.name()),
                 false => finding.name().into_owned(),
@@ -111,6 +112,16 @@ impl Place {
         };
         self.chains().iter().map(one).collect()
     }
+}
+
+fn taken<'a>(gating: &Gating, chain: &'a ChainDetail) -> Gated<'a> {
+    gating.decided(&chain.row.chain_id).unwrap().take(chain)
+}
+
+/// What every round of a chain gives.
+fn rounds<'a>(gating: &Gating, chain: &'a ChainDetail) -> Vec<(u32, Result<Side<'a>, Refused>)> {
+    let decided = gating.decided(&chain.row.chain_id).unwrap();
+    decided.rounds(chain, &gating.settings)
 }
 
 fn record(writer: &mut Writer, position: u64, script: &Script) {
@@ -259,8 +270,10 @@ fn tokens_are_counted_only_where_bytes_do_not_say_enough() {
     let kept: Vec<_> = place
         .chains()
         .iter()
-        .map(|chain| gating.take(chain))
-        .map(|gated| (gated.text.is_ok(), gated.pair.is_ok()))
+        .map(|chain| {
+            let gated = taken(&gating, chain);
+            (gated.text.is_ok(), gated.pair.is_ok())
+        })
         .collect();
     assert_eq!(kept, [(true, true), (true, false), (false, false)]);
     // Once about the template, twice about the second, once about the third. The bytes of the first say enough.
@@ -278,7 +291,7 @@ fn tokens_are_counted_only_where_bytes_do_not_say_enough() {
     };
     let place = Place::new(&[script("b", &[&long(150), &long(90)])]);
     let gating = gate(&place.store(), &Filter::all(), None, &settings, counted).unwrap();
-    let taken = gating.take(&place.chains()[0]).pair.is_ok();
+    let taken = taken(&gating, &place.chains()[0]).pair.is_ok();
     assert!(taken);
     assert_eq!(asked.into_inner(), 6);
 }
@@ -288,9 +301,10 @@ fn decisions_are_kept_and_replaced() {
     let place = Place::new(&[own(0), own(0), own(1)]);
     let gating = place.gate(&Settings::default());
     let (record, chains) = gating.record(&Filter::all(), None);
-    let chains: Vec<GatedChain> = chains.collect();
+    let chains: Vec<GateRecord> = chains.map(Result::unwrap).collect();
     let mut writer = Writer::open(&place.path()).unwrap();
-    writer.record_gating(&record, chains.clone()).unwrap();
+    let records = chains.iter().cloned().map(Ok);
+    writer.record_gating(&record, records).unwrap();
     let of = |number: usize| {
         let id = ChainId(place.chains()[number].row.chain_id.clone());
         place.store().gates_of(&id).unwrap().unwrap()
@@ -298,7 +312,7 @@ fn decisions_are_kept_and_replaced() {
     assert!(of(0).kept && of(0).pair && of(0).findings.is_empty());
     assert!(!of(1).kept && !of(1).pair);
     assert_eq!(of(1).findings[0].gate, "duplicate");
-    assert!(chains.contains(&of(1)));
+    assert!(chains.contains(&GateRecord::Decided(of(1))));
     let none = place.gate(&Settings::none());
     let (record, chains) = none.record(&Filter::all(), None);
     writer.record_gating(&record, chains).unwrap();
@@ -310,8 +324,10 @@ fn decisions_are_kept_and_replaced() {
     labels.label(&id, "ann", &LabelAction::Reject).unwrap();
     let gating = place.gate(&Settings::none());
     let (record, chains) = gating.record(&Filter::all(), None);
-    assert_eq!(record.without, std::slice::from_ref(&id.0));
-    writer.record_gating(&record, chains).unwrap();
+    let chains: Vec<GateRecord> = chains.map(Result::unwrap).collect();
+    assert_eq!(chains[1], GateRecord::Without(id.0.clone()));
+    let records = chains.into_iter().map(Ok);
+    writer.record_gating(&record, records).unwrap();
     assert_eq!(place.store().gates_of(&id).unwrap(), None);
 }
 
@@ -324,9 +340,9 @@ fn what_was_not_looked_at_gives_nothing() {
         let gating = gate(&store, &Filter::all(), run, &settings, Helpers::default()).unwrap();
         let name = |refused: Refused| refused.name.into_owned();
         let one = |chain: &ChainDetail| {
-            let rounds = gating.rounds(chain).into_iter();
+            let rounds = rounds(&gating, chain).into_iter();
             let rounds: Vec<_> = rounds.map(|(_, side)| side.err().map(name)).collect();
-            (gating.take(chain).text.err().map(name), rounds)
+            (self::taken(&gating, chain).text.err().map(name), rounds)
         };
         chains.iter().map(one).collect::<Vec<_>>()
     };
@@ -368,41 +384,35 @@ proptest! {
     fn order_changes_nothing_and_what_was_kept_is_kept_again(chains in some_chains(), turn in 0usize..60) {
         let place = Place::new(&chains);
         let settings = Settings { collapse: Some(0.1), near_duplicate: Some(0.6), ..Settings::default() };
-        let (room, none) = (Room::default(), Room::of(0));
-        let look = |chains: &[ChainDetail]| -> Vec<Looked> {
-            let look = Look::new(&settings, Helpers::default(), &room);
-            chains.iter().filter_map(|chain| look.at(chain, &[])).collect()
+        let look = |chains: &[ChainDetail], room: &Room, turn: usize, store: Option<&Store>| {
+            let look = Look::new(&settings, Helpers::default(), room);
+            let mut batches: Vec<_> = chains.iter().map(|chain| look_at(look, chain, &[])).enumerate().collect();
+            batches.rotate_left(turn % chains.len());
+            let mut all = Ordered::begin().unwrap();
+            batches.into_iter().for_each(|(number, looked)| all.take(number, vec![looked]));
+            let mut rows = all.rows().unwrap();
+            compare(&mut rows, &settings, store).unwrap();
+            (0..chains.len() as u32).map(|number| rows.decided(number).unwrap()).collect::<Vec<_>>()
         };
-        let mut details = place.chains();
-        let mut rows = look(&details);
-        compare(&mut rows, &settings, None).unwrap();
-        let turn = turn % details.len();
-        details.rotate_left(turn);
-        details.reverse();
-        let mut turned = look(&details);
-        compare(&mut turned, &settings, None).unwrap();
-        let told = |rows: &[Looked]| -> Vec<_> {
-            rows.iter().map(|row| (row.chain_id.clone(), row.decision.clone())).collect()
-        };
-        prop_assert_eq!(told(&rows), told(&turned));
+        let (details, store) = (place.chains(), place.store());
+        let decided = look(&details, &Room::default(), 0, None);
+        // Whichever was looked at first.
+        prop_assert_eq!(&look(&details, &Room::default(), turn, None), &decided);
         // What found no room is read again and comes to the same.
-        let look_again = Look::new(&settings, Helpers::default(), &none);
-        let mut small: Vec<Looked> = details.iter().filter_map(|chain| look_again.at(chain, &[])).collect();
-        compare(&mut small, &settings, Some(&place.store())).unwrap();
-        prop_assert_eq!(told(&rows), told(&small));
+        prop_assert_eq!(&look(&details, &Room::of(0), turn, Some(&store)), &decided);
         // The whole way through the store comes to the same.
         let gating = place.gate(&settings);
-        for row in &rows {
-            prop_assert_eq!(gating.decision(&row.chain_id), Some(&row.decision));
+        for decided in &decided {
+            prop_assert_eq!(&gating.decided(&decided.chain_id).unwrap(), decided);
         }
         let kept: Vec<ChainDetail> = details
             .into_iter()
-            .filter(|chain| gating.take(chain).text.is_ok())
+            .filter(|chain| taken(&gating, chain).text.is_ok())
             .collect();
-        let mut again = look(&kept);
-        compare(&mut again, &settings, None).unwrap();
-        for row in &again {
-            prop_assert_eq!(gating.decision(&row.chain_id), Some(&row.decision));
+        if !kept.is_empty() {
+            for decided in look(&kept, &Room::default(), 0, None) {
+                prop_assert_eq!(&gating.decided(&decided.chain_id).unwrap(), &decided);
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Decisions of gates: kept, replaced, filtered, and open to other programs.
 
 use super::*;
-use crate::store::{GateFinding, GatedChain, NewGating};
+use crate::store::{GateFinding, GateRecord, GatedChain, NewGating};
 
 fn gated(prompt: &str, sample: u32, dropped: Option<(&str, bool)>) -> GatedChain {
     let pair_only = dropped.is_some_and(|(_, pair_only)| pair_only);
@@ -35,8 +35,12 @@ fn gating() -> NewGating {
         run: None,
         settings: json!({"length-ratio": [0.2, 5.0], "tokens": 1024}),
         figures: json!({"kept": 1}),
-        without: Vec::new(),
     }
+}
+
+fn decided(chains: impl IntoIterator<Item = GatedChain>) -> Vec<Result<GateRecord, StoreError>> {
+    let record = |chain| Ok(GateRecord::Decided(chain));
+    chains.into_iter().map(record).collect()
 }
 
 fn prompts(place: &Place, filter: &str) -> Vec<String> {
@@ -60,7 +64,9 @@ fn decisions_are_found_by_filters_and_views() {
         gated("garden", 0, Some(("tokens", false))),
         gated("nobody", 0, None),
     ];
-    writer.record_gating(&gating(), chains.clone()).unwrap();
+    writer
+        .record_gating(&gating(), decided(chains.clone()))
+        .unwrap();
     for (filter, expected) in [
         ("kept:true", "kettle bridge"),
         ("kept:false", "garden"),
@@ -107,14 +113,14 @@ fn a_later_gating_replaces_what_it_looks_at() {
         gated("kettle", 0, Some(("tokens", false))),
         gated("garden", 0, Some(("tokens", false))),
     ];
-    writer.record_gating(&gating(), first).unwrap();
+    writer.record_gating(&gating(), decided(first)).unwrap();
     writer
-        .record_gating(&gating(), [gated("kettle", 0, None)])
+        .record_gating(&gating(), decided([gated("kettle", 0, None)]))
         .unwrap();
     assert_eq!(prompts(&place, "kept:true"), ["kettle"]);
     assert_eq!(prompts(&place, "gate:tokens"), ["garden"]);
     writer
-        .record_gating(&gating(), [gated("garden", 0, None)])
+        .record_gating(&gating(), decided([gated("garden", 0, None)]))
         .unwrap();
     let conn = rusqlite::Connection::open(&place.path).unwrap();
     let count = |table: &str| -> i64 {
@@ -143,16 +149,31 @@ fn a_chain_that_has_no_text_any_more_keeps_no_decision() {
         gated("garden", 0, Some(("tokens", false))),
         gated("letter", 0, None),
     ];
-    writer.record_gating(&gating(), first.clone()).unwrap();
+    writer
+        .record_gating(&gating(), decided(first.clone()))
+        .unwrap();
     let without = [&first[0], &first[1], &gated("nobody", 0, None)];
-    let second = NewGating {
-        without: without.map(|chain| chain.chain_id.clone()).to_vec(),
-        ..gating()
-    };
-    writer.record_gating(&second, []).unwrap();
+    let without = without.map(|chain| Ok(GateRecord::Without(chain.chain_id.clone())));
+    writer.record_gating(&gating(), without).unwrap();
     assert_eq!(prompts(&place, "kept:true"), ["letter"]);
     assert!(prompts(&place, "kept:false").is_empty());
     assert!(prompts(&place, "gate:tokens").is_empty());
     let id = ChainId(first[0].chain_id.clone());
     assert_eq!(place.store().gates_of(&id).unwrap(), None);
+}
+
+#[test]
+fn where_a_record_cannot_be_had_nothing_is_recorded() {
+    let place = filled();
+    let mut writer = Writer::open(&place.path).unwrap();
+    let first = decided([gated("kettle", 0, None)]);
+    writer.record_gating(&gating(), first).unwrap();
+    let mut second = decided([gated("kettle", 0, Some(("tokens", false)))]);
+    second.push(Err(StoreError::Scratch("full".to_owned())));
+    let error = writer.record_gating(&gating(), second).unwrap_err();
+    assert!(
+        error.to_string().contains("temporary file: full"),
+        "{error}"
+    );
+    assert_eq!(prompts(&place, "kept:true"), ["kettle"]);
 }

@@ -8,7 +8,7 @@ fn row(number: usize, chosen: &str, draft: &str) -> Row {
     Row {
         texts: match chosen == draft {
             true => Both::Same,
-            false => Both::Kept([Tokens::of(chosen), Tokens::of(draft)]),
+            false => Both::Kept(Box::new([Tokens::of(chosen), Tokens::of(draft)])),
         },
         priority: mix(number as u64),
     }
@@ -16,7 +16,8 @@ fn row(number: usize, chosen: &str, draft: &str) -> Row {
 
 /// Looks at rows that have kept their texts.
 fn find(rows: &[Row], cap: f64) -> Outcome {
-    super::find(rows, cap, &|_, _| unreachable!())
+    let scratch = Scratch::begin().unwrap();
+    super::find(rows, cap, &scratch, &|_, _| unreachable!()).unwrap()
 }
 
 /// The same where some texts were not kept.
@@ -27,13 +28,16 @@ fn find_again(rows: &[Row], cap: f64) -> Outcome {
             row.texts = Both::NotKept;
         }
     }
-    super::find(&few, cap, &|numbers, each| {
+    let scratch = Scratch::begin().unwrap();
+    let found = super::find(&few, cap, &scratch, &|numbers, each| {
         for &number in numbers {
             if let Both::Kept(texts) = &rows[number].texts {
-                each(number, texts.clone());
+                each(number, (**texts).clone());
             }
         }
-    })
+        Ok(())
+    });
+    found.unwrap()
 }
 
 /// Words that repeat nowhere.

@@ -1,14 +1,45 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use proptest::prelude::*;
 
 use super::super::words::{mix, words};
 use super::*;
+use crate::store::Scratch;
 
 /// As gates look for them, with the runs that were kept.
 fn found(prints: &[Print]) -> Vec<Option<Repeats>> {
-    let prints: Vec<&Print> = prints.iter().collect();
-    find(&prints, true, Some(0.85), &mut |_| None)
+    found_again(prints, |_| None)
+}
+
+/// The same, with runs that are read again.
+fn found_again(
+    prints: &[Print],
+    mut again: impl FnMut(u32) -> Option<Sets>,
+) -> Vec<Option<Repeats>> {
+    let scratch = Scratch::begin().unwrap();
+    let mut sets = HashMap::new();
+    for (number, print) in (0..).zip(prints) {
+        scratch.put(0, number, &print.to_bytes()).unwrap();
+        sets.extend(print.clone().take_sets().map(|sets| (number, sets)));
+    }
+    let on_disk = Prints {
+        scratch: &scratch,
+        shelf: 0,
+        sets: &sets,
+    };
+    let order: Vec<u32> = (0..prints.len() as u32).collect();
+    let mut again = |number| Ok(again(number));
+    let found = find(&on_disk, &order, true, Some(0.85), &mut again).unwrap();
+    let mut all = vec![None; prints.len()];
+    for (number, repeats) in found {
+        all[number as usize] = Some(repeats);
+    }
+    all
+}
+
+/// The similarity of prints that have kept their runs.
+fn alike(one: &Print, other: &Print) -> f64 {
+    one.sets().unwrap().similarity(other.sets().unwrap())
 }
 
 fn exact_jaccard(a: &str, b: &str) -> f64 {
@@ -47,9 +78,9 @@ proptest! {
     #[test]
     fn similarity_is_jaccards((a, b) in two_texts()) {
         let prints = [Print::new("the same prompt", &a, true), Print::new("the same prompt", &b, true)];
-        let similarity = prints[0].similarity(&prints[1]);
+        let similarity = alike(&prints[0], &prints[1]);
         prop_assert!((similarity - exact_jaccard(&a, &b)).abs() < 1e-9);
-        prop_assert_eq!(similarity, prints[1].similarity(&prints[0]));
+        prop_assert_eq!(similarity, alike(&prints[1], &prints[0]));
     }
 
     #[test]
@@ -74,7 +105,7 @@ fn long_texts_are_compared_by_a_sample() {
             other[change * 6000 / changed] = 40_000 + change as u16;
         }
         let (a, b) = (text(&words), text(&other));
-        let estimate = Print::new("p", &a, true).similarity(&Print::new("p", &b, true));
+        let estimate = alike(&Print::new("p", &a, true), &Print::new("p", &b, true));
         let exact = exact_jaccard(&a, &b);
         assert!((estimate - exact).abs() < 0.06, "{estimate} for {exact}");
     }
@@ -123,11 +154,10 @@ fn runs_that_were_not_kept_are_read_again() {
     let room = Room::of(0);
     prints.iter_mut().for_each(|print| print.fit(&room));
     assert_eq!(prints[0].sets, None);
-    let prints: Vec<&Print> = prints.iter().collect();
     let mut read = 0;
-    let again = find(&prints, true, Some(0.85), &mut |row| {
+    let again = found_again(&prints, |row| {
         read += 1;
-        Some(Sets::of("the same prompt", &texts[row]))
+        Some(Sets::of("the same prompt", &texts[row as usize]))
     });
     assert_eq!(again, expected);
     assert!(read <= texts.len(), "{read}");
@@ -149,6 +179,18 @@ fn values_that_agree_are_counted() {
 #[test]
 fn texts_without_words_are_compared_whole() {
     let prints = ["🎉", "…", "…"].map(|response| Print::new("say", response, true));
-    assert!(prints[0].similarity(&prints[1]) < 0.5);
-    assert!((prints[1].similarity(&prints[2]) - 1.0).abs() < 1e-12);
+    assert!(alike(&prints[0], &prints[1]) < 0.5);
+    assert!((alike(&prints[1], &prints[2]) - 1.0).abs() < 1e-12);
+}
+
+#[test]
+fn prints_and_runs_are_what_they_were_before_they_were_written() {
+    let print = Print::new("What is rain?", "Water that falls from clouds.", true);
+    let bytes = print.to_bytes();
+    assert_eq!(Print::exact_in(&bytes), print.exact);
+    assert_eq!(Print::bands_in(&bytes), print.bands);
+    assert_eq!(Print::marks_in(&bytes), print.marks);
+    let sets = Sets::of("What is rain?", "Water that falls from clouds.");
+    assert_eq!(Sets::from_bytes(&sets.to_bytes()), Some(sets));
+    assert_eq!(Sets::from_bytes(&[]), None);
 }

@@ -22,10 +22,9 @@ fn the_judge_decides_as_the_policy_says() {
         let mut settings = Settings::default();
         settings.set(setting).unwrap();
         let room = Room::default();
-        let row = Look::new(&settings, Helpers::default(), &room)
+        let (decision, _) = Look::new(&settings, Helpers::default(), &room)
             .at(chain, compared)
             .unwrap();
-        let decision = row.decision;
         let findings: Vec<_> = decision
             .findings
             .iter()

@@ -10,7 +10,7 @@ fn refused(place: &Place, settings: &Settings, helpers: Helpers<'_>) -> Vec<Opti
     let chain = &place.chains()[0];
     let reason =
         |side: Result<Side<'_>, Refused>| side.err().map(|refused| refused.name.into_owned());
-    let rounds = gating.rounds(chain).into_iter();
+    let rounds = super::rounds(&gating, chain).into_iter();
     rounds.map(|(_, side)| reason(side)).collect()
 }
 

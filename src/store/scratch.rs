@@ -1,0 +1,137 @@
+//! Room on disk for what would take too much memory.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::StoreError;
+
+/// Memory that it may take, in KiB, before it is written to disk.
+const CACHE: i64 = 4096;
+
+/// How many things are read together.
+const TOGETHER: u32 = 256;
+
+/// Bytes by number, on shelves. They lie in a temporary file without a name, which SQLite makes in the system's folder
+/// for such files (`SQLITE_TMPDIR` names another) once they take more than a few MiB, and are gone with the value.
+pub struct Scratch {
+    conn: Mutex<Connection>,
+}
+
+/// A shelf of a [`Scratch`]: numbers on one say nothing of those on another.
+pub type Shelf = u8;
+
+impl Scratch {
+    /// One that holds nothing.
+    pub fn begin() -> Result<Self, StoreError> {
+        let begin = || -> rusqlite::Result<Connection> {
+            // A name that is empty stands for a database of this connection alone, on disk.
+            let conn = Connection::open("")?;
+            conn.pragma_update(None, "journal_mode", "off")?;
+            conn.pragma_update(None, "synchronous", "off")?;
+            conn.pragma_update(None, "cache_size", -CACHE)?;
+            // One transaction for all: nothing of it is ever kept.
+            conn.execute_batch(
+                "CREATE TABLE scratch (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT; BEGIN",
+            )?;
+            Ok(conn)
+        };
+        Ok(Self {
+            conn: Mutex::new(begin().map_err(failed)?),
+        })
+    }
+
+    /// Puts bytes on a shelf, in place of those that have this number there.
+    pub fn put(&self, shelf: Shelf, number: u32, bytes: &[u8]) -> Result<(), StoreError> {
+        let put = |conn: &Connection| -> rusqlite::Result<usize> {
+            conn.prepare_cached("INSERT OR REPLACE INTO scratch (id, body) VALUES (?1, ?2)")?
+                .execute(params![id(shelf, number), bytes])
+        };
+        put(&self.lock()).map(drop).map_err(failed)
+    }
+
+    /// The bytes of a number; `None` where there are none.
+    pub fn get(&self, shelf: Shelf, number: u32) -> Result<Option<Vec<u8>>, StoreError> {
+        let get = |conn: &Connection| -> rusqlite::Result<_> {
+            conn.prepare_cached("SELECT body FROM scratch WHERE id = ?1")?
+                .query_row([id(shelf, number)], |row| row.get(0))
+                .optional()
+        };
+        get(&self.lock()).map_err(failed)
+    }
+
+    /// The next few of a shelf with their numbers, in order, from a number on. Empty where there are no more.
+    pub fn some(&self, shelf: Shelf, from: u32) -> Result<Vec<(u32, Vec<u8>)>, StoreError> {
+        let some = |conn: &Connection| -> rusqlite::Result<_> {
+            conn.prepare_cached(
+                "SELECT id & 0xffffffff, body FROM scratch WHERE id BETWEEN ?1 AND ?2
+                 ORDER BY id LIMIT ?3",
+            )?
+            .query_map(
+                params![id(shelf, from), id(shelf, u32::MAX), TOGETHER],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )?
+            .collect()
+        };
+        some(&self.lock()).map_err(failed)
+    }
+
+    /// Hands out what is on a shelf, by number. Others may use it meanwhile.
+    pub fn each(&self, shelf: Shelf, mut each: impl FnMut(u32, &[u8])) -> Result<(), StoreError> {
+        let mut from = Some(0);
+        while let Some(first) = from {
+            let some = self.some(shelf, first)?;
+            from = some.last().and_then(|(number, _)| number.checked_add(1));
+            for (number, bytes) in &some {
+                each(*number, bytes);
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // Nothing panics while it is held.
+        self.conn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scratch")
+    }
+}
+
+fn id(shelf: Shelf, number: u32) -> i64 {
+    i64::from(shelf) << 32 | i64::from(number)
+}
+
+fn failed(error: rusqlite::Error) -> StoreError {
+    StoreError::Scratch(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shelves_hold_bytes_by_number() {
+        let scratch = Scratch::begin().unwrap();
+        for number in (0..1000).rev() {
+            scratch.put(1, number, &number.to_le_bytes()).unwrap();
+        }
+        scratch.put(0, u32::MAX, b"other").unwrap();
+        scratch.put(2, 0, b"").unwrap();
+        scratch.put(1, 7, b"again").unwrap();
+        assert_eq!(scratch.get(1, 7).unwrap().as_deref(), Some(&b"again"[..]));
+        assert_eq!(scratch.get(0, 7).unwrap(), None);
+        assert_eq!(scratch.get(2, 0).unwrap().as_deref(), Some(&b""[..]));
+        let mut met = Vec::new();
+        scratch.each(1, |number, _| met.push(number)).unwrap();
+        assert_eq!(met, Vec::from_iter(0..1000));
+        met.clear();
+        scratch.each(0, |number, _| met.push(number)).unwrap();
+        assert_eq!(met, [u32::MAX]);
+        assert_eq!(scratch.some(1, 1000).unwrap(), []);
+    }
+}

@@ -1,0 +1,196 @@
+//! Gating and exporting take little memory for every chain, however many there are: what was decided, and what tells
+//! prompts apart, lies on disk. In a binary of its own, whose allocator counts for all threads. SQLite has an allocator
+//! of its own and is not counted; its caches are bounded.
+
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use amend::chain::{ChainEnd, ChainId, ChainStart, Step, StepKind, StopReason};
+use amend::constitution::{Constitution, Defaults};
+use amend::digest::Digest;
+use amend::engine::Recorder;
+use amend::export::{ExportOptions, Format, export};
+use amend::generation::{Message, ModelIdentity};
+use amend::prompt::{Prompt, PromptId};
+use amend::quality::gates::{Gating, Helpers, Settings, gate};
+use amend::store::{Filter, NewRun, Store, Writer};
+use serde_json::json;
+
+struct Measuring;
+
+static HELD: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+fn add(bytes: usize) {
+    let held = HELD.fetch_add(bytes, Ordering::Relaxed) + bytes;
+    MOST.fetch_max(held, Ordering::Relaxed);
+}
+
+// Everything is the system's; only sizes are counted.
+unsafe impl GlobalAlloc for Measuring {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        add(layout.size());
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        HELD.fetch_sub(layout.size(), Ordering::Relaxed);
+        add(size);
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Measuring = Measuring;
+
+/// What some work gives, the bytes that are held because of it afterwards, and the most that were held meanwhile.
+fn measured<T>(work: impl FnOnce() -> T) -> (T, usize, usize) {
+    let before = HELD.load(Ordering::Relaxed);
+    MOST.store(before, Ordering::Relaxed);
+    let value = work();
+    let after = |bytes: &AtomicUsize| bytes.load(Ordering::Relaxed).saturating_sub(before);
+    (value, after(&HELD), after(&MOST))
+}
+
+/// Words that no other number shares.
+fn own(number: u64, seed: u64) -> String {
+    let word = |place: u64| {
+        let mixed = (number * 64 + seed * 32 + place + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        format!("w{:x}", (mixed ^ (mixed >> 29)) >> 32)
+    };
+    (0..8).map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// A store of chains of one text each.
+fn store(path: &Path, chains: u64) {
+    let digest = |text: &str| Digest::of_bytes(text.as_bytes());
+    let mut writer = Writer::open(path).unwrap();
+    let run = NewRun {
+        run_id: "run".to_owned(),
+        fingerprint: digest("run"),
+        config: json!({}),
+        constitution: Constitution {
+            schema: 1,
+            name: "plain".to_owned(),
+            version: "1.0.0".to_owned(),
+            description: String::new(),
+            license: String::new(),
+            defaults: Defaults::default(),
+            principles: Vec::new(),
+        },
+        pack_name: "default".to_owned(),
+        pack_text: String::new(),
+        pack_digest: digest("pack"),
+        model: ModelIdentity {
+            digest: digest("model"),
+            name: "Tiny".to_owned(),
+            settings_digest: digest("settings"),
+            settings: Default::default(),
+            context_length: 2048,
+            chat_template: "chatml".to_owned(),
+            metadata: Default::default(),
+        },
+        prompts_path: "p.jsonl".to_owned(),
+        prompts_digest: digest("prompts"),
+        versions: json!({}),
+        execution: json!({}),
+    };
+    writer.begin_run(&run).unwrap();
+    for position in 0..chains {
+        let prompt = Prompt {
+            id: PromptId(format!("p{position}")),
+            messages: vec![Message::user(own(position, 0))],
+            metadata: Default::default(),
+        };
+        let id = ChainId::new("run", &prompt.id, 0);
+        let text = own(position, 1);
+        let start = ChainStart {
+            id: id.clone(),
+            position,
+            prompt,
+            sample: 0,
+        };
+        writer.begin_chain(&start).unwrap();
+        let draft = Step {
+            ordinal: 0,
+            round: 0,
+            kind: StepKind::Draft,
+            principle: None,
+            calls: Vec::new(),
+            output: text.clone(),
+            flags: Vec::new(),
+            verdict: None,
+            adopted: true,
+        };
+        writer.record_step(&id, &draft).unwrap();
+        let end = ChainEnd {
+            stop: StopReason::Clean,
+            draft: Some(text.clone()),
+            last: Some(text),
+            revised: false,
+            rounds: 1,
+            regressions: Vec::new(),
+            error: None,
+        };
+        writer.end_chain(&id, &end).unwrap();
+        if position % 5000 == 0 {
+            writer.commit().unwrap();
+        }
+    }
+    writer.commit().unwrap();
+}
+
+/// Bytes that gating holds afterwards and at most, and that exporting holds at most.
+fn bytes(path: &Path, settings: &Settings, chains: u64) -> [usize; 3] {
+    let store = Store::open_read(path).unwrap();
+    let all = Filter::all();
+    let gate = || gate(&store, &all, None, settings, Helpers::default()).unwrap();
+    let (gating, held, most): (Gating, _, _) = measured(gate);
+    assert_eq!(gating.figures.kept, chains);
+    let options = ExportOptions {
+        splits: Some("train=0.9,test=0.1".parse().unwrap()),
+        ..ExportOptions::new(Format::TrlSft)
+    };
+    let out = tempfile::tempdir().unwrap();
+    let export = || export(&store, out.path(), &options, &gating).unwrap();
+    let (manifest, _, exporting) = measured(export);
+    assert_eq!(manifest.rows, chains);
+    [held, most, exporting]
+}
+
+#[test]
+fn a_chain_takes_few_bytes() {
+    const FEW: u64 = 10_000;
+    const MANY: u64 = 40_000;
+    let folder = tempfile::tempdir().unwrap();
+    let (few, many) = (folder.path().join("few.db"), folder.path().join("many.db"));
+    store(&few, FEW);
+    store(&many, MANY);
+    // Runs of words are held as long as gates have room for them, which has an end beyond these chains.
+    for (settings, most) in [
+        (Settings::none(), [40, 120, 200]),
+        (Settings::default(), [40, 250, 200]),
+    ] {
+        let few = bytes(&few, &settings, FEW);
+        let many = bytes(&many, &settings, MANY);
+        let each: Vec<u64> = few
+            .iter()
+            .zip(many)
+            .map(|(few, many)| many.saturating_sub(*few) as u64 / (MANY - FEW))
+            .collect();
+        println!("{each:?} bytes for each chain; {few:?}, {many:?}");
+        let fits = each.iter().zip(most).all(|(each, most)| *each <= most);
+        assert!(
+            fits,
+            "{each:?} bytes for each chain, and {most:?} are allowed"
+        );
+    }
+}
