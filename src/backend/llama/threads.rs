@@ -2,7 +2,7 @@
 //!
 //! llama.cpp's threads meet after every operation, hundreds of times a step, and wait for each other in a loop. Where
 //! other programs take cores too, all of them wait for the one that the system does not let run: on two cores, beside
-//! two busy programs, two threads take ten times as long as one. So what threads do not get of the processor is
+//! two busy programs, two threads take several times as long as one. So what threads do not get of the processor is
 //! measured, as many compute as there are cores left, and now and then all of them try again.
 
 mod clock;
