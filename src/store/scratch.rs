@@ -1,7 +1,7 @@
 //! Room on disk for what would take too much memory.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -15,8 +15,12 @@ const TOGETHER: u32 = 256;
 
 /// Bytes by number, on shelves. They lie in a temporary file without a name, which SQLite makes in the system's folder
 /// for such files (`SQLITE_TMPDIR` names another) once they take more than a few MiB, and are gone with the value.
+///
+/// Once it has failed it fails from then on, and says why it did first: without a journal nothing says what it holds
+/// after that, and what SQLite says to other threads would only follow from it.
 pub struct Scratch {
     conn: Mutex<Connection>,
+    failed: OnceLock<String>,
 }
 
 /// A shelf of a [`Scratch`]: numbers on one say nothing of those on another.
@@ -38,32 +42,32 @@ impl Scratch {
             Ok(conn)
         };
         Ok(Self {
-            conn: Mutex::new(begin().map_err(failed)?),
+            conn: Mutex::new(begin().map_err(|error| StoreError::Scratch(error.to_string()))?),
+            failed: OnceLock::new(),
         })
     }
 
     /// Puts bytes on a shelf, in place of those that have this number there.
     pub fn put(&self, shelf: Shelf, number: u32, bytes: &[u8]) -> Result<(), StoreError> {
-        let put = |conn: &Connection| -> rusqlite::Result<usize> {
+        self.with(|conn| {
             conn.prepare_cached("INSERT OR REPLACE INTO scratch (id, body) VALUES (?1, ?2)")?
                 .execute(params![id(shelf, number), bytes])
-        };
-        put(&self.lock()).map(drop).map_err(failed)
+                .map(drop)
+        })
     }
 
     /// The bytes of a number; `None` where there are none.
     pub fn get(&self, shelf: Shelf, number: u32) -> Result<Option<Vec<u8>>, StoreError> {
-        let get = |conn: &Connection| -> rusqlite::Result<_> {
+        self.with(|conn| {
             conn.prepare_cached("SELECT body FROM scratch WHERE id = ?1")?
                 .query_row([id(shelf, number)], |row| row.get(0))
                 .optional()
-        };
-        get(&self.lock()).map_err(failed)
+        })
     }
 
     /// The next few of a shelf with their numbers, in order, from a number on. Empty where there are no more.
     pub fn some(&self, shelf: Shelf, from: u32) -> Result<Vec<(u32, Vec<u8>)>, StoreError> {
-        let some = |conn: &Connection| -> rusqlite::Result<_> {
+        self.with(|conn| {
             conn.prepare_cached(
                 "SELECT id & 0xffffffff, body FROM scratch WHERE id BETWEEN ?1 AND ?2
                  ORDER BY id LIMIT ?3",
@@ -73,8 +77,7 @@ impl Scratch {
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )?
             .collect()
-        };
-        some(&self.lock()).map_err(failed)
+        })
     }
 
     /// Hands out what is on a shelf, by number. Others may use it meanwhile.
@@ -88,6 +91,20 @@ impl Scratch {
             }
         }
         Ok(())
+    }
+
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let conn = self.lock();
+        let failed = |reason: &String| StoreError::Scratch(reason.clone());
+        match self.failed.get() {
+            Some(reason) => Err(failed(reason)),
+            None => {
+                work(&conn).map_err(|error| failed(self.failed.get_or_init(|| error.to_string())))
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
@@ -104,10 +121,6 @@ impl fmt::Debug for Scratch {
 
 fn id(shelf: Shelf, number: u32) -> i64 {
     i64::from(shelf) << 32 | i64::from(number)
-}
-
-fn failed(error: rusqlite::Error) -> StoreError {
-    StoreError::Scratch(error.to_string())
 }
 
 #[cfg(test)]
@@ -133,5 +146,26 @@ mod tests {
         scratch.each(0, |number, _| met.push(number)).unwrap();
         assert_eq!(met, [u32::MAX]);
         assert_eq!(scratch.some(1, 1000).unwrap(), []);
+    }
+
+    #[test]
+    fn what_has_failed_fails_from_then_on_and_says_why_it_did_first() {
+        let scratch = Scratch::begin().unwrap();
+        scratch.put(0, 0, b"first").unwrap();
+        let pages = scratch.lock().pragma_update(None, "max_page_count", 16);
+        pages.unwrap();
+        let large = vec![7; 4096];
+        let full = (1..100).find_map(|number| scratch.put(0, number, &large).err());
+        let full = full.unwrap().to_string();
+        assert!(full.contains("full"), "{full}");
+        let after = [
+            scratch.put(0, 0, b"").err(),
+            scratch.get(0, 0).err(),
+            scratch.some(0, 0).err(),
+            scratch.each(0, |_, _| {}).err(),
+        ];
+        for error in after {
+            assert_eq!(error.unwrap().to_string(), full);
+        }
     }
 }
