@@ -19,7 +19,7 @@ use rayon::prelude::*;
 
 use super::rows::HELD;
 use crate::store::{Scratch, StoreError};
-use passages::passages;
+use passages::{MOST, passages};
 use tokens::{ByKey, Key, wordings};
 
 pub use tokens::WordingKind;
@@ -155,9 +155,12 @@ pub(super) fn find(
             .collect();
         index.learn(rows, &left, cap, again)?;
         let found = index.significant(rows, &left, cap, again)?;
+        let holding = index.holding(rows.len(), &left, &found)?;
         let mut gone = 0;
-        for wording in found {
-            let beyond = index.beyond(rows, &left, &wording, cap)?;
+        for (wording, bit) in found.into_iter().zip(0..) {
+            let holds = |row: &usize| holding[*row] >> bit & 1 == 1;
+            let holders = left.iter().copied().filter(holds).collect();
+            let beyond = beyond(rows, holders, left.len(), &wording, cap);
             let told = outcome
                 .found
                 .iter()
@@ -404,32 +407,54 @@ impl Index<'_> {
         place
     }
 
-    /// The rows beyond the cap: of those that hold the wording, the ones with the highest priority.
-    fn beyond(
+    /// Which of these wordings the chosen text of each row holds, a bit for each wording: what the rows hold is read
+    /// once for all of them.
+    fn holding(
         &self,
-        rows: &[Row],
+        rows: usize,
         left: &[usize],
-        wording: &Found,
-        cap: f64,
-    ) -> Result<Vec<usize>, StoreError> {
-        let Some(&number) = self.known.get(&wording.key) else {
+        found: &[Found],
+    ) -> Result<Vec<Bits>, StoreError> {
+        const { assert!(MOST <= Bits::BITS as usize) };
+        if found.is_empty() {
             return Ok(Vec::new());
-        };
-        let mut holders: Vec<usize> = Vec::new();
+        }
+        let mut bits: Vec<Bits> = vec![0; self.kinds.len()];
+        for (wording, bit) in found.iter().zip(0..) {
+            if let Some(&number) = self.known.get(&wording.key) {
+                bits[number as usize] |= 1 << bit;
+            }
+        }
+        let mut holding: Vec<Bits> = vec![0; rows];
         self.each_held(left, |row, [chosen, _]| {
-            if chosen.numbers().any(|held| held == number) {
-                holders.push(row);
+            for number in chosen.numbers() {
+                holding[row] |= bits[number as usize];
             }
         })?;
-        let total = left.len() as f64;
-        // What drafts hold anyway is no collapse.
-        let share = cap.max(f64::from(wording.drafts) / total);
-        let others = total - holders.len() as f64;
-        // So many that they are that share of what is left.
-        let allowed = (share * others / (1.0 - share).max(1e-9)).floor() as usize;
-        holders.sort_unstable_by_key(|&row| (rows[row].priority, row));
-        Ok(holders.split_off(allowed.min(holders.len())))
+        Ok(holding)
     }
+}
+
+/// A bit for each of the wordings that one pass tells.
+type Bits = u128;
+
+/// The rows beyond the cap: of those that hold the wording, the ones with the highest priority. `left` rows were
+/// counted.
+fn beyond(
+    rows: &[Row],
+    mut holders: Vec<usize>,
+    left: usize,
+    wording: &Found,
+    cap: f64,
+) -> Vec<usize> {
+    let total = left as f64;
+    // What drafts hold anyway is no collapse.
+    let share = cap.max(f64::from(wording.drafts) / total);
+    let others = total - holders.len() as f64;
+    // So many that they are that share of what is left.
+    let allowed = (share * others / (1.0 - share).max(1e-9)).floor() as usize;
+    holders.sort_unstable_by_key(|&row| (rows[row].priority, row));
+    holders.split_off(allowed.min(holders.len()))
 }
 
 /// The numbers of the wordings that a text holds, as they lie on a shelf.

@@ -8,7 +8,7 @@ use super::tokens::{Key, PHRASE};
 use super::{Found, Texts};
 
 /// The most wordings that are told.
-const MOST: usize = 100;
+pub(super) const MOST: usize = 100;
 
 /// Tells a passage that repeats once: its wordings are joined where they overlap, and those that a passage
 /// explains are left out. The most significant go first.

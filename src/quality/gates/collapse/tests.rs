@@ -107,6 +107,35 @@ fn a_closing_that_revisions_repeat_is_found_and_capped() {
 }
 
 #[test]
+fn wordings_of_one_pass_are_capped_each_by_itself() {
+    const WORDINGS: usize = 8;
+    let rows: Vec<Row> = (0..WORDINGS * 50)
+        .map(|number| {
+            let text = own(number + 100_000, 6);
+            let phrase = own(200_000 + number % WORDINGS, 3);
+            row(number, &format!("{text} {phrase} {text}"), &own(number, 6))
+        })
+        .collect();
+    let outcome = find(&rows, 0.02);
+    assert_eq!(find_again(&rows, 0.02), outcome);
+    // Of each 50, those stay that are one in fifty beside the 350 others; then there are too few to tell.
+    let told: Vec<_> = outcome
+        .found
+        .iter()
+        .map(|f| (f.chosen, f.dropped))
+        .collect();
+    assert_eq!(told, [(50, 43); WORDINGS]);
+    for wording in 0..WORDINGS {
+        let held = outcome.dropped.iter().skip(wording).step_by(WORDINGS);
+        let gone: Vec<u32> = held.copied().flatten().collect();
+        assert_eq!(
+            gone, [gone[0]; 43],
+            "one reason for all that hold one wording"
+        );
+    }
+}
+
+#[test]
 fn what_drafts_say_as_well_is_no_collapse() {
     let rows: Vec<Row> = (0..100)
         .map(|number| {
