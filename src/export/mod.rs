@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::quality::gates::{Decided, Decision, Gating, Refused};
+use crate::quality::gates::{Decision, Gating, Refused};
 use crate::quality::similar::Known;
 use crate::store::{ChainDetail, ChainRow, Depth, RunDetail, Store, StoreError};
 
@@ -187,24 +187,27 @@ impl<'a> Export<'a> {
         let read = |hand: &mut dyn FnMut(Read) -> bool| {
             let run = options.run.as_deref();
             store.for_each_whole_chain(&options.filter, run, depth, |chain| {
-                let decided = maker.drawing.gating.decided(&chain.row.chain_id);
-                let run = run_of(store, &mut runs, &chain.row.run_id);
-                let (decided, run) = match decided.and_then(|decided| Ok((decided, run?))) {
-                    Ok(both) => both,
+                let run = match run_of(store, &mut runs, &chain.row.run_id) {
+                    Ok(run) => run,
                     Err(error) => return ControlFlow::Break(Some(error)),
                 };
-                match hand((chain, decided, run)) {
+                match hand((chain, run)) {
                     true => ControlFlow::Continue(()),
                     false => ControlFlow::Break(None),
                 }
             })
         };
-        let size = |(chain, ..): &Read| chain.text_bytes();
-        let work = |(chain, decided, run): Read| maker.given(chain, decided, &run.constitution);
+        let size = |(chain, _): &Read| chain.text_bytes();
+        let work = |(chain, run): Read| {
+            // Here, and not where chains are read: that is what takes longest.
+            let decided = maker.drawing.gating.decided(&chain.row.chain_id)?;
+            Ok(maker.given(chain, decided, &run.constitution))
+        };
         let mut seen = HashSet::new();
         let mut repeats = Repeats::of(maker.drawing);
         let export = &mut *self;
-        let take = |mut given: Given| -> Result<(), ExportError> {
+        let take = |given: Result<Given, StoreError>| -> Result<(), ExportError> {
+            let mut given = given?;
             for made in std::mem::take(&mut given.made) {
                 let lesson = !matches!(made, Made::Dropped { .. });
                 let again = lesson && draws == Draws::Prompts && !seen.insert(given.key);
@@ -404,8 +407,8 @@ impl<'a> Export<'a> {
     }
 }
 
-/// A chain as it is read, with what the gates decided about it and its run.
-type Read = (ChainDetail, Decided, Arc<RunDetail>);
+/// A chain as it is read, and its run.
+type Read = (ChainDetail, Arc<RunDetail>);
 
 /// A run, which is read when it is first met.
 fn run_of(
