@@ -6,17 +6,12 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use amend::chain::{ChainEnd, ChainId, ChainStart, Step, StepKind, StopReason};
-use amend::constitution::{Constitution, Defaults};
-use amend::digest::Digest;
-use amend::engine::Recorder;
 use amend::export::{ExportOptions, Format, export};
-use amend::generation::{Message, ModelIdentity};
-use amend::prompt::{Prompt, PromptId};
 use amend::quality::gates::{Gating, Helpers, Settings, gate};
-use amend::store::{Filter, NewRun, Store, Writer};
+use amend::store::{Filter, Store};
 use serde_json::json;
 
 struct Measuring;
@@ -61,91 +56,32 @@ fn measured<T>(work: impl FnOnce() -> T) -> (T, usize, usize) {
 }
 
 /// Words that no other number shares.
-fn own(number: u64, seed: u64) -> String {
+fn own(number: u64) -> String {
     let word = |place: u64| {
-        let mixed = (number * 64 + seed * 32 + place + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (number * 64 + place + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         format!("w{:x}", (mixed ^ (mixed >> 29)) >> 32)
     };
     (0..8).map(word).collect::<Vec<_>>().join(" ")
 }
 
-/// A store of chains of one text each.
+/// A store of drafts that a script wrote, one for each prompt.
 fn store(path: &Path, chains: u64) {
-    let digest = |text: &str| Digest::of_bytes(text.as_bytes());
-    let mut writer = Writer::open(path).unwrap();
-    let run = NewRun {
-        run_id: "run".to_owned(),
-        fingerprint: digest("run"),
-        config: json!({}),
-        constitution: Constitution {
-            schema: 1,
-            name: "plain".to_owned(),
-            version: "1.0.0".to_owned(),
-            description: String::new(),
-            license: String::new(),
-            defaults: Defaults::default(),
-            principles: Vec::new(),
-        },
-        pack_name: "default".to_owned(),
-        pack_text: String::new(),
-        pack_digest: digest("pack"),
-        model: ModelIdentity {
-            digest: digest("model"),
-            name: "Tiny".to_owned(),
-            settings_digest: digest("settings"),
-            settings: Default::default(),
-            context_length: 2048,
-            chat_template: "chatml".to_owned(),
-            metadata: Default::default(),
-        },
-        prompts_path: "p.jsonl".to_owned(),
-        prompts_digest: digest("prompts"),
-        versions: json!({}),
-        execution: json!({}),
-    };
-    writer.begin_run(&run).unwrap();
-    for position in 0..chains {
-        let prompt = Prompt {
-            id: PromptId(format!("p{position}")),
-            messages: vec![Message::user(own(position, 0))],
-            metadata: Default::default(),
-        };
-        let id = ChainId::new("run", &prompt.id, 0);
-        let text = own(position, 1);
-        let start = ChainStart {
-            id: id.clone(),
-            position,
-            prompt,
-            sample: 0,
-        };
-        writer.begin_chain(&start).unwrap();
-        let draft = Step {
-            ordinal: 0,
-            round: 0,
-            kind: StepKind::Draft,
-            principle: None,
-            calls: Vec::new(),
-            output: text.clone(),
-            flags: Vec::new(),
-            verdict: None,
-            adopted: true,
-        };
-        writer.record_step(&id, &draft).unwrap();
-        let end = ChainEnd {
-            stop: StopReason::Clean,
-            draft: Some(text.clone()),
-            last: Some(text),
-            revised: false,
-            rounds: 1,
-            regressions: Vec::new(),
-            error: None,
-        };
-        writer.end_chain(&id, &end).unwrap();
-        if position % 5000 == 0 {
-            writer.commit().unwrap();
-        }
-    }
-    writer.commit().unwrap();
+    let prompts = path.with_extension("jsonl");
+    let line = |number| format!("{}\n", json!({"prompt": own(number)}));
+    std::fs::write(&prompts, (0..chains).map(line).collect::<String>()).unwrap();
+    let run = Command::new(env!("CARGO_BIN_EXE_amend"))
+        .arg("run")
+        .arg(&prompts)
+        .args("-c hhh --backend scripted --rounds 0 --parallel 64 --db".split(' '))
+        .arg(path)
+        .env_remove("AMEND_LOG")
+        .output()
+        .unwrap();
+    assert!(
+        run.status.success(),
+        "{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
 }
 
 /// Bytes that gating holds afterwards and at most, and that exporting holds at most.

@@ -1,11 +1,11 @@
 //! How many requests are with a server at a time.
 
+use amend::backend::Backend;
 use amend::backend::http::HttpBackend;
-use amend::backend::{Backend, BackendError};
 use amend::generation::Request;
 use crossbeam_channel::unbounded;
 
-use crate::requests::{LONG, options, text_request};
+use crate::requests::{LONG, options, stopped, text_request};
 use crate::server::{Answer, Server};
 
 #[test]
@@ -28,14 +28,6 @@ fn as_many_requests_are_with_the_server_as_were_asked_for_and_no_more() {
     }
     // What is with no server comes back when the backend goes.
     drop(backend);
-    let mut stopped: Vec<u64> = (0..2)
-        .map(|_| {
-            let (ticket, reply) = replies.recv_timeout(LONG).unwrap();
-            assert_eq!(reply, Err(BackendError::Stopped));
-            ticket
-        })
-        .collect();
-    stopped.sort_unstable();
-    assert_eq!(stopped, [3, 4]);
+    assert_eq!(stopped(&replies, 2), [3, 4]);
     assert_eq!(server.chats().len(), 3);
 }

@@ -39,6 +39,19 @@ pub fn connect(server: &Server) -> HttpBackend {
     HttpBackend::connect(&options(&server.url())).unwrap()
 }
 
+/// The tickets of the next replies, which say that the backend has stopped.
+pub fn stopped(replies: &Receiver<TicketReply>, count: usize) -> Vec<u64> {
+    let mut tickets: Vec<u64> = (0..count)
+        .map(|_| {
+            let (ticket, reply) = replies.recv_timeout(LONG).unwrap();
+            assert_eq!(reply, Err(BackendError::Stopped));
+            ticket
+        })
+        .collect();
+    tickets.sort_unstable();
+    tickets
+}
+
 pub fn text_request() -> Generate {
     Generate {
         messages: vec![Message::user("How long do I boil an egg?")],
@@ -457,14 +470,7 @@ fn every_ticket_is_answered_also_when_the_backend_goes() {
     }
     drop(backend);
     // One may be with the server; the others come back at once.
-    let mut stopped: Vec<u64> = (0..4)
-        .map(|_| {
-            let (ticket, reply) = replies.recv_timeout(LONG).unwrap();
-            assert_eq!(reply, Err(BackendError::Stopped));
-            ticket
-        })
-        .collect();
-    stopped.sort_unstable();
+    let mut stopped = stopped(&replies, 4);
     stopped.dedup();
     assert_eq!(stopped.len(), 4);
 }

@@ -9,6 +9,7 @@
 //! Rows beyond the cap are left out, drawn by a hash of the chain and not by their order. Since fewer rows make
 //! other shares, this is repeated until nothing more has to go.
 
+mod held;
 mod passages;
 mod tokens;
 
@@ -19,6 +20,7 @@ use rayon::prelude::*;
 
 use super::rows::HELD;
 use crate::store::{Scratch, StoreError};
+use held::{Held, from_bytes, to_bytes};
 use passages::{MOST, passages};
 use tokens::{ByKey, Key, wordings};
 
@@ -455,30 +457,6 @@ fn beyond(
     let allowed = (share * others / (1.0 - share).max(1e-9)).floor() as usize;
     holders.sort_unstable_by_key(|&row| (rows[row].priority, row));
     holders.split_off(allowed.min(holders.len()))
-}
-
-/// The numbers of the wordings that a text holds, as they lie on a shelf.
-#[derive(Clone, Copy)]
-struct Held<'a>(&'a [[u8; 4]]);
-
-impl Held<'_> {
-    fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
-        self.0.iter().copied().map(u32::from_le_bytes)
-    }
-}
-
-/// What two texts hold, the first with its count before it.
-fn to_bytes(held: &[Vec<u32>; 2]) -> Vec<u8> {
-    let count = std::iter::once(held[0].len() as u32);
-    let numbers = count.chain(held.iter().flatten().copied());
-    numbers.flat_map(u32::to_le_bytes).collect()
-}
-
-fn from_bytes(bytes: &[u8]) -> [Held<'_>; 2] {
-    let (count, numbers) = bytes.as_chunks().0.split_first().unwrap_or((&[0; 4], &[]));
-    let count = u32::from_le_bytes(*count) as usize;
-    let (chosen, draft) = numbers.split_at(count.min(numbers.len()));
-    [Held(chosen), Held(draft)]
 }
 
 /// The wordings of a text, each once.
