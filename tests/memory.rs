@@ -57,10 +57,7 @@ fn measured<T>(work: impl FnOnce() -> T) -> (T, usize, usize) {
 
 /// Words that no other number shares.
 fn own(number: u64) -> String {
-    let word = |place: u64| {
-        let mixed = (number * 64 + place + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        format!("w{:x}", (mixed ^ (mixed >> 29)) >> 32)
-    };
+    let word = |place: u64| format!("w{number}x{place}");
     (0..8).map(word).collect::<Vec<_>>().join(" ")
 }
 
@@ -69,11 +66,14 @@ fn store(path: &Path, chains: u64) {
     let prompts = path.with_extension("jsonl");
     let line = |number| format!("{}\n", json!({"prompt": own(number)}));
     std::fs::write(&prompts, (0..chains).map(line).collect::<String>()).unwrap();
+    // No draft may look like personal data, as numbers that are made up do now and then.
+    let script = path.with_extension("yaml");
+    std::fs::write(&script, "rules: [{reply: Rain falls from clouds.}]").unwrap();
     let run = Command::new(env!("CARGO_BIN_EXE_amend"))
         .arg("run")
         .arg(&prompts)
-        .args("-c hhh --backend scripted --rounds 0 --parallel 64 --db".split(' '))
-        .arg(path)
+        .args("-c hhh --backend scripted --rounds 0 --parallel 64 --script".split(' '))
+        .args([&script, Path::new("--db"), path])
         .env_remove("AMEND_LOG")
         .output()
         .unwrap();
