@@ -187,13 +187,14 @@ impl Census {
 
     /// Puts prompts that are nearly the same into one group.
     pub fn join_alike(&mut self) -> Result<(), StoreError> {
-        let Some(said) = &self.said else {
+        let Some(said) = self.said.take() else {
             return Ok(());
         };
-        for (one, other) in said.alike()? {
+        let joined = said.alike(|one, other| {
             self.join(self.keys[one as usize], self.keys[other as usize]);
-        }
-        Ok(())
+        });
+        self.said = Some(said);
+        joined
     }
 
     /// The prompts that are not in the first split; `None` where there is no prompt at all.

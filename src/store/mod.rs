@@ -30,6 +30,7 @@ mod query;
 mod read;
 mod rows;
 mod scratch;
+mod sorter;
 mod stats;
 mod test_runs;
 mod traces;
@@ -68,6 +69,7 @@ pub use rows::{
     RunStats, StepDetail,
 };
 pub use scratch::{Scratch, Shelf};
+pub use sorter::{Entry, Sorted, Sorter};
 pub use test_runs::{NewTestRun, TestHistory};
 pub use writer::{Writer, changed_share, length_ratio};
 

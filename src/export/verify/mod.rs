@@ -377,8 +377,13 @@ impl Verification<'_> {
 
     /// Prompts that are nearly the same and in different splits.
     fn near_leaks(&mut self) -> Result<(), StoreError> {
-        let alike = self.said.as_ref().map(Prompts::alike).transpose()?;
-        for (one, other) in alike.into_iter().flatten() {
+        let Some(said) = &self.said else {
+            return Ok(());
+        };
+        let mut alike = Vec::new();
+        said.alike(|one, other| alike.push((one, other)))?;
+        alike.sort_unstable();
+        for (one, other) in alike {
             let (one, other) = (&self.seen[one as usize], &self.seen[other as usize]);
             if one.side != other.side {
                 let what = format!("the prompt is nearly that of {}:{}", one.file, one.line);

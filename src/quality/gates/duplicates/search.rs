@@ -88,16 +88,16 @@ pub(in crate::quality::gates) fn find(
     Ok(found)
 }
 
-/// Pairs of rows that are nearly the same, enough of them that all such rows hang together: fewer than there are rows,
-/// which are those with the numbers below `count`.
+/// Hands out pairs of rows that are nearly the same, enough of them that all such rows hang together: fewer than there
+/// are rows, which are those with the numbers below `count`.
 pub(in crate::quality) fn pairs(
     prints: &Prints<'_>,
     count: u32,
     least: f64,
     again: Again<'_>,
-) -> Result<Vec<(u32, u32)>, StoreError> {
+    found: &mut dyn FnMut(u32, u32),
+) -> Result<(), StoreError> {
     let mut sets = AllSets::new(prints, again);
-    let mut found = Vec::new();
     // Rows that hang together already need no further pair.
     let mut parent: Vec<u32> = (0..count).collect();
     let mut failed = None;
@@ -117,7 +117,7 @@ pub(in crate::quality) fn pairs(
                         && own.similarity(&other_sets) >= least
                     {
                         parent[one.max(two) as usize] = one.min(two);
-                        found.push((other, row));
+                        found(other, row);
                     }
                 }
             }
@@ -129,11 +129,7 @@ pub(in crate::quality) fn pairs(
             failed = band(values).err();
         }
     })?;
-    if let Some(error) = failed {
-        return Err(error);
-    }
-    found.sort_unstable();
-    Ok(found)
+    failed.map_or(Ok(()), Err)
 }
 
 /// The row that stands for all that hang together with this one.
