@@ -11,19 +11,22 @@
 
 mod held;
 mod passages;
+mod texts;
 mod tokens;
 
-use std::collections::HashMap;
+use std::collections::BinaryHeap;
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
 use super::rows::HELD;
-use crate::store::{Scratch, StoreError};
+use crate::store::{Scratch, Sorter, StoreError};
 use held::{Held, from_bytes, to_bytes};
 use passages::{MOST, passages};
 use tokens::{ByKey, Key, wordings};
 
+use texts::Texts;
+pub(super) use texts::{Both, Rows};
 pub use tokens::WordingKind;
 pub(super) use tokens::{Tokens, words_at};
 
@@ -40,72 +43,6 @@ const LOOKED_IN: usize = 4096;
 /// The share of those rows, of the cap, from which a wording is counted in all.
 const MARGIN: f64 = 0.4;
 
-/// A row, as far as its wording goes.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Row {
-    /// What is counted.
-    pub texts: Both,
-    /// Rows with a higher number go first.
-    pub priority: u64,
-}
-
-/// The chosen text and the draft of a row.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) enum Both {
-    /// They are the same.
-    #[default]
-    Same,
-    /// They were kept.
-    Kept(Box<[Tokens; 2]>),
-    /// There was no room for them.
-    NotKept,
-}
-
-/// Reads chosen texts and drafts again, of the rows with these numbers, and hands them over one row at a time,
-/// to several threads at once.
-pub(super) type Again<'a> =
-    &'a dyn Fn(&[usize], &(dyn Fn(usize, [Tokens; 2]) + Sync)) -> Result<(), StoreError>;
-
-/// Those of the rows whose texts were not kept.
-fn not_kept(rows: &[Row], numbers: &[usize]) -> Vec<usize> {
-    let gone = |number: &usize| rows[*number].texts == Both::NotKept;
-    numbers.iter().copied().filter(gone).collect()
-}
-
-/// Texts of some rows: those that were kept, and those that were read again.
-struct Texts<'a> {
-    rows: &'a [Row],
-    read: HashMap<usize, [Tokens; 2]>,
-}
-
-impl<'a> Texts<'a> {
-    fn of(rows: &'a [Row], numbers: &[usize], again: Again<'_>) -> Result<Self, StoreError> {
-        let read: Mutex<HashMap<usize, [Tokens; 2]>> = Mutex::default();
-        let missing = not_kept(rows, numbers);
-        if !missing.is_empty() {
-            again(&missing, &|number: usize, texts: [Tokens; 2]| {
-                let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
-                read.insert(number, texts);
-            })?;
-        }
-        let read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok(Self { rows, read })
-    }
-
-    fn get(&self, number: usize) -> Option<&[Tokens; 2]> {
-        match &self.rows[number].texts {
-            Both::Same => None,
-            Both::Kept(texts) => Some(&**texts),
-            Both::NotKept => self.read.get(&number),
-        }
-    }
-
-    fn chosen(&self, number: usize) -> &[u32] {
-        self.get(number)
-            .map_or(&[][..], |[chosen, _]| &chosen.0[..])
-    }
-}
-
 /// A wording that revisions repeat.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Found {
@@ -120,63 +57,93 @@ pub(super) struct Found {
     /// Rows that were left out for it.
     pub dropped: u32,
     /// A row whose chosen text holds it, and where: the first token and how many.
-    pub example: (usize, usize, usize),
+    pub example: (u32, usize, usize),
     key: Key,
 }
 
 /// What became of the rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Outcome {
-    /// For each row, the number of the wording for which it is left out.
-    pub dropped: Vec<Option<u32>>,
+    rows: States,
     /// The wordings, most significant first in each pass.
     pub found: Vec<Found>,
 }
 
+impl Outcome {
+    /// The rows that are left out, each with the number of the wording for which it is.
+    pub fn dropped(&self) -> impl Iterator<Item = (u32, usize)> + '_ {
+        let all = (0..).zip(&self.rows.0);
+        all.filter(|(_, state)| **state < States::LEFT)
+            .map(|(row, state)| (row, usize::from(*state)))
+    }
+}
+
+/// For each row the number of the wording for which it is left out, or one of two other numbers.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct States(Vec<u16>);
+
+impl States {
+    /// It was not left out.
+    const LEFT: u16 = u16::MAX - 1;
+    /// It is not compared.
+    const APART: u16 = u16::MAX;
+
+    fn of(rows: &Rows<'_>) -> Self {
+        let state = |row| match (rows.compared)(row) {
+            true => Self::LEFT,
+            false => Self::APART,
+        };
+        Self((0..rows.count).map(state).collect())
+    }
+
+    fn is_left(&self, row: u32) -> bool {
+        self.0[row as usize] == Self::LEFT
+    }
+
+    /// The rows that are left, in order.
+    fn left(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.0.len() as u32).filter(|row| self.is_left(*row))
+    }
+}
+
 /// Looks for wordings that more than the share `cap` of the chosen texts hold, and for the rows to leave out. What the
 /// rows hold is put on `scratch` meanwhile.
-pub(super) fn find(
-    rows: &[Row],
-    cap: f64,
-    scratch: &Scratch,
-    again: Again<'_>,
-) -> Result<Outcome, StoreError> {
+pub(super) fn find(rows: &Rows<'_>, cap: f64, scratch: &Scratch) -> Result<Outcome, StoreError> {
     let mut outcome = Outcome {
-        dropped: vec![None; rows.len()],
+        rows: States::of(rows),
         found: Vec::new(),
     };
     let mut index = Index {
+        rows,
         known: ByKey::default(),
         kinds: Vec::new(),
         scratch,
         made: false,
     };
     loop {
-        let left: Vec<usize> = (0..rows.len())
-            .filter(|&row| outcome.dropped[row].is_none())
-            .collect();
-        index.learn(rows, &left, cap, again)?;
-        let found = index.significant(rows, &left, cap, again)?;
-        let holding = index.holding(rows.len(), &left, &found)?;
-        let mut gone = 0;
-        for (wording, bit) in found.into_iter().zip(0..) {
-            let holds = |row: &usize| holding[*row] >> bit & 1 == 1;
-            let holders = left.iter().copied().filter(holds).collect();
-            let beyond = beyond(rows, holders, left.len(), &wording, cap);
-            let told = outcome
-                .found
-                .iter()
-                .position(|other| other.key == wording.key);
-            let number = told.unwrap_or_else(|| {
+        let states = &mut outcome.rows;
+        let left = states.left().count();
+        index.learn(states, left, cap)?;
+        let found = index.significant(states, left, cap)?;
+        let beyond = index.beyond(states, left, &found, cap)?;
+        let mut numbers = Vec::with_capacity(found.len());
+        for wording in found {
+            let told = outcome.found.iter().position(|f| f.key == wording.key);
+            numbers.push(told.unwrap_or(outcome.found.len()));
+            if told.is_none() {
                 outcome.found.push(wording);
-                outcome.found.len() - 1
-            });
-            for row in beyond {
-                if outcome.dropped[row].is_none() {
-                    outcome.dropped[row] = Some(number as u32);
-                    outcome.found[number].dropped += 1;
-                    gone += 1;
-                }
+            }
+        }
+        let mut gone = 0;
+        for entry in beyond.sorted()? {
+            let (wording, row) = entry?;
+            let number = numbers[wording as usize];
+            // More wordings than there are numbers for are told by the last of them.
+            let state = u16::try_from(number).map_or(States::LEFT - 1, |n| n.min(States::LEFT - 1));
+            if states.is_left(row) {
+                states.0[row as usize] = state;
+                outcome.found[number].dropped += 1;
+                gone += 1;
             }
         }
         if gone == 0 {
@@ -187,6 +154,7 @@ pub(super) fn find(
 
 /// The wordings that may count, and which rows hold them.
 struct Index<'a> {
+    rows: &'a Rows<'a>,
     known: ByKey<u32>,
     kinds: Vec<(WordingKind, Key)>,
     /// For each row that holds any, the numbers of those of its chosen text and of its draft.
@@ -197,25 +165,15 @@ struct Index<'a> {
 
 impl Index<'_> {
     /// Takes up the wordings that a sample of the rows holds often enough.
-    fn learn(
-        &mut self,
-        rows: &[Row],
-        left: &[usize],
-        cap: f64,
-        again: Again<'_>,
-    ) -> Result<(), StoreError> {
-        let mut sample: Vec<usize> = left.to_vec();
-        if sample.len() > LOOKED_IN {
-            sample.select_nth_unstable_by_key(LOOKED_IN, |&row| (rows[row].priority, row));
-            sample.truncate(LOOKED_IN);
-        }
+    fn learn(&mut self, states: &States, left: usize, cap: f64) -> Result<(), StoreError> {
+        let sample = self.sample(states);
         let least = (cap * MARGIN * sample.len() as f64).max(1.0);
         // Below that, no share of all rows reaches the cap, or the fewest rows.
-        let least = match sample.len() < left.len() {
+        let least = match sample.len() < left {
             true => least,
             false => least.max(f64::from(FEWEST)),
         };
-        let texts = Texts::of(rows, &sample, again)?;
+        let texts = Texts::of(self.rows, &sample)?;
         let counted = sample
             .par_chunks(256)
             .map(|rows_of| {
@@ -248,29 +206,35 @@ impl Index<'_> {
         self.made = true;
         match self.known.is_empty() {
             true => Ok(()),
-            false => self.look_at_all(rows, left, again),
+            false => self.look_at_all(states),
         }
     }
 
-    /// Finds out what the rows that are left hold.
-    fn look_at_all(
-        &self,
-        rows: &[Row],
-        left: &[usize],
-        again: Again<'_>,
-    ) -> Result<(), StoreError> {
-        left.par_iter()
-            .try_for_each(|&row| match &rows[row].texts {
-                Both::Kept(texts) => self.look_at(row, texts),
-                Both::Same | Both::NotKept => Ok(()),
-            })?;
-        let missing = not_kept(rows, left);
-        if missing.is_empty() {
-            return Ok(());
+    /// Some of the rows that are left: those with the lowest priorities.
+    fn sample(&self, states: &States) -> Vec<u32> {
+        let mut sample = BinaryHeap::with_capacity(LOOKED_IN + 1);
+        for row in states.left() {
+            sample.push(self.rows.place(row));
+            if sample.len() > LOOKED_IN {
+                sample.pop();
+            }
         }
+        sample.into_iter().map(|(_, row)| row).collect()
+    }
+
+    /// Finds out what the rows that are left hold.
+    fn look_at_all(&self, states: &States) -> Result<(), StoreError> {
+        let looking = Looking {
+            known: &self.known,
+            scratch: self.scratch,
+        };
+        let kept = self.rows.kept.par_iter();
+        kept.filter(|(row, _)| states.is_left(**row))
+            .try_for_each(|(row, texts)| looking.at(*row, texts))?;
+        let mut missing = states.left().filter(|&row| self.rows.is_gone(row));
         let failed = Mutex::new(None);
-        again(&missing, &|row: usize, texts: [Tokens; 2]| {
-            if let Err(error) = self.look_at(row, &texts) {
+        (self.rows.again)(&mut missing, &|row, texts| {
+            if let Err(error) = looking.at(row, &texts) {
                 let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
                 *failed = Some(error);
             }
@@ -279,34 +243,17 @@ impl Index<'_> {
         failed.map_or(Ok(()), Err)
     }
 
-    fn look_at(&self, row: usize, texts: &[Tokens; 2]) -> Result<(), StoreError> {
-        let held = texts.each_ref().map(|text| {
-            let mut held = Vec::new();
-            wordings(text, |_, key, _, _| held.extend(self.known.get(&key)));
-            held.sort_unstable();
-            held.dedup();
-            held
-        });
-        if held.iter().all(Vec::is_empty) {
-            return Ok(());
-        }
-        self.scratch.put(HELD, row as u32, &to_bytes(&held))
-    }
-
     /// Hands out every row that is left and holds any wording, with those of its chosen text and of its draft.
     fn each_held(
         &self,
-        left: &[usize],
-        mut each: impl FnMut(usize, [Held<'_>; 2]),
+        states: &States,
+        mut each: impl FnMut(u32, [Held<'_>; 2]),
     ) -> Result<(), StoreError> {
         if self.known.is_empty() {
             return Ok(());
         }
-        let mut left = left.iter().copied().peekable();
         self.scratch.each(HELD, |row, bytes| {
-            let row = row as usize;
-            while left.next_if(|&next| next < row).is_some() {}
-            if left.peek() == Some(&row) {
+            if states.is_left(row) {
                 each(row, from_bytes(bytes));
             }
         })
@@ -316,20 +263,19 @@ impl Index<'_> {
     /// explains are left out.
     fn significant(
         &self,
-        rows: &[Row],
-        left: &[usize],
+        states: &States,
+        left: usize,
         cap: f64,
-        again: Again<'_>,
     ) -> Result<Vec<Found>, StoreError> {
         let mut counts = vec![[0_u32; 2]; self.kinds.len()];
-        self.each_held(left, |_, both| {
+        self.each_held(states, |_, both| {
             for (side, held) in both.into_iter().enumerate() {
                 for wording in held.numbers() {
                     counts[wording as usize][side] += 1;
                 }
             }
         })?;
-        let total = left.len() as f64;
+        let total = left as f64;
         let mut found: Vec<(usize, f64)> = Vec::new();
         for (number, &[chosen, drafts]) in counts.iter().enumerate() {
             let enough = chosen >= FEWEST
@@ -345,11 +291,11 @@ impl Index<'_> {
                 .then(self.kinds[a.0].cmp(&self.kinds[b.0]))
         });
         let numbers: Vec<usize> = found.iter().map(|&(number, _)| number).collect();
-        let examples = self.examples(rows, left, &numbers)?;
+        let examples = self.examples(states, &numbers)?;
         let mut wanted = examples.clone();
         wanted.sort_unstable();
         wanted.dedup();
-        let texts = Texts::of(rows, &wanted, again)?;
+        let texts = Texts::of(self.rows, &wanted)?;
         let found: Vec<Found> = found
             .into_iter()
             .zip(examples)
@@ -358,7 +304,7 @@ impl Index<'_> {
                     kind: self.kinds[number].0,
                     chosen: counts[number][0],
                     drafts: counts[number][1],
-                    rows: left.len() as u32,
+                    rows: left as u32,
                     z,
                     dropped: 0,
                     example: self.place(texts.get(example)?, example, number)?,
@@ -370,18 +316,13 @@ impl Index<'_> {
     }
 
     /// For each of these wordings a row whose chosen text holds it: the one of lowest priority.
-    fn examples(
-        &self,
-        rows: &[Row],
-        left: &[usize],
-        numbers: &[usize],
-    ) -> Result<Vec<usize>, StoreError> {
+    fn examples(&self, states: &States, numbers: &[usize]) -> Result<Vec<u32>, StoreError> {
         if numbers.is_empty() {
             return Ok(Vec::new());
         }
-        let mut lowest: Vec<Option<(u64, usize)>> = vec![None; self.kinds.len()];
-        self.each_held(left, |row, [chosen, _]| {
-            let this = (rows[row].priority, row);
+        let mut lowest: Vec<Option<(u64, u32)>> = vec![None; self.kinds.len()];
+        self.each_held(states, |row, [chosen, _]| {
+            let this = self.rows.place(row);
             for wording in chosen.numbers() {
                 let lowest = &mut lowest[wording as usize];
                 *lowest = Some(lowest.map_or(this, |lowest| lowest.min(this)));
@@ -396,9 +337,9 @@ impl Index<'_> {
     fn place(
         &self,
         [chosen, _]: &[Tokens; 2],
-        row: usize,
+        row: u32,
         number: usize,
-    ) -> Option<(usize, usize, usize)> {
+    ) -> Option<(u32, usize, usize)> {
         let (kind, key) = self.kinds[number];
         let mut place = None;
         wordings(chosen, |found, other, start, length| {
@@ -409,54 +350,94 @@ impl Index<'_> {
         place
     }
 
-    /// Which of these wordings the chosen text of each row holds, a bit for each wording: what the rows hold is read
-    /// once for all of them.
-    fn holding(
+    /// For each of these wordings the rows beyond the cap, by its place among them: of those that hold it, the ones with
+    /// the highest priorities. `left` rows are left.
+    fn beyond(
         &self,
-        rows: usize,
-        left: &[usize],
+        states: &States,
+        left: usize,
         found: &[Found],
-    ) -> Result<Vec<Bits>, StoreError> {
-        const { assert!(MOST <= Bits::BITS as usize) };
+        cap: f64,
+    ) -> Result<Sorter, StoreError> {
+        const { assert!(MOST <= 1 << WORDING_BITS) };
+        let mut beyond = Sorter::default();
         if found.is_empty() {
-            return Ok(Vec::new());
+            return Ok(beyond);
         }
-        let mut bits: Vec<Bits> = vec![0; self.kinds.len()];
-        for (wording, bit) in found.iter().zip(0..) {
+        let mut places: Vec<Option<u64>> = vec![None; self.kinds.len()];
+        for (wording, place) in found.iter().zip(0..) {
             if let Some(&number) = self.known.get(&wording.key) {
-                bits[number as usize] |= 1 << bit;
+                places[number as usize] = Some(place);
             }
         }
-        let mut holding: Vec<Bits> = vec![0; rows];
-        self.each_held(left, |row, [chosen, _]| {
-            for number in chosen.numbers() {
-                holding[row] |= bits[number as usize];
+        let mut holders = Sorter::default();
+        let mut counts = vec![0_usize; found.len()];
+        let mut outcome = Ok(());
+        // What the rows hold is read once for all wordings.
+        self.each_held(states, |row, [chosen, _]| {
+            let told = chosen
+                .numbers()
+                .filter_map(|number| places[number as usize]);
+            for place in told {
+                counts[place as usize] += 1;
+                let priority = (self.rows.priority)(row) >> WORDING_BITS;
+                if outcome.is_ok() {
+                    outcome = holders.add(place << (u64::BITS - WORDING_BITS) | priority, row);
+                }
             }
         })?;
-        Ok(holding)
+        outcome?;
+        let allowed: Vec<usize> = found
+            .iter()
+            .zip(&counts)
+            .map(|(wording, count)| allowed(wording, left, *count, cap))
+            .collect();
+        let mut met = vec![0; found.len()];
+        for entry in holders.sorted()? {
+            let (value, row) = entry?;
+            let place = value >> (u64::BITS - WORDING_BITS);
+            met[place as usize] += 1;
+            if met[place as usize] > allowed[place as usize] {
+                beyond.add(place, row)?;
+            }
+        }
+        Ok(beyond)
     }
 }
 
-/// A bit for each of the wordings that one pass tells.
-type Bits = u128;
+/// Looks for the known wordings, on any thread.
+#[derive(Clone, Copy)]
+struct Looking<'a> {
+    known: &'a ByKey<u32>,
+    scratch: &'a Scratch,
+}
 
-/// The rows beyond the cap: of those that hold the wording, the ones with the highest priority. `left` rows were
-/// counted.
-fn beyond(
-    rows: &[Row],
-    mut holders: Vec<usize>,
-    left: usize,
-    wording: &Found,
-    cap: f64,
-) -> Vec<usize> {
+impl Looking<'_> {
+    fn at(self, row: u32, texts: &[Tokens; 2]) -> Result<(), StoreError> {
+        let held = texts.each_ref().map(|text| {
+            let mut held = Vec::new();
+            wordings(text, |_, key, _, _| held.extend(self.known.get(&key)));
+            held.sort_unstable();
+            held.dedup();
+            held
+        });
+        match held.iter().all(Vec::is_empty) {
+            true => Ok(()),
+            false => self.scratch.put(HELD, row, &to_bytes(&held)),
+        }
+    }
+}
+
+/// Bits that tell the wordings of one pass apart.
+const WORDING_BITS: u32 = 7;
+
+/// How many of the rows that hold a wording may stay, so that they are no more than the cap of what is left.
+fn allowed(wording: &Found, left: usize, holders: usize, cap: f64) -> usize {
     let total = left as f64;
     // What drafts hold anyway is no collapse.
     let share = cap.max(f64::from(wording.drafts) / total);
-    let others = total - holders.len() as f64;
-    // So many that they are that share of what is left.
-    let allowed = (share * others / (1.0 - share).max(1e-9)).floor() as usize;
-    holders.sort_unstable_by_key(|&row| (rows[row].priority, row));
-    holders.split_off(allowed.min(holders.len()))
+    let others = total - holders as f64;
+    (share * others / (1.0 - share).max(1e-9)).floor() as usize
 }
 
 /// The wordings of a text, each once.

@@ -8,7 +8,7 @@ use super::decision::Finding;
 use super::duplicates::{self, Prints, Repeats, Sets};
 use super::hand_out::hand_out;
 use super::row;
-use super::rows::{PRINTS, Rows};
+use super::rows::{PRINTS, REPEATS, Rows};
 use super::settings::{Gate, Settings};
 use super::words::mix;
 use crate::chain::ChainId;
@@ -49,22 +49,38 @@ fn drop_duplicates(
         sets: &rows.sets,
     };
     let (exact, near) = (settings.duplicate, settings.near_duplicate);
-    let found = duplicates::find(&prints, &rows.by_worth(), exact, near, &mut again)?;
+    let mut found =
+        |number: u32, repeats: Repeats| rows.scratch.put(REPEATS, number, &repeats.to_bytes());
+    duplicates::find(
+        &prints,
+        &|number| rows.rank(number),
+        exact,
+        near,
+        &mut again,
+        &mut found,
+    )?;
     // They are not compared again.
     rows.sets = HashMap::new();
-    for (number, repeats) in found {
-        let finding = match repeats {
-            Repeats::Exactly(other) => {
-                let name = rows.decided(other)?.chain_id;
-                Finding::drop(Gate::Duplicate, format!("chain {name} has the same"))
-            }
-            Repeats::Nearly(other, similarity) => {
-                let name = rows.decided(other)?.chain_id;
-                let reason = format!("chain {name} has nearly the same");
-                Finding::drop(Gate::NearDuplicate, reason).with(similarity)
-            }
-        };
-        rows.leave_out(number, finding)?;
+    let mut from = Some(0);
+    while let Some(first) = from {
+        let some = rows.scratch.some(REPEATS, first)?;
+        from = some.last().and_then(|(number, _)| number.checked_add(1));
+        for (number, bytes) in some {
+            let Some(repeats) = Repeats::from_bytes(&bytes) else {
+                continue;
+            };
+            let name = rows.decided(repeats.other())?.chain_id;
+            let finding = match repeats {
+                Repeats::Exactly(_) => {
+                    Finding::drop(Gate::Duplicate, format!("chain {name} has the same"))
+                }
+                Repeats::Nearly(_, similarity) => {
+                    let reason = format!("chain {name} has nearly the same");
+                    Finding::drop(Gate::NearDuplicate, reason).with(similarity)
+                }
+            };
+            rows.leave_out(number, finding)?;
+        }
     }
     Ok(())
 }
@@ -74,57 +90,54 @@ fn drop_collapsed(
     cap: f64,
     store: Option<&Store>,
 ) -> Result<Vec<collapse::Found>, StoreError> {
-    let left: Vec<u32> = rows.left().collect();
-    let wordings: Vec<collapse::Row> = left
-        .iter()
-        .map(|&number| collapse::Row {
-            texts: rows.take_wording(number),
-            // Drawn by the chain and not by its place.
-            priority: mix(rows.hash(number)),
-        })
-        .collect();
-    let again = |numbers: &[usize], each: &(dyn Fn(usize, [Tokens; 2]) + Sync)| {
-        let wanted = numbers.iter().map(|&number| (number, left[number]));
-        match store {
-            Some(store) => read_both(store, rows, wanted, each),
-            None => Ok(()),
-        }
+    let kept = std::mem::take(&mut rows.texts);
+    let again = |wanted: &mut dyn Iterator<Item = u32>,
+                 each: &(dyn Fn(u32, [Tokens; 2]) + Sync)| match store {
+        Some(store) => read_both(store, rows, wanted, each),
+        None => Ok(()),
     };
-    let mut outcome = collapse::find(&wordings, cap, &rows.scratch, &again)?;
-    for (&number, dropped) in left.iter().zip(outcome.dropped) {
-        if let Some(wording) = dropped.and_then(|number| outcome.found.get(number as usize)) {
-            let reason = format!(
-                "{} of {} chosen texts hold a wording of it",
-                wording.chosen, wording.rows
-            );
-            let finding = Finding::drop(Gate::Collapse, reason).with(wording.z);
-            rows.leave_out(number, finding)?;
-        }
-    }
-    for wording in &mut outcome.found {
-        wording.example.0 = left[wording.example.0] as usize;
+    let all = collapse::Rows {
+        count: rows.count() as u32,
+        compared: &|number| rows.keeps_text(number),
+        differs: &|number| rows.differs(number),
+        // Drawn by the chain and not by its place.
+        priority: &|number| mix(rows.hash(number)),
+        kept: &kept,
+        again: &again,
+    };
+    let outcome = collapse::find(&all, cap, &rows.scratch)?;
+    for (number, wording) in outcome.dropped() {
+        let Some(wording) = outcome.found.get(wording) else {
+            continue;
+        };
+        let reason = format!(
+            "{} of {} chosen texts hold a wording of it",
+            wording.chosen, wording.rows
+        );
+        let finding = Finding::drop(Gate::Collapse, reason).with(wording.z);
+        rows.leave_out(number, finding)?;
     }
     Ok(outcome.found)
 }
 
-/// Reads the chosen texts of rows and their drafts, each row with the number that it is handed over with.
+/// Reads the chosen texts of rows and their drafts.
 fn read_both(
     store: &Store,
     rows: &Rows,
-    wanted: impl Iterator<Item = (usize, u32)>,
-    each: &(dyn Fn(usize, [Tokens; 2]) + Sync),
+    wanted: &mut dyn Iterator<Item = u32>,
+    each: &(dyn Fn(u32, [Tokens; 2]) + Sync),
 ) -> Result<(), StoreError> {
-    let work = |_, batch: Vec<(usize, [String; 2])>| {
+    let work = |_, batch: Vec<(u32, [String; 2])>| {
         for (number, texts) in batch {
             each(number, texts.map(|text| Tokens::of(&text)));
         }
     };
-    let size = |(_, [chosen, draft]): &(usize, [String; 2])| chosen.len() + draft.len();
+    let size = |(_, [chosen, draft]): &(u32, [String; 2])| chosen.len() + draft.len();
     hand_out(size, work, |hand| -> Result<(), StoreError> {
-        for (number, row) in wanted {
+        for number in wanted {
             let Decided {
                 chain_id, outcome, ..
-            } = rows.decided(row)?;
+            } = rows.decided(number)?;
             let step = match outcome.map(|decision| decision.chosen) {
                 Ok(Origin::Revision(ordinal)) => Some(ordinal),
                 Ok(Origin::Person) => None,

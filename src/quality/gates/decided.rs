@@ -110,29 +110,36 @@ impl Decided {
     }
 }
 
+/// The half of a hash that is kept, beside a number below.
+const HALF: u64 = !0 << 32;
+
 /// What was decided about every chain. It lies on disk; what is in memory says where.
 #[derive(Debug)]
 pub(super) struct Decisions {
     scratch: Scratch,
-    /// Hashes of the chains' ids with the numbers of their decisions, in order.
-    by_id: Vec<(u64, u32)>,
+    /// For each chain half a hash of its id, and the number of its decision, in order.
+    by_id: Vec<u64>,
 }
 
 impl Decisions {
     /// Of the chains whose ids have these hashes, in the order of their numbers.
     pub fn new(scratch: Scratch, hashes: Vec<u64>) -> Self {
-        let mut by_id: Vec<(u64, u32)> = hashes.into_iter().zip(0..).collect();
+        // In place: nothing else grows with the number of chains while rows are made.
+        let mut by_id = hashes;
+        for (hash, number) in by_id.iter_mut().zip(0_u64..) {
+            *hash = *hash & HALF | number;
+        }
         by_id.sort_unstable();
         Self { scratch, by_id }
     }
 
     /// Of one chain.
     pub fn of(&self, chain_id: &str) -> Result<Decided, StoreError> {
-        let key = hash(chain_id);
-        let first = self.by_id.partition_point(|(other, _)| *other < key);
-        let same = |entry: &&(u64, u32)| entry.0 == key;
-        for (_, number) in self.by_id[first..].iter().take_while(same) {
-            let decided = Decided::kept(&self.scratch, *number)?;
+        let half = hash(chain_id) & HALF;
+        let first = self.by_id.partition_point(|entry| *entry < half);
+        let same = |entry: &&u64| *entry & HALF == half;
+        for entry in self.by_id[first..].iter().take_while(same) {
+            let decided = Decided::kept(&self.scratch, *entry as u32)?;
             if decided.chain_id == chain_id {
                 return Ok(decided);
             }

@@ -7,15 +7,18 @@ use serde_json::Value;
 
 use super::collapse::{Found, WordingKind};
 use super::decision::{Action, Finding};
-use super::rows::Rows;
+use super::rows::{Measure, Rows};
 use super::settings::{Gate, Settings};
 use crate::statistics::{Interval, mcnemar, wilson};
-use crate::store::StoreError;
+use crate::store::{Sorter, StoreError};
 
 /// Pairs whose median edit distance is below this are minimal revisions.
 const MINIMAL: f64 = 0.3;
 /// Chosen texts that are longer than this by the median teach length.
 const LONGER: f64 = 1.5;
+
+/// The bit of a number's sign.
+const SIGN: u64 = 1 << 63;
 
 /// What a gating counted and measured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -134,20 +137,57 @@ pub struct Spread {
     pub mean: f64,
 }
 
-impl Spread {
-    fn of(mut values: Vec<f64>) -> Option<Self> {
-        values.sort_by(f64::total_cmp);
-        let at = |share: f64| {
-            let place = share * (values.len() - 1) as f64;
-            let (below, above) = (place.floor() as usize, place.ceil() as usize);
-            values[below] + (values[above] - values[below]) * (place - below as f64)
+/// Values of which the [`Spread`] is wanted. More than a few lie on disk.
+#[derive(Debug, Default)]
+pub(super) struct Spreading {
+    values: Sorter,
+    count: u64,
+}
+
+impl Spreading {
+    /// Adds one, which is a number.
+    pub fn add(&mut self, value: f64) -> Result<(), StoreError> {
+        self.count += 1;
+        // Bits of numbers are in the order of the numbers where the sign is turned, and those below zero whole.
+        let bits = value.to_bits();
+        let ordered = match value.is_sign_negative() {
+            true => !bits,
+            false => bits ^ SIGN,
         };
-        (!values.is_empty()).then(|| Self {
-            low: at(0.25),
-            median: at(0.5),
-            high: at(0.75),
-            mean: values.iter().sum::<f64>() / values.len() as f64,
-        })
+        self.values.add(ordered, 0)
+    }
+
+    /// Where they lie; `None` where there are none.
+    fn spread(self) -> Result<Option<Spread>, StoreError> {
+        let Some(last) = self.count.checked_sub(1) else {
+            return Ok(None);
+        };
+        let places = [0.25, 0.5, 0.75].map(|share| share * last as f64);
+        let mut quartiles = [0.0; 3];
+        let mut sum = 0.0;
+        for (number, entry) in (0_u64..).zip(self.values.sorted()?) {
+            let (ordered, _) = entry?;
+            let value = f64::from_bits(match ordered & SIGN {
+                0 => !ordered,
+                _ => ordered ^ SIGN,
+            });
+            sum += value;
+            for (place, quartile) in places.iter().zip(&mut quartiles) {
+                // Between two values as far as the place lies between theirs.
+                if number == place.floor() as u64 {
+                    *quartile = value;
+                } else if number == place.ceil() as u64 {
+                    *quartile += (value - *quartile) * place.fract();
+                }
+            }
+        }
+        let [low, median, high] = quartiles;
+        Ok(Some(Spread {
+            low,
+            median,
+            high,
+            mean: sum / self.count as f64,
+        }))
     }
 }
 
@@ -198,7 +238,7 @@ impl Tally {
 
 /// Counts rows.
 pub(super) fn count(rows: &Rows, settings: &Settings) -> Result<Figures, StoreError> {
-    let contrast = contrast(rows.contrasts()?);
+    let contrast = contrast(rows)?;
     let [kept, pairs] = rows.kept();
     Ok(Figures {
         chains: rows.count(),
@@ -233,14 +273,23 @@ fn refusals([[neither, last], [draft, both]]: Both) -> Option<Refusals> {
     })
 }
 
-fn contrast([edit_distances, length_ratios, margins]: [Vec<f64>; 3]) -> Option<ContrastFigures> {
-    Some(ContrastFigures {
-        pairs: edit_distances.len() as u64,
-        edit_distance: Spread::of(edit_distances)?,
-        length_ratio: Spread::of(length_ratios)?,
-        judged: margins.len() as u64,
-        margin: Spread::of(margins),
-    })
+fn contrast(rows: &Rows) -> Result<Option<ContrastFigures>, StoreError> {
+    let distances = rows.contrasts(Measure::EditDistance)?;
+    let pairs = distances.count;
+    let (Some(edit_distance), Some(length_ratio)) = (
+        distances.spread()?,
+        rows.contrasts(Measure::LengthRatio)?.spread()?,
+    ) else {
+        return Ok(None);
+    };
+    let margins = rows.contrasts(Measure::Margin)?;
+    Ok(Some(ContrastFigures {
+        pairs,
+        edit_distance,
+        length_ratio,
+        judged: margins.count,
+        margin: margins.spread()?,
+    }))
 }
 
 fn notes(contrast: Option<&ContrastFigures>) -> Vec<String> {

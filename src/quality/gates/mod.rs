@@ -140,7 +140,7 @@ fn gate_at_once(
     let mut figures = figures::count(&rows, settings)?;
     for wording in &found {
         let (row, start, length) = wording.example;
-        let example = rows.decided(row as u32)?;
+        let example = rows.decided(row)?;
         let chain = store.chain_at(&ChainId(example.chain_id.clone()), Depth::Responses)?;
         let texts = Texts::of(&chain).ok();
         let chosen = example.decision().map(|decision| decision.chosen);

@@ -7,7 +7,7 @@ use super::collapse::{Both, Tokens};
 use super::decided::{Decided, Decisions};
 use super::decision::{Decision, Finding};
 use super::duplicates::{Print, Sets};
-use super::figures::Tally;
+use super::figures::{Spreading, Tally};
 use super::words::hash;
 use crate::quality::pair::Why;
 use crate::store::{Scratch, Shelf, StoreError};
@@ -16,6 +16,15 @@ use crate::store::{Scratch, Shelf, StoreError};
 pub(super) const PRINTS: Shelf = 1;
 const CONTRASTS: Shelf = 2;
 pub(super) const HELD: Shelf = 3;
+pub(super) const REPEATS: Shelf = 4;
+
+/// What is measured of a pair, in the order in which it is kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Measure {
+    EditDistance,
+    LengthRatio,
+    Margin,
+}
 
 /// What was found out about a chain by itself.
 #[derive(Debug)]
@@ -48,8 +57,8 @@ pub(super) struct Rows {
     marks: Vec<u8>,
     /// Runs of words for which there was room.
     pub sets: HashMap<u32, Arc<Sets>>,
-    /// The same of texts.
-    texts: HashMap<u32, Box<[Tokens; 2]>>,
+    /// The same of texts: the chosen one and the draft, where they differ.
+    pub texts: HashMap<u32, Box<[Tokens; 2]>>,
     pub tally: Tally,
     /// Chains without a text to learn from, by reason.
     pub without: BTreeMap<String, u64>,
@@ -157,26 +166,31 @@ impl Rows {
         [KEEPS_TEXT, KEEPS_PAIR].map(|bit| self.with(bit).count() as u64)
     }
 
-    /// The chains that keep their text.
-    pub fn left(&self) -> impl Iterator<Item = u32> + '_ {
-        self.with(KEEPS_TEXT)
-    }
-
     fn with(&self, bit: u8) -> impl Iterator<Item = u32> + '_ {
-        let marks = (0..).zip(&self.marks);
-        marks.filter_map(move |(number, mark)| (mark & bit != 0).then_some(number))
+        (0..self.marks.len() as u32).filter(move |number| self.has(*number, bit))
     }
 
-    /// The chains that have a print, those first that stay before others that say the same: what a person decided
-    /// must not go for what nobody looked at, and a row that keeps its pair not for one that keeps only its text.
-    /// Rows that are worth the same stay in their order.
-    pub fn by_worth(&self) -> Vec<u32> {
-        let mut numbers: Vec<u32> = self.with(HAS_PRINT).collect();
-        numbers.sort_by_key(|&number| {
-            let mark = self.marks[number as usize];
-            (mark & BY_PERSON == 0, mark & KEEPS_PAIR == 0)
-        });
-        numbers
+    fn has(&self, number: u32, bit: u8) -> bool {
+        self.marks[number as usize] & bit != 0
+    }
+
+    /// Whether a chain keeps its text.
+    pub fn keeps_text(&self, number: u32) -> bool {
+        self.has(number, KEEPS_TEXT)
+    }
+
+    /// Whether the chosen text of a chain is another than its draft, and both are compared.
+    pub fn differs(&self, number: u32) -> bool {
+        self.has(number, DIFFERS)
+    }
+
+    /// Which of the rows that say the same stay: those with a lower rank. What a person decided must not go for what
+    /// nobody looked at, and a row that keeps its pair not for one that keeps only its text. `None` for a row without a
+    /// print.
+    pub fn rank(&self, number: u32) -> Option<u8> {
+        let (by_person, pair) = (self.has(number, BY_PERSON), self.has(number, KEEPS_PAIR));
+        let rank = 2 * u8::from(!by_person) + u8::from(!pair);
+        self.has(number, HAS_PRINT).then_some(rank)
     }
 
     /// The hash of a chain's id.
@@ -184,31 +198,18 @@ impl Rows {
         self.hashes[number as usize]
     }
 
-    /// The chosen text of a chain and its draft, where there was room for them. They are handed over.
-    pub fn take_wording(&mut self, number: u32) -> Both {
-        match self.texts.remove(&number) {
-            Some(texts) => Both::Kept(texts),
-            None if self.marks[number as usize] & DIFFERS != 0 => Both::NotKept,
-            None => Both::Same,
-        }
-    }
-
-    /// How far the texts of the kept pairs lie apart: edit distances, length ratios and margins, as far as there are
-    /// any.
-    pub fn contrasts(&self) -> Result<[Vec<f64>; 3], StoreError> {
-        let mut all = [const { Vec::new() }; 3];
+    /// How far the texts of the kept pairs lie apart, by one measure, as far as there are values of it.
+    pub fn contrasts(&self, measure: Measure) -> Result<Spreading, StoreError> {
+        let mut values = Spreading::default();
+        let mut outcome = Ok(());
         self.scratch.each(CONTRASTS, |number, bytes| {
-            if self.marks[number as usize] & KEEPS_PAIR == 0 {
-                return;
-            }
-            for (values, value) in all.iter_mut().zip(bytes.as_chunks().0) {
-                let value = f64::from_le_bytes(*value);
-                if !value.is_nan() {
-                    values.push(value);
-                }
+            let value = bytes.as_chunks().0.get(measure as usize);
+            let value = value.copied().map_or(f64::NAN, f64::from_le_bytes);
+            if self.has(number, KEEPS_PAIR) && !value.is_nan() && outcome.is_ok() {
+                outcome = values.add(value);
             }
         })?;
-        Ok(all)
+        outcome.map(|()| values)
     }
 
     /// The decisions by themselves.

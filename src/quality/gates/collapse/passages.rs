@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::super::words::join;
+use super::Found;
+use super::texts::Texts;
 use super::tokens::{Key, PHRASE};
-use super::{Found, Texts};
 
 /// The most wordings that are told.
 pub(super) const MOST: usize = 100;
@@ -17,7 +18,7 @@ pub(super) fn passages(texts: &Texts<'_>, found: Vec<Found>) -> Vec<Found> {
         .iter()
         .map(|found| (found.key, found.chosen))
         .collect();
-    let tokens = |row: usize| texts.chosen(row);
+    let tokens = |row: u32| texts.chosen(row);
     let words: Vec<&[u32]> = found
         .iter()
         .map(|found| {

@@ -1,21 +1,27 @@
 //! Looking for rows that repeat others, among prints that lie on disk.
 
 use std::collections::{HashMap, VecDeque};
+use std::iter::Peekable;
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
-use super::{BANDS, HASHES, MARKS, MOST_COMPARED, Print, SHORT, Sets, agreeing};
-use crate::store::{Scratch, Shelf, StoreError};
+use super::{HASHES, MARKS, MOST_COMPARED, Print, SHORT, Sets, agreeing};
+use crate::store::{Entry, Scratch, Shelf, Sorted, Sorter, StoreError};
 
 /// Bytes of runs that were read again and may be met once more.
 const MOST_READ: usize = 16 << 20;
 
-/// Bands that are looked at together: so many numbers of every row are in memory.
-const TOGETHER: usize = 4;
-
-/// Where a row stands among those that are compared: of two that say the same, the first stays.
+/// Where a row stands among those that are compared: its rank, and among rows of one rank its number. Of two that say
+/// the same, the first stays.
 type Place = u32;
+
+/// Bits of a place that are the number of the row.
+const NUMBER_BITS: u32 = 30;
+
+/// Numbers of bands and of places, in one number.
+const BAND_BITS: u32 = 32;
+
+/// The rank of a row, from 0 to 3, where it is compared at all: what has a lower one stays before others.
+pub(in crate::quality::gates) type Rank<'a> = &'a dyn Fn(u32) -> Option<u8>;
 
 /// Prints by the numbers of their rows.
 pub(in crate::quality) struct Prints<'a> {
@@ -34,58 +40,96 @@ pub(in crate::quality::gates) enum Repeats {
     Nearly(u32, f64),
 }
 
+impl Repeats {
+    /// The number of the other row.
+    pub fn other(self) -> u32 {
+        match self {
+            Repeats::Exactly(other) | Repeats::Nearly(other, _) => other,
+        }
+    }
+
+    /// As bytes.
+    pub fn to_bytes(self) -> Vec<u8> {
+        let mut bytes = self.other().to_le_bytes().to_vec();
+        if let Repeats::Nearly(_, similarity) = self {
+            bytes.extend(similarity.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// From bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (other, similarity) = bytes.split_first_chunk()?;
+        let other = u32::from_le_bytes(*other);
+        Some(match similarity.first_chunk() {
+            Some(similarity) => Repeats::Nearly(other, f64::from_le_bytes(*similarity)),
+            None => Repeats::Exactly(other),
+        })
+    }
+}
+
 /// Reads the runs of a row again, by its number.
 pub(in crate::quality) type Again<'a> = &'a mut dyn FnMut(u32) -> Result<Option<Sets>, StoreError>;
 
-/// The rows that repeat one that is kept, which comes before them in `order`, and the row that each repeats. `near` is
-/// the similarity that counts as the same.
+/// Hands out the rows that repeat one that is kept, which has a lower rank or, at the same rank, a lower number, and
+/// what each repeats. `near` is the similarity that counts as the same.
 pub(in crate::quality::gates) fn find(
     prints: &Prints<'_>,
-    order: &[u32],
+    rank: Rank<'_>,
     exact: bool,
     near: Option<f64>,
     again: Again<'_>,
-) -> Result<Vec<(u32, Repeats)>, StoreError> {
-    let places = places(order);
-    let place_of = |number: u32| places.get(number as usize).copied().filter(|p| *p != NONE);
-    let mut equal = Groups::default();
-    if exact {
-        let mut values = Vec::with_capacity(order.len());
-        prints.each(place_of, |place, bytes| {
-            values.push((Print::exact_in(bytes), place))
-        })?;
-        values.sort_unstable();
-        equal.add(&values);
-    }
-    let mut alike = Groups::default();
-    if near.is_some() {
-        each_band(prints, order.len(), place_of, |values| alike.add(values))?;
-    }
-    for groups in [&mut equal, &mut alike] {
-        groups.of.sort_unstable();
-    }
-    let mut kept = Kept::new(prints, place_of, &equal, &alike)?;
+    found: &mut dyn FnMut(u32, Repeats) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut equal = Sorter::default();
+    let mut alike = Sorter::default();
+    prints.each(|number, bytes| {
+        let Some(rank) = rank(number) else {
+            return Ok(());
+        };
+        let place = u32::from(rank) << NUMBER_BITS | number;
+        if exact {
+            equal.add(Print::exact_in(bytes), place)?;
+        }
+        match near {
+            Some(_) => add_bands(&mut alike, bytes, place),
+            None => Ok(()),
+        }
+    })?;
+    let (mut equal, mut alike) = (Groups::of(equal)?, Groups::of(alike)?);
+    let mut kept = Kept::new(&equal, &alike);
     let mut sets = AllSets::new(prints, again);
-    let (mut equal, mut alike) = (&equal.of[..], &alike.of[..]);
-    let mut found = Vec::new();
-    for (&number, place) in order.iter().zip(0..) {
+    // Rows that have nothing in common with others are neither left out nor compared with.
+    while let Some(place) = first(equal.next_place()?, alike.next_place()?) {
         let row = In {
             place,
-            equal: of(&mut equal, place),
-            alike: of(&mut alike, place),
+            equal: equal.take(place)?,
+            alike: alike.take(place)?,
         };
-        match kept.repeats(row, near, |place| sets.get(order[place as usize]))? {
-            Some(Repeats::Exactly(other)) => {
-                found.push((number, Repeats::Exactly(order[other as usize])));
-            }
-            Some(Repeats::Nearly(other, similarity)) => {
-                found.push((number, Repeats::Nearly(order[other as usize], similarity)));
-            }
-            None => kept.keep(row),
+        let marks = match row.alike.is_empty() {
+            true => None,
+            false => prints.marks(number_at(place))?,
+        };
+        match kept.repeats(&row, marks, near, |place| sets.get(number_at(place)))? {
+            Some(repeats) => found(number_at(place), repeats)?,
+            None => kept.keep(&row, marks),
         }
-        kept.pass(row);
     }
-    Ok(found)
+    Ok(())
+}
+
+fn number_at(place: Place) -> u32 {
+    place & ((1 << NUMBER_BITS) - 1)
+}
+
+fn first(one: Option<Place>, other: Option<Place>) -> Option<Place> {
+    [one, other].into_iter().flatten().min()
+}
+
+/// Adds the bands of a print, each with its number before its value.
+fn add_bands(sorter: &mut Sorter, bytes: &[u8], place: u32) -> Result<(), StoreError> {
+    let mut bands = (0_u64..).zip(Print::bands_in(bytes));
+    bands.try_for_each(|(band, value)| sorter.add(band << BAND_BITS | u64::from(value), place))
 }
 
 /// Hands out pairs of rows that are nearly the same, enough of them that all such rows hang together: fewer than there
@@ -97,39 +141,40 @@ pub(in crate::quality) fn pairs(
     again: Again<'_>,
     found: &mut dyn FnMut(u32, u32),
 ) -> Result<(), StoreError> {
+    let mut bands = Sorter::default();
+    prints.each(|number, bytes| add_bands(&mut bands, bytes, number))?;
     let mut sets = AllSets::new(prints, again);
     // Rows that hang together already need no further pair.
     let mut parent: Vec<u32> = (0..count).collect();
-    let mut failed = None;
-    let mut band = |values: &[(u32, Place)]| -> Result<(), StoreError> {
-        for group in values.chunk_by(|a, b| a.0 == b.0) {
-            for (place, &(_, row)) in group.iter().enumerate() {
-                let mut own = None;
-                for &(_, other) in group[..place].iter().rev().take(MOST_COMPARED) {
-                    let (one, two) = (root(&mut parent, row), root(&mut parent, other));
-                    if one == two {
-                        continue;
-                    }
-                    if own.is_none() {
-                        own = sets.get(row)?;
-                    }
-                    if let (Some(own), Some(other_sets)) = (&own, sets.get(other)?)
-                        && own.similarity(&other_sets) >= least
-                    {
-                        parent[one.max(two) as usize] = one.min(two);
-                        found(other, row);
-                    }
-                }
+    // The last rows of the same band.
+    let (mut band, mut before) = (None, VecDeque::new());
+    for entry in bands.sorted()? {
+        let (value, row) = entry?;
+        if band.replace(value) != Some(value) {
+            before.clear();
+        }
+        let mut own = None;
+        for &other in before.iter().rev() {
+            let (one, two) = (root(&mut parent, row), root(&mut parent, other));
+            if one == two {
+                continue;
+            }
+            if own.is_none() {
+                own = sets.get(row)?;
+            }
+            if let (Some(own), Some(other_sets)) = (&own, sets.get(other)?)
+                && own.similarity(&other_sets) >= least
+            {
+                parent[one.max(two) as usize] = one.min(two);
+                found(other, row);
             }
         }
-        Ok(())
-    };
-    each_band(prints, count as usize, Some, |values| {
-        if failed.is_none() {
-            failed = band(values).err();
+        before.push_back(row);
+        if before.len() > MOST_COMPARED {
+            before.pop_front();
         }
-    })?;
-    failed.map_or(Ok(()), Err)
+    }
+    Ok(())
 }
 
 /// The row that stands for all that hang together with this one.
@@ -141,215 +186,192 @@ fn root(parent: &mut [u32], mut row: u32) -> u32 {
     row
 }
 
-/// What stands for no place.
-const NONE: Place = Place::MAX;
-
-/// The place of every row, by its number.
-fn places(order: &[u32]) -> Vec<Place> {
-    let most = order.iter().max().map_or(0, |number| *number as usize + 1);
-    let mut places = vec![NONE; most];
-    for (&number, place) in order.iter().zip(0..) {
-        places[number as usize] = place;
-    }
-    places
-}
-
 impl Prints<'_> {
-    /// Hands out the prints of the rows that have a place.
+    /// Hands out all prints, by number.
     fn each(
         &self,
-        place_of: impl Fn(u32) -> Option<Place>,
-        mut each: impl FnMut(Place, &[u8]),
+        mut each: impl FnMut(u32, &[u8]) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
+        let mut outcome = Ok(());
         self.scratch.each(self.shelf, |number, bytes| {
-            if let Some(place) = place_of(number) {
-                each(place, bytes);
-            }
-        })
-    }
-}
-
-/// Hands out band after band: for each row its number of that band with its place, in order.
-fn each_band(
-    prints: &Prints<'_>,
-    rows: usize,
-    place_of: impl Fn(u32) -> Option<Place>,
-    mut each: impl FnMut(&[(u32, Place)]),
-) -> Result<(), StoreError> {
-    let mut bands: [Vec<(u32, Place)>; TOGETHER] =
-        std::array::from_fn(|_| Vec::with_capacity(rows));
-    for first in (0..BANDS).step_by(TOGETHER) {
-        bands.iter_mut().for_each(Vec::clear);
-        prints.each(&place_of, |place, bytes| {
-            for (band, values) in (first..).zip(&mut bands) {
-                values.push((Print::band_in(bytes, band), place));
+            if outcome.is_ok() {
+                outcome = each(number, bytes);
             }
         })?;
-        bands
-            .par_iter_mut()
-            .for_each(|values| values.sort_unstable());
-        bands.iter().for_each(|values| each(values));
+        outcome
     }
-    Ok(())
+
+    /// The bits of the MinHash values of a row.
+    fn marks(&self, number: u32) -> Result<Option<Marks>, StoreError> {
+        let bytes = self.scratch.get(self.shelf, number)?;
+        Ok(bytes.as_deref().map(Print::marks_in))
+    }
 }
 
-/// Rows that have something in common.
-#[derive(Debug, Default)]
+/// Four bits of every MinHash value of a row.
+type Marks = [[u64; MARKS]; 2];
+
+/// Rows that have something in common, in order of their places. Most rows belong to no group.
 struct Groups {
-    /// Rows with the groups that they belong to. Most rows belong to none.
-    of: Vec<(Place, u32)>,
+    /// Places with the groups that they belong to.
+    of: Peekable<Sorted>,
     /// How many groups there are.
     count: u32,
 }
 
 impl Groups {
-    /// Puts rows into one group that have the same value. They come in order of their values.
-    fn add<T: PartialEq>(&mut self, values: &[(T, Place)]) {
-        let groups = values.chunk_by(|a, b| a.0 == b.0);
-        for group in groups.filter(|group| group.len() > 1) {
-            let number = self.count;
-            self.of
-                .extend(group.iter().map(|(_, place)| (*place, number)));
-            self.count += 1;
-        }
-    }
-}
-
-/// The groups of the row at a place: they come first where those of earlier rows are taken off.
-fn of<'a>(rest: &mut &'a [(Place, u32)], place: Place) -> &'a [(Place, u32)] {
-    let count = rest.iter().take_while(|(of, _)| *of == place).count();
-    let (own, after) = rest.split_at(count);
-    *rest = after;
-    own
-}
-
-/// A row and the groups that it belongs to.
-#[derive(Clone, Copy)]
-struct In<'a> {
-    place: Place,
-    equal: &'a [(Place, u32)],
-    alike: &'a [(Place, u32)],
-}
-
-/// The rows that were kept so far. Those that share a band are numbered anew, so that what is kept of them is small.
-#[derive(Debug)]
-struct Kept {
-    /// For each group of equal rows the one that was kept.
-    equal: Vec<Place>,
-    /// For each group of rows that share a band where its members begin, and how many were kept.
-    begin: Vec<u32>,
-    filled: Vec<u32>,
-    members: Vec<u32>,
-    /// The places of rows that share a band, and four bits of every MinHash value of theirs.
-    sharing: Vec<Place>,
-    marks: Vec<[[u64; MARKS]; 2]>,
-    /// Of these, how many were looked at.
-    next: usize,
-}
-
-impl Kept {
-    fn new(
-        prints: &Prints<'_>,
-        place_of: impl Fn(u32) -> Option<Place>,
-        equal: &Groups,
-        alike: &Groups,
-    ) -> Result<Self, StoreError> {
-        let mut begin = vec![0; alike.count as usize + 1];
-        for (_, group) in &alike.of {
-            begin[*group as usize + 1] += 1;
-        }
-        for group in 1..begin.len() {
-            begin[group] += begin[group - 1];
-        }
-        let mut sharing: Vec<Place> = alike.of.iter().map(|(place, _)| *place).collect();
-        sharing.dedup();
-        let mut marks = vec![[[0; MARKS]; 2]; sharing.len()];
-        if !sharing.is_empty() {
-            prints.each(place_of, |place, bytes| {
-                if let Ok(number) = sharing.binary_search(&place) {
-                    marks[number] = Print::marks_in(bytes);
+    /// Puts rows into one group that have the same value.
+    fn of(values: Sorter) -> Result<Self, StoreError> {
+        let (mut of, mut count) = (Sorter::default(), 0);
+        // The last row, and whether it is in a group already.
+        let mut last: Option<(Entry, bool)> = None;
+        for entry in values.sorted()? {
+            let (value, place) = entry?;
+            let same = last.filter(|((before, _), _)| *before == value);
+            if let Some(((_, first), grouped)) = same {
+                if !grouped {
+                    count += 1;
+                    of.add(first.into(), count - 1)?;
                 }
-            })?;
+                of.add(place.into(), count - 1)?;
+            }
+            last = Some(((value, place), same.is_some()));
         }
         Ok(Self {
-            equal: vec![NONE; equal.count as usize],
-            filled: vec![0; alike.count as usize],
-            members: vec![0; alike.of.len()],
-            begin,
-            sharing,
-            marks,
-            next: 0,
+            of: of.sorted()?.peekable(),
+            count,
         })
     }
 
-    /// The kept row that one repeats, by its place.
+    /// The next place that belongs to a group.
+    fn next_place(&mut self) -> Result<Option<Place>, StoreError> {
+        match self.of.next_if(Result::is_err) {
+            Some(failed) => failed.map(|_| None),
+            None => Ok(self.of.peek().and_then(place_of)),
+        }
+    }
+
+    /// The groups of a place, which is the next one or comes before it.
+    fn take(&mut self, place: Place) -> Result<Vec<u32>, StoreError> {
+        let mut groups = Vec::new();
+        while let Some(entry) = self.of.next_if(|entry| place_of(entry) == Some(place)) {
+            groups.push(entry?.1);
+        }
+        Ok(groups)
+    }
+}
+
+fn place_of(entry: &Result<Entry, StoreError>) -> Option<Place> {
+    // It was a place when it was put in order.
+    entry.as_ref().ok().map(|(place, _)| *place as Place)
+}
+
+/// A row and the groups that it belongs to.
+struct In {
+    place: Place,
+    equal: Vec<u32>,
+    alike: Vec<u32>,
+}
+
+/// The rows that were kept so far, as far as others may repeat them.
+struct Kept {
+    /// For each group of equal rows the one that was kept.
+    equal: Vec<Place>,
+    /// For each group of rows that share a band the last member that was kept, and how many were.
+    last: Vec<u32>,
+    filled: Vec<u16>,
+    /// Members, each with the one before it in its group.
+    members: Vec<(u32, u32)>,
+    /// Rows that are members.
+    rows: Vec<(Place, Marks)>,
+}
+
+/// What stands for no place, and for no member.
+const NONE: u32 = u32::MAX;
+
+impl Kept {
+    fn new(equal: &Groups, alike: &Groups) -> Self {
+        Self {
+            equal: vec![NONE; equal.count as usize],
+            last: vec![NONE; alike.count as usize],
+            filled: vec![0; alike.count as usize],
+            members: Vec::new(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// The kept row that one repeats.
     fn repeats(
         &self,
-        row: In<'_>,
+        row: &In,
+        marks: Option<Marks>,
         near: Option<f64>,
         mut sets: impl FnMut(Place) -> Result<Option<Arc<Sets>>, StoreError>,
     ) -> Result<Option<Repeats>, StoreError> {
-        let equal = row
-            .equal
-            .iter()
-            .map(|(_, group)| self.equal[*group as usize]);
-        if let Some(place) = equal.into_iter().find(|place| *place != NONE) {
-            return Ok(Some(Repeats::Exactly(place)));
+        let mut equal = row.equal.iter().map(|group| self.equal[*group as usize]);
+        if let Some(place) = equal.find(|place| *place != NONE) {
+            return Ok(Some(Repeats::Exactly(number_at(place))));
         }
-        let Some(least) = near.filter(|_| !row.alike.is_empty()) else {
+        let (Some(least), Some(own)) = (near, marks) else {
             return Ok(None);
         };
-        let own = &self.marks[self.next];
         let mut candidates: Vec<u32> = row
             .alike
             .iter()
-            .flat_map(|(_, group)| self.members(*group))
-            .copied()
-            .filter(|&other| may_be(own, &self.marks[other as usize], least))
+            .flat_map(|group| self.members(*group))
+            .filter(|&other| may_be(&own, &self.rows[other as usize].1, least))
             .collect();
         candidates.sort_unstable();
         candidates.dedup();
         for other in candidates {
-            let other = self.sharing[other as usize];
+            let other = self.rows[other as usize].0;
             if let Some(own) = sets(row.place)?
                 && let Some(sets) = sets(other)?
             {
                 let similarity = own.similarity(&sets);
                 if similarity >= least {
-                    return Ok(Some(Repeats::Nearly(other, similarity)));
+                    return Ok(Some(Repeats::Nearly(number_at(other), similarity)));
                 }
             }
         }
         Ok(None)
     }
 
-    fn members(&self, group: u32) -> &[u32] {
-        let begin = self.begin[group as usize] as usize;
-        &self.members[begin..begin + self.filled[group as usize] as usize]
+    /// The kept rows of a group, the last one first.
+    fn members(&self, group: u32) -> impl Iterator<Item = u32> + '_ {
+        let mut next = self.last[group as usize];
+        std::iter::from_fn(move || {
+            let (row, before) = *self.members.get(next as usize)?;
+            next = before;
+            Some(row)
+        })
     }
 
-    fn keep(&mut self, row: In<'_>) {
-        for (_, group) in row.equal {
+    fn keep(&mut self, row: &In, marks: Option<Marks>) {
+        for group in &row.equal {
             self.equal[*group as usize] = row.place;
         }
-        for (_, group) in row.alike {
+        let Some(marks) = marks else { return };
+        let number = self.rows.len() as u32;
+        let mut member = false;
+        for group in &row.alike {
             let group = *group as usize;
-            if (self.filled[group] as usize) < MOST_COMPARED {
-                self.members[(self.begin[group] + self.filled[group]) as usize] = self.next as u32;
+            if usize::from(self.filled[group]) < MOST_COMPARED {
                 self.filled[group] += 1;
+                self.members.push((number, self.last[group]));
+                self.last[group] = self.members.len() as u32 - 1;
+                member = true;
             }
         }
-    }
-
-    /// Goes on to the next row.
-    fn pass(&mut self, row: In<'_>) {
-        self.next += usize::from(!row.alike.is_empty());
+        if member {
+            self.rows.push((row.place, marks));
+        }
     }
 }
 
 /// Whether rows may be that similar, by the MinHash values on which they agree. Most that share a band by chance are
 /// told apart so, without a look at their runs.
-fn may_be(one: &[[u64; MARKS]; 2], other: &[[u64; MARKS]; 2], least: f64) -> bool {
+fn may_be(one: &Marks, other: &Marks, least: f64) -> bool {
     let fewest = (least - SHORT) * HASHES as f64;
     let mut both = one.iter().zip(other);
     both.all(|(one, other)| f64::from(agreeing(one, other)) >= fewest)
@@ -359,8 +381,7 @@ fn may_be(one: &[[u64; MARKS]; 2], other: &[[u64; MARKS]; 2], least: f64) -> boo
 struct AllSets<'p, 'a> {
     kept: &'p HashMap<u32, Arc<Sets>>,
     again: Again<'a>,
-    /// By row, as far as they were read.
-    read: Vec<Option<Arc<Sets>>>,
+    read: HashMap<u32, Arc<Sets>>,
     /// Rows in the order in which they were read.
     order: VecDeque<u32>,
     bytes: usize,
@@ -371,15 +392,15 @@ impl<'p, 'a> AllSets<'p, 'a> {
         Self {
             kept: prints.sets,
             again,
-            read: Vec::new(),
+            read: HashMap::new(),
             order: VecDeque::new(),
             bytes: 0,
         }
     }
 
     fn get(&mut self, row: u32) -> Result<Option<Arc<Sets>>, StoreError> {
-        let read = || self.read.get(row as usize)?.as_ref();
-        if let Some(sets) = self.kept.get(&row).or_else(read) {
+        let met = self.kept.get(&row).or_else(|| self.read.get(&row));
+        if let Some(sets) = met {
             return Ok(Some(Arc::clone(sets)));
         }
         let Some(sets) = (self.again)(row)? else {
@@ -388,15 +409,11 @@ impl<'p, 'a> AllSets<'p, 'a> {
         let sets = Arc::new(sets);
         self.bytes += sets.bytes();
         self.order.push_back(row);
-        let place = row as usize;
-        if self.read.len() <= place {
-            self.read.resize(place + 1, None);
-        }
-        self.read[place] = Some(Arc::clone(&sets));
+        self.read.insert(row, Arc::clone(&sets));
         while self.bytes > MOST_READ
             && let Some(oldest) = self.order.pop_front()
         {
-            let gone = self.read[oldest as usize].take();
+            let gone = self.read.remove(&oldest);
             self.bytes -= gone.map_or(0, |sets| sets.bytes());
         }
         Ok(Some(sets))

@@ -27,13 +27,22 @@ fn found_again(
         shelf: 0,
         sets: &sets,
     };
-    let order: Vec<u32> = (0..prints.len() as u32).collect();
-    let mut again = |number| Ok(again(number));
-    let found = find(&on_disk, &order, true, Some(0.85), &mut again).unwrap();
     let mut all = vec![None; prints.len()];
-    for (number, repeats) in found {
-        all[number as usize] = Some(repeats);
-    }
+    let mut again = |number| Ok(again(number));
+    let mut found = |number, repeats: Repeats| {
+        // As it lies on disk.
+        all[number as usize] = Repeats::from_bytes(&repeats.to_bytes());
+        Ok(())
+    };
+    find(
+        &on_disk,
+        &|_| Some(0),
+        true,
+        Some(0.85),
+        &mut again,
+        &mut found,
+    )
+    .unwrap();
     all
 }
 
