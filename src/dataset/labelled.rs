@@ -137,10 +137,6 @@ fn read(mut fields: Map<String, Value>, max_bytes: usize) -> Result<Compared, St
 }
 
 fn question(fields: &mut Map<String, Value>, max_bytes: usize) -> Result<Posed, String> {
-    let prompt = match fields.get("prompt") {
-        Some(Value::String(text)) => Some(text.clone()),
-        _ => None,
-    };
     let conversation = prompt_of(fields)?;
     check(&conversation, max_bytes)?;
     let mut answers = Vec::new();
@@ -156,11 +152,16 @@ fn question(fields: &mut Map<String, Value>, max_bytes: usize) -> Result<Posed, 
         ));
     }
     let names: Vec<&str> = answers.iter().map(|(text, _)| text.as_str()).collect();
-    let exchanged = match (&prompt, names.as_slice()) {
-        (Some(prompt), [first, second]) => exchange(prompt.trim(), first, second),
+    let exchanged = match (conversation.split_last(), names.as_slice()) {
+        (Some((last, before)), [first, second]) => {
+            exchange(&last.content, first, second).map(|(text, lengths)| {
+                let last = Message::user(text);
+                let messages = before.iter().cloned().chain([last]).collect();
+                (messages, lengths)
+            })
+        }
         _ => None,
     };
-    let exchanged = exchanged.map(|(text, lengths)| (vec![Message::user(text)], lengths));
     let (answers, right) = answers.into_iter().unzip();
     Ok(Posed {
         conversation,
@@ -320,6 +321,24 @@ mod tests {
         assert_eq!(
             exchanged[0].content,
             "Which? Options:\n (A) [[[no]]]\n (B) [[[yes, sure]]]\n\nThe answer is:"
+        );
+    }
+
+    #[test]
+    fn a_question_as_messages_is_exchanged_in_the_last_one() {
+        let row = r#"{"prompt": [{"role": "system", "content": "Be fair. (A) [[[x]]] (B) [[[y]]]"},
+            {"role": "user", "content": "Which? (A) [[[yes]]] (B) [[[no]]]"}],
+            "corrects": [" (A)"], "incorrects": [" (B)"]}"#
+            .replace('\n', " ");
+        let Ok(Compared::Question(posed)) = one(&row) else {
+            panic!("{:?}", one(&row));
+        };
+        let (exchanged, lengths) = posed.exchanged.unwrap();
+        assert_eq!(lengths, [3, 2]);
+        assert_eq!(exchanged[0], posed.conversation[0]);
+        assert_eq!(
+            exchanged[1..],
+            [Message::user("Which? (A) [[[no]]] (B) [[[yes]]]")]
         );
     }
 
