@@ -221,7 +221,12 @@ fn exchange(prompt: &str, first: &str, second: &str) -> Option<(String, [usize; 
 
 fn responses(fields: &mut Map<String, Value>, max_bytes: usize) -> Result<Compared, String> {
     let (before, chosen) = response(fields, "chosen")?;
-    let (_, rejected) = response(fields, "rejected")?;
+    let (other, rejected) = response(fields, "rejected")?;
+    if !before.is_empty() && !other.is_empty() && before != other {
+        return Err(
+            "`chosen` and `rejected` respond to different messages; give both the same".to_owned(),
+        );
+    }
     let has_prompt = fields.get("prompt").is_some_and(|value| !value.is_null());
     let conversation = match (has_prompt, before.is_empty()) {
         (false, false) => before,
@@ -402,6 +407,11 @@ mod tests {
                 "`chosen` is a number",
             ),
             (
+                r#"{"chosen": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "a"}],
+                "rejected": [{"role": "user", "content": "y"}, {"role": "assistant", "content": "b"}]}"#,
+                "different messages",
+            ),
+            (
                 r#"{"prompt": "p", "chosen": [], "rejected": "a"}"#,
                 "empty list",
             ),
@@ -439,7 +449,7 @@ mod tests {
             ),
             ("{\"prompt\": \"p\0\"}", "NUL"),
         ] {
-            let error = one(row).unwrap_err();
+            let error = one(&row.replace('\n', " ")).unwrap_err();
             assert!(error.contains(said), "{row}: {error}");
         }
     }
