@@ -79,6 +79,14 @@ fn pairs_are_judged_once_in_both_orders() {
 }
 
 #[test]
+fn help_tells_how_long_reasons_may_be() {
+    let place = Place::new();
+    let help = place.amend(&["judge", "--help"]).success().stdout;
+    let said = "most tokens of the reasons [default: 256]";
+    assert!(help.contains(said), "{help}");
+}
+
+#[test]
 fn every_judgement_is_a_json_line() {
     let place = place();
     let judged = place

@@ -41,6 +41,9 @@ const LONG: u32 = 512;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("max_tokens", |arg| {
+    arg.help(format!("With --mode cot: most tokens of the reasons [default: {REASONS}]"))
+}))]
 #[command(after_help = "\
 Examples:
   amend judge                                  the draft against the final text of every revised chain
