@@ -387,6 +387,18 @@ fn bad_input_is_refused_with_a_remedy() {
 }
 
 #[test]
+fn a_program_is_given_figures_where_there_is_nothing_to_judge() {
+    let place = place();
+    let args = ["judge", "--json", "--where", "prompt:none"];
+    let last = summary(&place.scripted(&args).success());
+    assert_eq!(
+        (&last["event"], &last["judged"], &last["calls"]),
+        (&"summary".into(), &0.into(), &0.into())
+    );
+    assert!(last["model"].is_null(), "{last}");
+}
+
+#[test]
 fn what_a_judge_is_told_can_be_seen() {
     let place = Place::new();
     let set = ["--set", "response_a=One.", "--set", "reasoning=Because."];
