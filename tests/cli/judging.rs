@@ -355,6 +355,10 @@ fn bad_input_is_refused_with_a_remedy() {
             &["--eval", "rows.jsonl", "--run", "x"],
             &["cannot be used with"],
         ),
+        (
+            &["--eval", "rows.jsonl", "--explain"],
+            &["cannot be used with"],
+        ),
         (&["--svg", "plot.svg"], &["--eval"]),
         (&["--principle", "no-such"], &["no principle `no-such`"]),
         (
