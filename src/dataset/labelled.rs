@@ -137,10 +137,6 @@ fn read(mut fields: Map<String, Value>, max_bytes: usize) -> Result<Compared, St
 }
 
 fn question(fields: &mut Map<String, Value>, max_bytes: usize) -> Result<Posed, String> {
-    let prompt = match fields.get("prompt") {
-        Some(Value::String(text)) => Some(text.clone()),
-        _ => None,
-    };
     let conversation = prompt_of(fields)?;
     check(&conversation, max_bytes)?;
     let mut answers = Vec::new();
@@ -156,11 +152,16 @@ fn question(fields: &mut Map<String, Value>, max_bytes: usize) -> Result<Posed, 
         ));
     }
     let names: Vec<&str> = answers.iter().map(|(text, _)| text.as_str()).collect();
-    let exchanged = match (&prompt, names.as_slice()) {
-        (Some(prompt), [first, second]) => exchange(prompt.trim(), first, second),
+    let exchanged = match (conversation.split_last(), names.as_slice()) {
+        (Some((last, before)), [first, second]) => {
+            exchange(&last.content, first, second).map(|(text, lengths)| {
+                let last = Message::user(text);
+                let messages = before.iter().cloned().chain([last]).collect();
+                (messages, lengths)
+            })
+        }
         _ => None,
     };
-    let exchanged = exchanged.map(|(text, lengths)| (vec![Message::user(text)], lengths));
     let (answers, right) = answers.into_iter().unzip();
     Ok(Posed {
         conversation,
@@ -220,7 +221,12 @@ fn exchange(prompt: &str, first: &str, second: &str) -> Option<(String, [usize; 
 
 fn responses(fields: &mut Map<String, Value>, max_bytes: usize) -> Result<Compared, String> {
     let (before, chosen) = response(fields, "chosen")?;
-    let (_, rejected) = response(fields, "rejected")?;
+    let (other, rejected) = response(fields, "rejected")?;
+    if !before.is_empty() && !other.is_empty() && before != other {
+        return Err(
+            "`chosen` and `rejected` respond to different messages; give both the same".to_owned(),
+        );
+    }
     let has_prompt = fields.get("prompt").is_some_and(|value| !value.is_null());
     let conversation = match (has_prompt, before.is_empty()) {
         (false, false) => before,
@@ -324,6 +330,24 @@ mod tests {
     }
 
     #[test]
+    fn a_question_as_messages_is_exchanged_in_the_last_one() {
+        let row = r#"{"prompt": [{"role": "system", "content": "Be fair. (A) [[[x]]] (B) [[[y]]]"},
+            {"role": "user", "content": "Which? (A) [[[yes]]] (B) [[[no]]]"}],
+            "corrects": [" (A)"], "incorrects": [" (B)"]}"#
+            .replace('\n', " ");
+        let Ok(Compared::Question(posed)) = one(&row) else {
+            panic!("{:?}", one(&row));
+        };
+        let (exchanged, lengths) = posed.exchanged.unwrap();
+        assert_eq!(lengths, [3, 2]);
+        assert_eq!(exchanged[0], posed.conversation[0]);
+        assert_eq!(
+            exchanged[1..],
+            [Message::user("Which? (A) [[[no]]] (B) [[[yes]]]")]
+        );
+    }
+
+    #[test]
     fn doubtful_marks_exchange_nothing() {
         for prompt in [
             "Which? (A) yes (B) no",
@@ -383,6 +407,11 @@ mod tests {
                 "`chosen` is a number",
             ),
             (
+                r#"{"chosen": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "a"}],
+                "rejected": [{"role": "user", "content": "y"}, {"role": "assistant", "content": "b"}]}"#,
+                "different messages",
+            ),
+            (
                 r#"{"prompt": "p", "chosen": [], "rejected": "a"}"#,
                 "empty list",
             ),
@@ -420,7 +449,7 @@ mod tests {
             ),
             ("{\"prompt\": \"p\0\"}", "NUL"),
         ] {
-            let error = one(row).unwrap_err();
+            let error = one(&row.replace('\n', " ")).unwrap_err();
             assert!(error.contains(said), "{row}: {error}");
         }
     }

@@ -79,6 +79,14 @@ fn pairs_are_judged_once_in_both_orders() {
 }
 
 #[test]
+fn help_tells_how_long_reasons_may_be() {
+    let place = Place::new();
+    let help = place.amend(&["judge", "--help"]).success().stdout;
+    let said = "most tokens of the reasons [default: 256]";
+    assert!(help.contains(said), "{help}");
+}
+
+#[test]
 fn every_judgement_is_a_json_line() {
     let place = place();
     let judged = place
@@ -347,6 +355,10 @@ fn bad_input_is_refused_with_a_remedy() {
             &["--eval", "rows.jsonl", "--run", "x"],
             &["cannot be used with"],
         ),
+        (
+            &["--eval", "rows.jsonl", "--explain"],
+            &["cannot be used with"],
+        ),
         (&["--svg", "plot.svg"], &["--eval"]),
         (&["--principle", "no-such"], &["no principle `no-such`"]),
         (
@@ -376,6 +388,18 @@ fn bad_input_is_refused_with_a_remedy() {
         .scripted(&["judge", "--where", "prompt:none"])
         .success()
         .complains(&["nothing to judge"]);
+}
+
+#[test]
+fn a_program_is_given_figures_where_there_is_nothing_to_judge() {
+    let place = place();
+    let args = ["judge", "--json", "--where", "prompt:none"];
+    let last = summary(&place.scripted(&args).success());
+    assert_eq!(
+        (&last["event"], &last["judged"], &last["calls"]),
+        (&"summary".into(), &0.into(), &0.into())
+    );
+    assert!(last["model"].is_null(), "{last}");
 }
 
 #[test]

@@ -270,8 +270,7 @@ impl Run<'_> {
         let first = accuracy.prefers_first.share;
         let note = doubt(answers, first, agree, decided, compared);
         if let Some(svg) = &self.args.svg {
-            let title = format!("{}, {} comparisons", model.name, accuracy.comparisons);
-            fs::write(svg, reliability_svg(&accuracy, &title))
+            fs::write(svg, reliability_svg(&accuracy, &model.name))
                 .with_context(|| format!("--svg {}: cannot be written", svg.display()))?;
         }
         self.printed.note(|| match self.args.json {

@@ -41,6 +41,9 @@ const LONG: u32 = 512;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("max_tokens", |arg| {
+    arg.help(format!("With --mode cot: most tokens of the reasons [default: {REASONS}]"))
+}))]
 #[command(after_help = "\
 Examples:
   amend judge                                  the draft against the final text of every revised chain
@@ -78,7 +81,7 @@ pub struct Args {
     #[arg(long, default_value = "default", value_name = "PACK")]
     pack: String,
     /// Judge these labelled comparisons, and say how good the judge is: a .jsonl file
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["run", "condition", "pairs", "dry_run"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["run", "condition", "explain", "pairs", "dry_run"])]
     eval: Option<PathBuf>,
     /// With --eval: take the first N comparisons, or those from A to B, counted from 1
     #[arg(long, value_name = "N|A-B", requires = "eval", value_parser = super::args::limit)]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ use crate::cli::{Exit, runs, signals, stdout};
 use crate::digest::Digest;
 use crate::judgement::Judgement;
 use crate::quality::judge::pairs::{Contest, contests};
-use crate::quality::judge::{Answer, Ask, Judge, Options, answer_all};
+use crate::quality::judge::{Answer, Ask, Judge, Options, Summary, answer_all};
 use crate::store::{Filter, NewJudge, RunLock, Store, Writer};
 
 /// Pairs that cannot be judged are named one by one up to here, and counted beyond.
@@ -54,10 +55,7 @@ pub(super) struct Seat {
 pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
     let work = work(args)?;
     let Some(first) = work.judges.values().next().cloned() else {
-        crate::cli::exit::say(
-            "nothing to judge: no chain that was chosen has ended with a revision",
-        );
-        return Ok(Exit::Done);
+        return nothing(args);
     };
     let loaded = args.load(&first, work.chains.len() as u64)?;
     let seats = seats(args, &work, &loaded);
@@ -65,6 +63,29 @@ pub(super) fn run(args: &Args) -> anyhow::Result<Exit> {
         return forecast::run(args, work, seats, &loaded);
     }
     judge(args, work, seats, &loaded)
+}
+
+/// There is nothing to judge, and no model is loaded. A program is given the figures all the same.
+fn nothing(args: &Args) -> anyhow::Result<Exit> {
+    crate::cli::exit::say("nothing to judge: no chain that was chosen has ended with a revision");
+    let outcome = Outcome {
+        figures: &Figures::default(),
+        summary: Summary::default(),
+        elapsed: Duration::ZERO,
+        before: 0,
+        equal: 0,
+        judges: &Bench {
+            seats: HashMap::new(),
+        },
+        pairs: args.pairs,
+        mode: args.mode,
+    };
+    let mut printed = Printed::default();
+    if args.json && !args.dry_run {
+        printed.note(|| outcome.json());
+    }
+    printed.finish()?;
+    Ok(Exit::Done)
 }
 
 fn work(args: &Args) -> anyhow::Result<Work> {

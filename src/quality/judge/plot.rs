@@ -10,19 +10,24 @@ const LEFT: f64 = 56.0;
 const TOP: f64 = 44.0;
 /// Height of the counts below the field.
 const COUNTS: f64 = 60.0;
+/// Characters of the model's name that the image is wide enough for.
+const HEADING: usize = 42;
 
-/// An SVG image. `title` may hold any text.
-pub fn reliability_svg(accuracy: &Accuracy, title: &str) -> String {
+/// An SVG image. `model` may hold any text.
+pub fn reliability_svg(accuracy: &Accuracy, model: &str) -> String {
     let (width, height) = (LEFT + FIELD + 24.0, TOP + FIELD + COUNTS + 64.0);
     let bottom = TOP + FIELD;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
          height=\"{height}\" font-family=\"sans-serif\" font-size=\"12\" role=\"img\">\n\
-         <title>{title}</title>\n\
+         <title>{name}, comparisons: {comparisons}</title>\n\
          <rect width=\"{width}\" height=\"{height}\" fill=\"#fff\"/>\n\
-         <text x=\"{LEFT}\" y=\"20\" font-size=\"14\">{title}</text>\n\
+         <text x=\"{LEFT}\" y=\"18\" font-size=\"14\">{heading}</text>\n\
+         <text x=\"{LEFT}\" y=\"35\">comparisons: {comparisons}</text>\n\
          <rect x=\"{LEFT}\" y=\"{TOP}\" width=\"{FIELD}\" height=\"{FIELD}\" fill=\"none\" stroke=\"#888\"/>\n",
-        title = escaped(title),
+        name = escaped(model),
+        heading = escaped(&shortened(model)),
+        comparisons = accuracy.comparisons,
     );
     // Writing to a String cannot fail.
     let _ = write_axes(&mut svg, bottom);
@@ -126,6 +131,14 @@ fn write_counts(svg: &mut String, bins: &[Bin], bottom: f64) -> std::fmt::Result
         LEFT + FIELD / 2.0,
         base + 14.0
     )
+}
+
+/// As much of a name as there is room for.
+fn shortened(name: &str) -> String {
+    match name.char_indices().nth(HEADING) {
+        Some(_) => name.chars().take(HEADING - 1).chain(['…']).collect(),
+        None => name.to_owned(),
+    }
 }
 
 /// Text as XML, without characters that XML does not have.

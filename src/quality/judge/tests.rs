@@ -353,11 +353,27 @@ fn figures_tell_a_judge_by_place_from_a_judge_by_content() {
     assert_eq!((bin.count, bin.accuracy), (20, 1.0));
     let svg = reliability_svg(&content, "a <b> & \"c\"\u{1}");
     assert!(
-        svg.contains("a &lt;b&gt; &amp; &quot;c&quot;\u{fffd}</title>"),
+        svg.contains("a &lt;b&gt; &amp; &quot;c&quot;\u{fffd}, comparisons: 20</title>"),
         "{svg}"
     );
     assert!(svg.contains("20 comparisons, confidence 0.850, right 1.000"));
     assert_eq!(Tally::default().figures().brier, None);
+}
+
+#[test]
+fn a_plots_heading_is_no_wider_than_the_plot() {
+    let figures = Tally::default().figures();
+    // The default model's name stands there in full.
+    for (model, heading) in [
+        (
+            "Smollm2 135M 8k Lc100K Mix1 Ep2 Q4_1".to_owned(),
+            "Smollm2 135M 8k Lc100K Mix1 Ep2 Q4_1".to_owned(),
+        ),
+        ("&".repeat(50), format!("{}…", "&amp;".repeat(41))),
+    ] {
+        let svg = reliability_svg(&figures, &model);
+        assert!(svg.contains(&format!(">{heading}</text>")), "{svg}");
+    }
 }
 
 proptest! {
