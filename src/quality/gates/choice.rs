@@ -3,8 +3,9 @@
 use super::Compared;
 use super::decision::{Action, Decision, Finding};
 use super::settings::{DraftPreferred, Gate, Settings};
+use crate::diff::changed_share;
 use crate::quality::pair::{Contrast, Origin, Side, Texts, Why};
-use crate::store::{ChainDetail, Label, changed_share, length_ratio};
+use crate::store::{ChainDetail, Label, length_ratio};
 
 /// The pair of a chain before any gate has looked at its texts; `None` where it has no text to learn from.
 pub(super) fn choose(
