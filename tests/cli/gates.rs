@@ -280,6 +280,32 @@ fn control_prompts_belong_to_the_run() {
 }
 
 #[test]
+fn a_system_message_may_ask_for_another_language() {
+    let place = place();
+    let question = "Could you tell me when the next train to the coast leaves from";
+    let prompts = format!(
+        "{{\"id\": \"told\", \"messages\": [{{\"role\": \"system\", \"content\": \"Always answer in German.\"}}, \
+         {{\"role\": \"user\", \"content\": \"{question} here?\"}}]}}\n\
+         {{\"id\": \"asked\", \"prompt\": \"{question} there?\"}}\n"
+    );
+    let german =
+        "Der nächste Zug an die Küste fährt morgen früh um sieben Uhr vom zweiten Gleis ab.";
+    let script = format!(
+        "rules:\n  - {{verdict: false, contains: [train], reply: {german}}}\n  \
+         - {{verdict: true, reply: '{{\"violated\": false}}'}}\n"
+    );
+    place.write("p.jsonl", prompts).write("script.yaml", script);
+    place.scripted(RUN).success();
+    place.amend(&["gate"]).success();
+    let left_out = place
+        .amend(&["ls", "gate:language", "--json"])
+        .success()
+        .json_lines();
+    let ids: Vec<_> = left_out.iter().map(|row| &row["prompt_id"]).collect();
+    assert_eq!(ids, ["asked"]);
+}
+
+#[test]
 fn settings_that_cannot_be_read_are_named() {
     let place = place();
     place.scripted(RUN).success();

@@ -294,6 +294,7 @@ fn of_text(chain: &ChainDetail, side: &Side<'_>, settings: &Settings) -> Vec<Fin
     }
     if let Some(least) = settings.language
         && let Some(differs) = language::differs(&chain.row.prompt, side.text, least)
+        && !asked_before(chain, &differs)
     {
         let reason = format!(
             "the prompt is in {}, the response in {}",
@@ -302,6 +303,13 @@ fn of_text(chain: &ChainDetail, side: &Side<'_>, settings: &Settings) -> Vec<Fin
         findings.push(Finding::drop(Gate::Language, reason).with(differs.confidence));
     }
     findings
+}
+
+/// Whether a message before the last asks for responses in that language, as a system message does.
+fn asked_before(chain: &ChainDetail, differs: &language::Differs) -> bool {
+    let mut messages = chain.prompt_messages.iter();
+    messages
+        .any(|message| message.role != Role::Assistant && differs.is_asked_for(&message.content))
 }
 
 /// Personal data and secrets of the conversation before the response.
