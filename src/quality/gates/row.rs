@@ -1,5 +1,7 @@
 //! Gates that look at one row by itself.
 
+use serde_json::Value;
+
 use super::choice;
 use super::collapse::{Both, Tokens};
 use super::decision::{Decision, Finding, Refused};
@@ -237,11 +239,16 @@ struct Kind {
 
 impl Kind {
     /// A row with `"control": "benign"` was run to measure refusals; one with `"benign": true` must not be
-    /// refused.
+    /// refused. In CSV every value is a text.
     fn of(chain: &ChainDetail) -> Self {
         let field = |name| chain.prompt_metadata.get(name);
         let control = field("control").is_some_and(|value| value == "benign");
-        let benign = field("benign").is_some_and(|value| value == true);
+        let text = |value: &Value| {
+            value
+                .as_str()
+                .is_some_and(|text| text.eq_ignore_ascii_case("true"))
+        };
+        let benign = field("benign").is_some_and(|value| value == true || text(value));
         Self {
             control,
             benign: benign || control,
