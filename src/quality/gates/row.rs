@@ -124,7 +124,7 @@ impl<'a> Look<'a> {
     ) -> Row {
         let duplicates = self.settings.duplicate || self.settings.near_duplicate.is_some();
         let print = (duplicates && decision.keeps_text()).then(|| {
-            let near = self.settings.near_duplicate.is_some();
+            let near = self.settings.near_duplicate;
             let mut print = Print::new(&conversation(&chain.prompt_messages), chosen.text, near);
             print.fit(self.room);
             print
