@@ -4,6 +4,49 @@ use std::ops::Range;
 
 use similar::{ChangeTag, TextDiff};
 
+/// Whether a character is a word by itself: those of scripts that are written without spaces between words, which are
+/// Han, kana, Thai, Lao, Khmer and Burmese.
+pub fn is_word(c: char) -> bool {
+    // Most texts hold none of them.
+    c >= '\u{e00}'
+        && matches!(u32::from(c),
+        0x0e00..=0x0eff | 0x1000..=0x109f | 0x1780..=0x17ff | 0x3040..=0x30ff | 0x3400..=0x4dbf
+        | 0x4e00..=0x9fff | 0xf900..=0xfaff | 0x20000..=0x3134f)
+        && c.is_alphanumeric()
+}
+
+/// The share of words that differ, 0 for equal texts and 1 for texts without a word in common: words removed and added,
+/// over the words of both. White space does not count. Where no spaces part words, characters count.
+pub fn changed_share(old: &str, new: &str) -> f64 {
+    let (old, new) = (spaced(old), spaced(new));
+    let total = old.len() + new.len();
+    if total == 0 || old == new {
+        return 0.0;
+    }
+    let kept: usize = similar::capture_diff_slices(similar::Algorithm::Myers, &old, &new)
+        .iter()
+        .filter(|op| op.tag() == similar::DiffTag::Equal)
+        .map(|op| op.old_range().len())
+        .sum();
+    1.0 - 2.0 * kept as f64 / total as f64
+}
+
+/// What white space parts, and every character that is a word by itself.
+fn spaced(text: &str) -> Vec<&str> {
+    let mut words = Vec::new();
+    for mut rest in text.split_whitespace() {
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_word(*c)) {
+            let (before, from) = rest.split_at(at);
+            let (word, after) = from.split_at(c.len_utf8());
+            words.extend((!before.is_empty()).then_some(before));
+            words.push(word);
+            rest = after;
+        }
+        words.extend((!rest.is_empty()).then_some(rest));
+    }
+    words
+}
+
 /// What became of a piece of text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -264,6 +307,19 @@ mod tests {
         assert_eq!(find(" é漢 ", "x é 漢!"), Some(2..8));
         assert_eq!(find("z", "a b"), None);
         assert_eq!(find(" ", "a b"), None);
+    }
+
+    #[test]
+    fn words_that_differ_are_counted() {
+        let share = |old: &str, new: &str| (100.0 * changed_share(old, new)).round() as u32;
+        assert_eq!(share("a b  c", "a b\nc"), 0);
+        assert_eq!(share("", " "), 0);
+        assert_eq!(share("a b", "c d"), 100);
+        assert_eq!(share("a b c d", "a b x d"), 25);
+        // One character of ten, and one word of five.
+        assert_eq!(share("今天下午有雨请带把伞", "今天上午有雨请带把伞"), 10);
+        assert_eq!(share("用 Rust 写的。", "用 Rust 读的。"), 20);
+        assert_eq!(spaced("写Rust的, 漢"), ["写", "Rust", "的", ",", "漢"]);
     }
 
     fn texts() -> impl Strategy<Value = String> {

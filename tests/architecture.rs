@@ -61,6 +61,7 @@ const RULES: &[(&str, &[&str])] = &[
         &[
             "chain",
             "constitution",
+            "diff",
             "digest",
             "engine",
             "evaluation",
@@ -76,6 +77,7 @@ const RULES: &[(&str, &[&str])] = &[
             "backend",
             "chain",
             "constitution",
+            "diff",
             "digest",
             "generation",
             "judgement",
@@ -92,6 +94,7 @@ const RULES: &[(&str, &[&str])] = &[
             "chain",
             "constitution",
             "dataset",
+            "diff",
             "digest",
             "generation",
             "prompt",

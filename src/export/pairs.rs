@@ -3,9 +3,10 @@
 
 use serde::Serialize;
 
+use crate::diff::changed_share;
 use crate::quality::gates::Decision;
 use crate::quality::pair::{Contrast, Origin, Why};
-use crate::store::{ChainRow, changed_share, length_ratio};
+use crate::store::{ChainRow, length_ratio};
 
 use super::ExportError;
 use super::folder::{Closed, Folder, Output};

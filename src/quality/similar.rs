@@ -36,7 +36,7 @@ impl Prompts {
     /// Adds one. The first has the number 0.
     pub fn add(&mut self, prompt: &[Message]) -> Result<(), StoreError> {
         let text = said(prompt);
-        let print = Print::new(&text, "", true);
+        let print = Print::new(&text, "", Some(NEARLY));
         self.scratch.put(PRINTS, self.count, &print.to_bytes())?;
         if let Some(sets) = print.sets() {
             self.scratch.put(SETS, self.count, &sets.to_bytes())?;
@@ -91,7 +91,7 @@ pub struct Known {
 impl Known {
     /// Whether one of them is nearly the same.
     pub fn holds(&self, prompt: &[Message]) -> Result<bool, StoreError> {
-        let print = Print::new(&said(prompt), "", true);
+        let print = Print::new(&said(prompt), "", Some(NEARLY));
         let Some(own) = print.sets() else {
             return Ok(false);
         };

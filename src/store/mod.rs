@@ -71,7 +71,7 @@ pub use rows::{
 pub use scratch::{Scratch, Shelf};
 pub use sorter::{Entry, Sorted, Sorter};
 pub use test_runs::{NewTestRun, TestHistory};
-pub use writer::{Writer, changed_share, length_ratio};
+pub use writer::{Writer, length_ratio};
 
 use crate::constitution::Constitution;
 use crate::digest::Digest;

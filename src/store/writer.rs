@@ -286,23 +286,6 @@ pub(super) fn timestamp() -> String {
         .to_string()
 }
 
-/// The share of words that differ, 0 for equal texts and 1 for texts without a word in common:
-/// words removed and added, over the words of both. White space does not count.
-pub fn changed_share(draft: &str, last: &str) -> f64 {
-    let words = |text| str::split_whitespace(text).collect::<Vec<_>>();
-    let (draft, last) = (words(draft), words(last));
-    let total = draft.len() + last.len();
-    if total == 0 || draft == last {
-        return 0.0;
-    }
-    let kept: usize = similar::capture_diff_slices(similar::Algorithm::Myers, &draft, &last)
-        .iter()
-        .filter(|op| op.tag() == similar::DiffTag::Equal)
-        .map(|op| op.old_range().len())
-        .sum();
-    1.0 - 2.0 * kept as f64 / total as f64
-}
-
 /// Characters of the final text over characters of the draft; `None` for an empty draft.
 pub fn length_ratio(draft: &str, last: &str) -> Option<f64> {
     let draft = draft.chars().count();

@@ -3,8 +3,12 @@
 use super::Compared;
 use super::decision::{Action, Decision, Finding};
 use super::settings::{DraftPreferred, Gate, Settings};
+use crate::diff::changed_share;
 use crate::quality::pair::{Contrast, Origin, Side, Texts, Why};
-use crate::store::{ChainDetail, Label, changed_share, length_ratio};
+use crate::store::{ChainDetail, Label, length_ratio};
+
+/// By how much a margin may fall short of the least one, since probabilities are rounded.
+const ROUNDED: f64 = 1e-9;
 
 /// The pair of a chain before any gate has looked at its texts; `None` where it has no text to learn from.
 pub(super) fn choose(
@@ -83,7 +87,10 @@ impl<'a> Made<'a> {
             return;
         }
         let margin = 2.0 * p - 1.0;
-        if settings.judge_tie.is_some_and(|least| margin.abs() < least) {
+        if settings
+            .judge_tie
+            .is_some_and(|least| margin.abs() < least - ROUNDED)
+        {
             let reason = format!("the judge prefers neither (margin {margin:+.2})");
             self.findings
                 .push(Finding::drop(Gate::JudgeTie, reason).with(margin));
@@ -159,7 +166,7 @@ fn best_round(texts: &Texts<'_>, all: &[Compared], settings: &Settings) -> Optio
             .iter()
             .find_map(|one| one.of(texts.draft.from, side.from));
         let Some((p, true)) = judged else { continue };
-        let clear = p > 0.5 && 2.0 * p - 1.0 >= least;
+        let clear = p > 0.5 && 2.0 * p - 1.0 >= least - ROUNDED;
         if clear && best.is_none_or(|(_, known)| p > known) {
             best = Some((side.from, p));
         }

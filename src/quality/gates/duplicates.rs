@@ -22,9 +22,11 @@ const RUN: usize = 3;
 const MOST_RUNS: usize = 600;
 /// Bands of a row. A pair that agrees in one of them is compared.
 const BANDS: usize = 20;
-/// Hashes of a band, of the prompt and of the response each. Rows whose prompts and responses are both similar
+/// The most hashes of a band, of the prompt and of the response each. Rows whose prompts and responses are both similar
 /// to 0.85 agree in some band with a probability of 0.998; where both are similar to 0.3, of 0.001.
 const ROWS: usize = 4;
+/// The least probability with which rows that are just similar enough agree in some band.
+const FOUND: f64 = 0.97;
 /// MinHash values of a text.
 const HASHES: usize = BANDS * ROWS;
 /// Numbers that hold four bits of each of them.
@@ -94,8 +96,9 @@ impl Sets {
 }
 
 impl Print {
-    /// The print of a prompt and a response. Bands and runs are made only where near duplicates are looked for.
-    pub fn new(prompt: &str, response: &str, near: bool) -> Self {
+    /// The print of a prompt and a response. Bands and runs are made only where near duplicates are looked for, from
+    /// the similarity `near` on.
+    pub fn new(prompt: &str, response: &str, near: Option<f64>) -> Self {
         let exact = join(join(1, squeezed(prompt)), squeezed(response));
         let mut print = Self {
             exact,
@@ -103,10 +106,10 @@ impl Print {
             marks: [[0; MARKS]; 2],
             sets: None,
         };
-        if near {
+        if let Some(near) = near {
             let (prompt, response) = (run_set(prompt), run_set(response));
             let least = [smallest(&prompt), smallest(&response)];
-            print.bands = bands(&least);
+            print.bands = bands(&least, hashes(near));
             print.marks = least.each_ref().map(marks);
             print.sets = Some(Arc::new(Sets {
                 prompt: sample(prompt),
@@ -232,10 +235,23 @@ fn jaccard(a: &[u32], b: &[u32]) -> f64 {
     }
 }
 
-/// One number for each band: equal where all its hashes are.
-fn bands([prompt, response]: &[[u32; HASHES]; 2]) -> [u32; BANDS] {
+/// How many hashes a band has where rows are looked for from this similarity on: the more, the fewer are compared in
+/// vain, and the more are missed that are just similar enough.
+fn hashes(near: f64) -> usize {
+    let found = |hashes: usize| {
+        let agrees = near.powi(2 * hashes as i32);
+        1.0 - (1.0 - agrees).powi(BANDS as i32)
+    };
+    let mut most_first = (1..=ROWS).rev();
+    most_first
+        .find(|&hashes| found(hashes) >= FOUND)
+        .unwrap_or(1)
+}
+
+/// One number for each band: equal where so many of its hashes are.
+fn bands([prompt, response]: &[[u32; HASHES]; 2], hashes: usize) -> [u32; BANDS] {
     std::array::from_fn(|band| {
-        let rows = band * ROWS..(band + 1) * ROWS;
+        let rows = band * ROWS..band * ROWS + hashes;
         let both = prompt[rows.clone()].iter().chain(&response[rows]);
         let all = both.fold(band as u64, |all, &value| join(all, u64::from(value)));
         (all >> 32) as u32

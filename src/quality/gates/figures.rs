@@ -16,6 +16,8 @@ use crate::store::{Sorter, StoreError};
 const MINIMAL: f64 = 0.3;
 /// Chosen texts that are longer than this by the median teach length.
 const LONGER: f64 = 1.5;
+/// By how much a figure may miss a round number that it stands for.
+const ROUNDED: f64 = 1e-9;
 
 /// The bit of a number's sign.
 const SIGN: u64 = 1 << 63;
@@ -300,17 +302,18 @@ fn notes(contrast: Option<&ContrastFigures>) -> Vec<String> {
     let distance = contrast.edit_distance.median;
     if distance < MINIMAL {
         notes.push(format!(
-            "half of the pairs differ in less than {:.0} % of their words. On such pairs plain DPO tends to \
+            "half of the pairs differ in {:.0} % of their words or less. On such pairs plain DPO tends to \
              lower the likelihood of the chosen text too (Pal et al. 2024, DPO-positive); prefer DPO-positive, or \
              APO, which was made for minimal revisions (D'Oosterlinck et al. 2024; `loss_type=\"apo_zero\"` in TRL)",
-            100.0 * distance
+            (100.0 * distance - ROUNDED).ceil()
         ));
     }
     let ratio = contrast.length_ratio.median;
     if ratio > LONGER {
         notes.push(format!(
-            "half of the chosen texts are more than {ratio:.1} times as long as the rejected ones; a model learns \
-             length from such pairs as well"
+            "half of the chosen texts are {:.1} times as long as the rejected ones or longer; a model learns length \
+             from such pairs as well",
+            (10.0 * ratio + ROUNDED).floor() / 10.0
         ));
     }
     if contrast.judged == 0 {

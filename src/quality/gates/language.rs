@@ -1,5 +1,6 @@
 //! Responses in another language than their prompt.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -7,6 +8,9 @@ use whatlang::{Info, Lang, Script, detect, detect_script};
 
 /// The fewest letters of a text from which its language is told.
 const FEWEST_LETTERS: usize = 24;
+
+/// How many letters a character is worth that stands for a syllable or a word: Han, kana and Hangul.
+const WORTH: usize = 4;
 
 /// How many characters of a text are looked at.
 const LOOKED_AT: usize = 600;
@@ -20,6 +24,15 @@ pub(super) struct Differs {
     pub response: String,
     /// 0 to 1: the lesser of the two confidences, the greater where the letters differ too.
     pub confidence: f64,
+    /// What the response may be in.
+    meant: Vec<Lang>,
+}
+
+impl Differs {
+    /// Whether a text asks for such a response, as earlier messages may.
+    pub fn is_asked_for(&self, text: &str) -> bool {
+        wanted(text, &self.meant)
+    }
 }
 
 /// Whether a response is in another language than its prompt, and that is at least so sure. `None` where either
@@ -28,6 +41,8 @@ pub(super) struct Differs {
 /// Languages that share their letters are often not told from each other, such as Russian and Bulgarian. Neither is
 /// English, so where the letters differ it is enough that one of the two is told.
 pub(super) fn differs(prompt: &str, response: &str, least: f64) -> Option<Differs> {
+    let prose = [prompt, response].map(prose);
+    let (whole, prompt, response) = (prompt, &*prose[0], &*prose[1]);
     let sure = |info: &Info| info.confidence() >= least;
     // Telling a language takes longer than all other gates together, and most texts need no telling.
     let may_differ = |told: &Info, other: &str| {
@@ -52,7 +67,13 @@ pub(super) fn differs(prompt: &str, response: &str, least: f64) -> Option<Differ
         }
     };
     let (one, other) = (asked.confidence(), given.confidence());
-    let confidence = match shared(asked.script()) == shared(given.script()) {
+    let same_letters = shared(asked.script()) == shared(given.script());
+    // Chinese and Japanese share characters, so that a few of them do not tell.
+    let few = |text: &str| letters(beginning(text)).count() < FEWEST_LETTERS;
+    if same_letters && (few(prompt) || few(response)) {
+        return None;
+    }
+    let confidence = match same_letters {
         true => one.min(other),
         false => one.max(other),
     };
@@ -69,10 +90,11 @@ pub(super) fn differs(prompt: &str, response: &str, least: f64) -> Option<Differ
         true => vec![given.lang()],
         false => script.langs().to_vec(),
     };
-    (!wanted(prompt, &meant)).then(|| Differs {
+    (!wanted(whole, &meant)).then(|| Differs {
         prompt: named(&asked),
         response: named(&given),
         confidence,
+        meant,
     })
 }
 
@@ -118,6 +140,20 @@ fn plainly_english(text: &str) -> bool {
     english >= 2 && english * 8 >= words
 }
 
+/// A text without its fenced code, which is in no language.
+fn prose(text: &str) -> Cow<'_, str> {
+    const FENCE: &str = "```";
+    match text.contains(FENCE) {
+        true => text
+            .split(FENCE)
+            .step_by(2)
+            .collect::<Vec<_>>()
+            .join(" ")
+            .into(),
+        false => text.into(),
+    }
+}
+
 fn beginning(text: &str) -> &str {
     match text.char_indices().nth(LOOKED_AT) {
         Some((end, _)) => &text[..end],
@@ -127,11 +163,16 @@ fn beginning(text: &str) -> &str {
 
 fn language(text: &str) -> Option<Info> {
     let text = beginning(text);
-    let letters = text.chars().filter(|c| c.is_alphabetic()).count();
-    if letters < FEWEST_LETTERS {
-        return None;
-    }
-    detect(text)
+    let worth = |c: char| match u32::from(c) {
+        0x3040..=0x30ff | 0x3400..=0x9fff | 0xac00..=0xd7a3 | 0xf900..=0xfaff => WORTH,
+        _ => 1,
+    };
+    let worth: usize = letters(text).map(worth).sum();
+    (worth >= FEWEST_LETTERS).then(|| detect(text)).flatten()
+}
+
+fn letters(text: &str) -> impl Iterator<Item = char> + '_ {
+    text.chars().filter(|c| c.is_alphabetic())
 }
 
 /// Whether the prompt asks for another language than its own: for a translation, or for one of these.
@@ -140,8 +181,37 @@ fn wanted(prompt: &str, languages: &[Lang]) -> bool {
     let mut names = languages
         .iter()
         .flat_map(|lang| [lang.eng_name(), lang.name()]);
-    TRANSLATION.is_match(&lower) || names.any(|name| lower.contains(&name.to_lowercase()))
+    let mut others = ALSO_CALLED
+        .iter()
+        .filter(|(lang, _)| languages.contains(lang))
+        .flat_map(|(_, names)| *names);
+    TRANSLATION.is_match(&lower)
+        || names.any(|name| lower.contains(&name.to_lowercase()))
+        || others.any(|name| lower.contains(*name))
 }
+
+/// What else languages are called: in English, and the most common ones in other languages.
+#[rustfmt::skip]
+const ALSO_CALLED: [(Lang, &[&str]); 15] = [
+    (Lang::Eng, &["anglais", "englisch", "inglés", "inglese", "inglês", "engels", "angielsk", "anglick", "ingilizce",
+        "английск", "англійськ", "英語", "英语", "英文", "영어", "الإنجليزية", "अंग्रेज़ी", "अंग्रेजी"]),
+    (Lang::Cmn, &["chinese", "cantonese", "chinesisch", "chinois", "chino", "cinese", "chinês", "китайск",
+        "中文", "汉语", "漢語", "中国語", "중국어"]),
+    (Lang::Deu, &["allemand", "alemán", "tedesco", "alemão", "niemieck", "немецк", "德语", "ドイツ語", "독일어"]),
+    (Lang::Fra, &["französisch", "francés", "francese", "francês", "французск", "法语", "フランス語", "프랑스어"]),
+    (Lang::Spa, &["castilian", "spanisch", "espagnol", "spagnolo", "espanhol", "испанск", "西班牙语", "スペイン語",
+        "스페인어"]),
+    (Lang::Ita, &["italienisch", "italien", "итальянск", "意大利语", "イタリア語"]),
+    (Lang::Por, &["portugiesisch", "portugais", "portugués", "portoghese", "португальск", "葡萄牙语"]),
+    (Lang::Rus, &["russisch", "russe", "ruso", "russo", "俄语", "ロシア語"]),
+    (Lang::Jpn, &["japanisch", "japonais", "japonés", "giapponese", "japonês", "японск", "日语", "일본어"]),
+    (Lang::Nob, &["norwegian", "norsk"]),
+    (Lang::Nld, &["flemish", "niederländisch", "néerlandais"]),
+    (Lang::Slv, &["slovenian"]),
+    (Lang::Pes, &["farsi"]),
+    (Lang::Tgl, &["filipino"]),
+    (Lang::Ori, &["odia"]),
+];
 
 // The pattern is a constant that the tests compile, so `expect` cannot fail.
 static TRANSLATION: LazyLock<Regex> = LazyLock::new(|| {
@@ -223,6 +293,50 @@ mod tests {
         ] {
             assert_eq!(differs(prompt, GERMAN, 0.0), None, "{prompt}");
         }
+    }
+
+    #[test]
+    fn languages_have_several_names() {
+        let chinese =
+            "下一班开往海岸的火车明天早上七点从二号站台出发，请提前十分钟到达并准备好车票。";
+        assert!(differs(ENGLISH, chinese, 0.9).is_some());
+        for (prompt, response) in [
+            (
+                "Please say in Chinese when the next train to the coast leaves.",
+                chinese,
+            ),
+            (
+                "Kannst du mir auf Englisch sagen, wann der nächste Zug an die Küste fährt?",
+                ENGLISH,
+            ),
+            (
+                "Peux-tu me dire en anglais quand part le prochain train pour la côte ?",
+                ENGLISH,
+            ),
+            (
+                "请用英语告诉我下一班开往海岸的火车什么时候出发，谢谢你的帮助和耐心。",
+                ENGLISH,
+            ),
+        ] {
+            assert_eq!(differs(prompt, response, 0.9), None, "{prompt}");
+        }
+    }
+
+    #[test]
+    fn a_few_characters_tell_where_they_stand_for_words() {
+        let told = |prompt, response| {
+            let differs = differs(prompt, response, 0.9)?;
+            Some((differs.prompt, differs.response))
+        };
+        assert_eq!(told("请解释光合作用。", ENGLISH).unwrap().0, "cmn");
+        assert_eq!(told(ENGLISH, "火车早上七点出发。").unwrap().1, "cmn");
+        assert_eq!(told("광합성을 설명해 주세요", ENGLISH).unwrap().0, "kor");
+        assert_eq!(told("解释", ENGLISH), None);
+        let code = "```python\ndef quicksort(items): return sorted(items)\n```";
+        assert_eq!(told("请写一个快速排序的函数。", code), None);
+        // It may be Japanese without kana.
+        let japanese = "光合成は、植物が光を使って水と二酸化炭素から糖をつくるはたらきです。";
+        assert_eq!(told("光合成説明希望", japanese), None);
     }
 
     #[test]

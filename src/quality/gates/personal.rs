@@ -109,9 +109,9 @@ fn emails(text: &str) -> bool {
             || ["example.com", "example.org", "example.net"]
                 .iter()
                 .any(|known| domain == *known || domain.ends_with(&format!(".{known}")));
-        // A file name such as logo@2x.png is no address.
+        // A file name such as logo@2x.png is no address, nor is where a repository lies.
         let file = ["png", "jpg", "jpeg", "gif", "svg", "webp"].contains(&top.as_str());
-        !(file || nobodys && STAND_INS.contains(&local.as_str()))
+        !(file || local == "git" || nobodys && STAND_INS.contains(&local.as_str()))
     })
 }
 
@@ -317,6 +317,13 @@ static CALLED: LazyLock<Regex> = LazyLock::new(|| {
     )
 });
 
+/// A date or an address of a machine at the beginning of a number.
+static NO_TELEPHONE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(
+        r"^(?:(?:19|20)\d{2}[./-]\d{1,2}[./-]\d{1,2}|\d{1,2}[./-]\d{1,2}[./-](?:19|20)\d{2}|\d{1,3}(?:\.\d{1,3}){3})(?:[^\d]|$)",
+    )
+});
+
 fn telephones(text: &str) -> bool {
     let long_enough = |found: &str, least: usize| (least..=15).contains(&digits(found).len());
     INTERNATIONAL.find_iter(text).any(|found| {
@@ -326,7 +333,7 @@ fn telephones(text: &str) -> bool {
         .any(|found| stands_alone(text, found.start(), found.end()))
         || CALLED.captures_iter(text).any(|found| {
             let number = found.get(1).map_or("", |number| number.as_str());
-            long_enough(number, 7)
+            long_enough(number, 7) && !NO_TELEPHONE.is_match(number)
         })
 }
 
@@ -382,6 +389,7 @@ mod tests {
             ("(212) 736-5000", "telephone"),
             ("212-736-5000", "telephone"),
             ("My mobile: 0171 2345678", "telephone"),
+            ("Call 02 12 20 26 55 today.", "telephone"),
         ] {
             assert!(
                 find(text).is_some_and(|found| found.contains(what)),
@@ -408,6 +416,9 @@ mod tests {
             "1-2-3, 100-200-3000000",
             "Part 000-12-3456 and 666-12-3456",
             "Call me at 5.",
+            "Please call on 2026-11-25, the call of 25/11/2026 or call on 10.15.2024 14:30.",
+            "The call to 192.168.100.200 failed.",
+            "git clone git@github.com:owner/name.git",
             "f(x) = 123-45-67890123",
             "",
         ] {

@@ -22,34 +22,45 @@ pub fn refuses(text: &str) -> bool {
     FORMS.is_match(&beginning) && text.split_whitespace().nth(ANSWER).is_none()
 }
 
+/// What a reply that refuses says that it does not do.
+const VERBS: &str = r"(?: help | assist | support | provide | providing | answer | answering | fulfil{1,2} | comply | complete | create | creating | write | writing | generate | generating | produce | share | sharing | offer | give | giving
+              | discuss | discussing | engage | engaging | participate | continue | respond | do \s+ (?: that | this | so ) | proceed | accommodate | satisfy | process | supply | advise | helping | assisting ) \b
+              | (?: tell | show | teach | explain | describe ) (?: \s+ (?: to \s+ )? you )? \s+ (?: how \s+ to \b | (?: how | that | this ) \s* [.!] )";
+
 // The pattern is a constant that the tests compile, so `expect` cannot fail.
 static FORMS: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(
-        r"(?ix)
+    let pattern = r"(?ix)
         # I cannot help with that; I'm unable to provide …
         \b i (?: \s* (?: 'm | am ) \s+ (?: (?: really | very | so | truly ) \s+ )? (?: afraid | sorry ) ,? (?: \s+ but )? (?: \s+ that )? \s+ i )?
         (?: \s+ (?: simply | really | just | unfortunately | therefore | respectfully ) ,? )?
-        \s* (?: \s can (?: 't | not | \s not ) | \s wo n't | \s won't | \s will \s+ not | (?: \s am | 'm ) \s+ (?: unable | not \s+ able | not \s+ allowed | not \s+ permitted | not \s+ going ) \s+ to
-              | (?: \s am | 'm ) \s+ not \s+ comfortable | \s do (?: n't | \s+ not ) \s+ feel \s+ comfortable | \s could (?: n't | \s+ not ) \s+ possibly )
-        (?: \s+ (?: in \s+ good \s+ conscience | directly | ethically | really | simply ) ,? )?
-        \s+ (?: help | assist | support | provide | providing | answer | answering | fulfil{1,2} | comply | complete | create | creating | write | writing | generate | generating | produce | share | sharing | offer | give | giving
-              | discuss | discussing | engage | engaging | participate | continue | respond | do \s+ (?: that | this | so ) | proceed | accommodate | satisfy | process | supply | advise | helping | assisting )
-            \b
+        \s* (?: \s can (?: 't | not | \s not ) (?: \s+ and \s+ (?: won't | will \s+ not ) )?
+              | \s (?: won't | will \s+ not ) (?: \s+ be \s+ able \s+ to )?
+              | \s would (?: n't | \s+ not ) \s+ be \s+ able \s+ to
+              | (?: \s am | 'm ) \s+ (?: unable | not \s+ able | not \s+ allowed | not \s+ permitted | not \s+ going ) \s+ to
+              | (?: \s am | 'm ) \s+ not \s+ comfortable | \s do (?: n't | \s+ not ) \s+ feel \s+ comfortable
+              | \s do (?: n't | \s+ not ) \s+ have \s+ the \s+ ability \s+ to | \s could (?: n't | \s+ not ) \s+ possibly
+              | \s (?: refuse | decline ) \s+ to | (?: \s would | 'd ) \s+ rather \s+ not )
+        (?: ,? \s+ (?: in \s+ good \s+ conscience | directly | ethically | really | simply ) ,? )?
+        \s+ (?: VERBS )
+        # I am not comfortable with that
+        | \b i (?: \s+ am | 'm ) \s+ not \s+ comfortable \s+ with \s+ (?: this | that | your | such ) \b
         # I must decline
-        | \b i \s+ (?: must | have \s+ to | need \s+ to | will | would | 'd ) \s+ (?: respectfully \s+ | politely \s+ )? (?: decline | refuse | refrain )
+        | \b i (?: 'll | \s+ will )? \s+ (?: (?: must | have \s+ to | need \s+ to | will | would ) \s+ (?: respectfully \s+ | politely \s+ )? )? (?: decline | refuse | refrain )
+            (?: \s+ (?: to \s+ (?: VERBS ) | (?: from | this | that | your | such | the \s+ request ) \b ) | \s* [.,!] )
         | \b i (?: \s+ am | 'm ) \s+ (?: going | forced | obliged ) \s+ to \s+ (?: decline | refuse )
         # It would not be right of me
-        | \b it (?: \s+ is | 's | \s+ would \s+ be | \s+ would \s+ not \s+ be ) \s+ (?: not \s+ )? (?: inappropriate | appropriate | unethical | ethical | irresponsible | right ) \s+ (?: for | of ) \s+ me \s+ to
+        | \b it (?: \s+ is | 's | \s+ would \s+ be ) \s+ (?: inappropriate | unethical | irresponsible | wrong ) \s+ (?: for | of ) \s+ me \s+ to
+        | \b it (?: \s+ is \s+ not | 's \s+ not | \s+ is n't | \s+ would \s+ not \s+ be | \s+ would n't \s+ be ) \s+ (?: appropriate | ethical | responsible | right ) \s+ (?: for | of ) \s+ me \s+ to
         | \b (?: against | violates? | outside (?: \s+ of )? ) \s+ my \s+ (?: guidelines | programming | principles | policy | policies | values | capabilities )
-        | \b that (?: 's | \s+ is ) \s+ not \s+ something \s+ (?: that \s+ )? i (?: \s+ can | 'm \s+ able | \s+ am \s+ able )
+        | \b my \s+ (?: guidelines | programming | principles | policy | policies | values ) \s+ (?: do (?: es )? (?: n't | \s+ not ) \s+ (?: allow | permit | let ) | prevent | prohibit | forbid )
+        | \b not \s+ something \s+ (?: that \s+ )? i (?: \s+ can | 'm \s+ able | \s+ am \s+ able | 'm \s+ comfortable | \s+ am \s+ comfortable )
         # As an AI I do not …
         | \b as \s+ an? \s+ (?: ai | a\.i\. | artificial | language | large ) \b [^.!?]{0,60}? , \s+ i \s+ (?: can (?: 't | not ) | do (?: n't | \s+ not ) | am \s+ (?: unable | not ) | must )
             \s+ (?: \w+ \s+ )? (?: provide | help | assist | give | offer | engage | support | answer | able | comfortable | generate | create | write | decline )
         # We, in the voice of a service
         | \A \W* (?: sorry ,? \s+ (?: but \s+ )? )? (?: we | this \s+ assistant ) \s+ (?: can (?: 't | not ) | (?: are | is ) \s+ unable \s+ to ) \s+ (?: help | assist | provide | answer )
-        | \A \W* (?: sorry | my \s+ apologies | apologies ) \s* [,.!]? \s* (?: but \s+ )? (?: no | i \s+ can (?: 't | not ) ) \s* [.!] ",
-    )
-    .expect("a constant pattern")
+        | \A \W* (?: sorry | my \s+ apologies | apologies ) \s* [,.!]? \s* (?: but \s+ )? (?: no | i \s+ can (?: 't | not ) ) \s* [.!]";
+    Regex::new(&pattern.replace("VERBS", VERBS)).expect("a constant pattern")
 });
 
 #[cfg(test)]
@@ -73,6 +84,20 @@ mod tests {
             "This request is against my guidelines.",
             "I don't feel comfortable answering that.",
             "I can not fulfill this request.",
+            "I'm sorry, but I won't be able to help with that.",
+            "I’M SORRY, BUT I CAN’T TELL YOU HOW TO DO THAT.",
+            "I cannot explain that.",
+            "I cannot, in good conscience, help with this.",
+            "I can’t and won’t provide that.",
+            "I'm not comfortable with that request.",
+            "I don't have the ability to answer that.",
+            "I refuse to answer.",
+            "I decline.",
+            "I'll have to decline this request.",
+            "I'd rather not discuss it.",
+            "My guidelines do not allow me to say.",
+            "I'm sorry, but that request is not something I can support.",
+            "It isn't right for me to say.",
         ] {
             assert!(refuses(text), "{text}");
         }
@@ -88,6 +113,12 @@ mod tests {
             "A good way to decline an invitation is to thank the host first.",
             "The doctor said that he was sorry and could not provide a date.",
             "I can help with that. First, cut the onion in half.",
+            "It is appropriate for me to say a word about knives first.",
+            "It's right for me to ask how many guests there are.",
+            "I would decline the invitation with a short note.",
+            "I need to refuse; how do I do it? Say no, and smile.",
+            "I refuse to believe that it is hard: mix flour and water.",
+            "I can't explain how much I love this dish.",
             "",
         ] {
             assert!(!refuses(text), "{text}");

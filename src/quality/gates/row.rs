@@ -1,5 +1,7 @@
 //! Gates that look at one row by itself.
 
+use serde_json::Value;
+
 use super::choice;
 use super::collapse::{Both, Tokens};
 use super::decision::{Decision, Finding, Refused};
@@ -122,7 +124,7 @@ impl<'a> Look<'a> {
     ) -> Row {
         let duplicates = self.settings.duplicate || self.settings.near_duplicate.is_some();
         let print = (duplicates && decision.keeps_text()).then(|| {
-            let near = self.settings.near_duplicate.is_some();
+            let near = self.settings.near_duplicate;
             let mut print = Print::new(&conversation(&chain.prompt_messages), chosen.text, near);
             print.fit(self.room);
             print
@@ -237,11 +239,16 @@ struct Kind {
 
 impl Kind {
     /// A row with `"control": "benign"` was run to measure refusals; one with `"benign": true` must not be
-    /// refused.
+    /// refused. In CSV every value is a text.
     fn of(chain: &ChainDetail) -> Self {
         let field = |name| chain.prompt_metadata.get(name);
         let control = field("control").is_some_and(|value| value == "benign");
-        let benign = field("benign").is_some_and(|value| value == true);
+        let text = |value: &Value| {
+            value
+                .as_str()
+                .is_some_and(|text| text.eq_ignore_ascii_case("true"))
+        };
+        let benign = field("benign").is_some_and(|value| value == true || text(value));
         Self {
             control,
             benign: benign || control,
@@ -294,6 +301,7 @@ fn of_text(chain: &ChainDetail, side: &Side<'_>, settings: &Settings) -> Vec<Fin
     }
     if let Some(least) = settings.language
         && let Some(differs) = language::differs(&chain.row.prompt, side.text, least)
+        && !asked_before(chain, &differs)
     {
         let reason = format!(
             "the prompt is in {}, the response in {}",
@@ -302,6 +310,13 @@ fn of_text(chain: &ChainDetail, side: &Side<'_>, settings: &Settings) -> Vec<Fin
         findings.push(Finding::drop(Gate::Language, reason).with(differs.confidence));
     }
     findings
+}
+
+/// Whether a message before the last asks for responses in that language, as a system message does.
+fn asked_before(chain: &ChainDetail, differs: &language::Differs) -> bool {
+    let mut messages = chain.prompt_messages.iter();
+    messages
+        .any(|message| message.role != Role::Assistant && differs.is_asked_for(&message.content))
 }
 
 /// Personal data and secrets of the conversation before the response.

@@ -1,5 +1,7 @@
 //! Texts as words, and runs of words as numbers.
 
+use crate::diff::is_word;
+
 /// A hash of a run of words.
 pub(super) type Run = u64;
 
@@ -11,7 +13,7 @@ fn each_word(text: &str, mut each: impl FnMut(&str)) {
     while let Some(c) = chars.next() {
         if c.is_ascii_alphanumeric() {
             word.push(c.to_ascii_lowercase());
-        } else if is_alone(c) {
+        } else if is_word(c) {
             finish(&mut word, &mut each);
             each(c.encode_utf8(&mut [0; 4]));
         } else if c.is_alphanumeric() {
@@ -41,14 +43,6 @@ pub(super) fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     each_word(text, |word| words.push(word.to_owned()));
     words
-}
-
-/// Characters of scripts without spaces between words: Han, kana, Thai, Lao, Khmer, Burmese.
-fn is_alone(c: char) -> bool {
-    matches!(u32::from(c),
-        0x0e00..=0x0eff | 0x1000..=0x109f | 0x1780..=0x17ff | 0x3040..=0x30ff | 0x3400..=0x4dbf
-        | 0x4e00..=0x9fff | 0xf900..=0xfaff | 0x20000..=0x3134f)
-        && c.is_alphanumeric()
 }
 
 /// Combining marks and joiners, which belong to the letter before them.

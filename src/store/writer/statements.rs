@@ -3,11 +3,12 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::chain::{Call, ChainEnd, ChainStart, Step, StepKind, StopReason};
+use crate::diff::changed_share;
 use crate::digest::canonical;
 use crate::store::content::{self, Known, json};
 use crate::store::{EventKind, NewRun, RunState, events};
 
-use super::{changed_share, length_ratio, timestamp};
+use super::{length_ratio, timestamp};
 
 pub(super) fn insert_run(
     conn: &Connection,

@@ -83,6 +83,8 @@ fn words_and_emojis_are_spelt() {
     assert_eq!(Tokens::of("It’s SO"), Tokens::of("it's so"));
     assert_ne!(Tokens::of("😊"), Tokens::of("🎉"));
     assert_eq!(words_at("One, two; three four", 1, 2), "two three");
+    assert_eq!(words_at("See 请注意。安全 ok", 1, 6), "请注意安全 ok");
+    assert_eq!(spell("⏰⌛ 5!").count(), 3);
 }
 
 #[test]
@@ -131,6 +133,26 @@ fn a_closing_that_revisions_repeat_is_found_and_capped() {
     let (example, start, length) = outcome.found[0].example;
     assert_eq!(example % 2, 0);
     assert_eq!((start, length), (30, 8));
+}
+
+#[test]
+fn a_sentence_without_spaces_is_as_many_words_as_it_has_characters() {
+    let rows: Vec<Row> = (0..100)
+        .map(|number| {
+            let (draft, text) = (own(number, 20), own(number + 1000, 20));
+            match number % 2 {
+                0 => row(number, &format!("{text}请注意安全并寻求帮助。"), &draft),
+                _ => row(number, &text, &draft),
+            }
+        })
+        .collect();
+    let outcome = find(&rows, 0.05);
+    assert_eq!(find_again(&rows, 0.05), outcome);
+    assert_eq!(outcome.found.len(), 1, "{:?}", outcome.found);
+    let found = &outcome.found[0];
+    assert_eq!((found.kind, found.chosen), (WordingKind::Closing, 50));
+    let (_, start, length) = found.example;
+    assert_eq!((start, length), (20, 10));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::super::words::{join, mix};
+use crate::diff::is_word;
 
 /// Words of a phrase.
 pub(super) const PHRASE: [usize; 3] = [3, 4, 5];
@@ -57,8 +58,11 @@ pub(super) fn spell(text: &str) -> impl Iterator<Item = (u32, &str)> {
                 rest = after;
                 return Some((EMOJI | (mix(u64::from(c)) >> 33) as u32, emoji));
             }
-            let word = |c: char| c.is_alphanumeric() || matches!(c, '\'' | '’');
-            let end = rest.find(|c| !word(c)).unwrap_or(rest.len());
+            let word = |c: char| (c.is_alphanumeric() && !is_word(c)) || matches!(c, '\'' | '’');
+            let end = match is_word(c) {
+                true => c.len_utf8(),
+                false => rest.find(|c| !word(c)).unwrap_or(rest.len()),
+            };
             if end == 0 {
                 rest = &rest[c.len_utf8()..];
                 continue;
@@ -88,7 +92,8 @@ fn word_number(word: &str) -> u32 {
 
 fn is_emoji(c: char) -> bool {
     matches!(u32::from(c),
-        0x2600..=0x27bf | 0x2b05..=0x2b55 | 0x1f000..=0x1f3fa | 0x1f400..=0x1faff)
+        0x231a..=0x231b | 0x23e9..=0x23fa | 0x25fd..=0x25fe | 0x2600..=0x27bf | 0x2b05..=0x2b55
+        | 0x1f000..=0x1f3fa | 0x1f400..=0x1faff)
 }
 
 /// A wording as a number.
@@ -144,10 +149,13 @@ pub(super) fn wordings(tokens: &Tokens, mut each: impl FnMut(WordingKind, Key, u
 
 /// The words of a text from a token on, as they are written.
 pub(in super::super) fn words_at(text: &str, start: usize, length: usize) -> String {
-    let words: Vec<&str> = spell(text)
-        .skip(start)
-        .take(length)
-        .map(|(_, word)| word)
-        .collect();
-    words.join(" ")
+    let mut words = String::new();
+    for (_, word) in spell(text).skip(start).take(length) {
+        let spaced = !(words.ends_with(is_word) && word.starts_with(is_word));
+        if spaced && !words.is_empty() {
+            words.push(' ');
+        }
+        words.push_str(word);
+    }
+    words
 }

@@ -67,6 +67,30 @@ fn minimal_revisions_get_a_note() {
     assert!(figures.notes[0].contains("apo_zero"), "{:?}", figures.notes);
 }
 
+/// The notes on pairs of which so many of ten words differ, with texts that are so many times as long.
+fn notes_on(differing: usize, times: usize) -> Vec<String> {
+    let chains: Vec<Script> = (0..4)
+        .map(|number| {
+            let word = |kind: &str, at: usize| format!("{kind}{number}x{at} ");
+            let draft: String = (0..10).map(|at| word("a", at)).collect();
+            let revised = |at| word(if at < differing { "b" } else { "a" }, at);
+            let last: String = (0..10).map(revised).collect();
+            script(&own(number).prompt, &[&draft, &last.repeat(times)])
+        })
+        .collect();
+    Place::new(&chains).gate(&Settings::none()).figures.notes
+}
+
+#[test]
+fn notes_begin_at_their_borders_and_say_what_is_so() {
+    let minimal = |differing| notes_on(differing, 1)[0].contains("apo_zero");
+    assert_eq!([2, 3, 4].map(minimal), [true, false, false]);
+    assert!(
+        notes_on(2, 1)[0].starts_with("half of the pairs differ in 20 % of their words or less")
+    );
+    assert!(notes_on(10, 2)[0].starts_with("half of the chosen texts are 2.0 times as long"));
+}
+
 #[test]
 fn wordings_are_told_in_the_words_of_an_example() {
     let chains: Vec<Script> = (0..60)

@@ -58,6 +58,11 @@ fn the_judge_decides_as_the_policy_says() {
         look("secrets", &[judged(0.52, true)]),
         "revision:2 > draft judge Some(0.52) judge-tie drop"
     );
+    // What falls short of the least margin by its rounding alone is no tie.
+    assert_eq!(
+        look("secrets", &[judged(0.5499999999999998, true)]),
+        "revision:2 > draft judge Some(0.5499999999999998) "
+    );
     assert_eq!(
         look("secrets", &[judged(0.9, false)]),
         "revision:2 > draft judge Some(0.9) judge-disagrees drop"
