@@ -45,7 +45,9 @@ impl FromStr for Splits {
                 .ok_or_else(|| format!("`{part}` is no NAME=SHARE, such as train=0.9"))?;
             let name = name.trim();
             check_name(name)?;
-            if parts.iter().any(|(other, _)| other == name) {
+            // Where capitals are not told apart, one of two files would take the place of the other.
+            let same = |(other, _): &(String, f64)| other.eq_ignore_ascii_case(name);
+            if parts.iter().any(same) {
                 return Err(format!("`{name}` is named twice"));
             }
             let share: f64 = share
@@ -364,6 +366,7 @@ mod tests {
         for (text, expected) in [
             ("train", "is no NAME=SHARE"),
             ("train=0.9,train=0.1", "named twice"),
+            ("train=0.9,Train=0.1", "named twice"),
             ("train=0.9,test=0.2", "sum to 1.1"),
             ("train=1.5,test=-0.5", "not between"),
             ("train=NaN,test=1", "not between"),

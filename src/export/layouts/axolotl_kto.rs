@@ -6,7 +6,9 @@ use super::{Layout, other, string};
 use crate::export::columns::{Column, Kind, column, nullable, text};
 use crate::export::lesson::{Draws, Lesson, Misfit, apart, together};
 
-/// `system`, `prompt`, `completion`, `label`. It knows one question and one answer and no more.
+/// `system`, `prompt`, `completion`, `label`. It knows one question and one answer and no more. Where there is no
+/// `system` it is empty and not null: who reads JSONL files without the card takes types from the first rows, and
+/// nulls have none.
 pub(super) struct AxolotlKto;
 
 impl Layout for AxolotlKto {
@@ -37,7 +39,7 @@ impl Layout for AxolotlKto {
             return Err(Misfit::SeveralTurns);
         }
         Ok(json!({
-            "system": parts.system,
+            "system": parts.system.unwrap_or_default(),
             "prompt": parts.question,
             "completion": completion,
             "label": good,
@@ -45,8 +47,9 @@ impl Layout for AxolotlKto {
     }
 
     fn lesson(&self, row: &Value) -> Result<Lesson, String> {
+        let system = row["system"].as_str().filter(|system| !system.is_empty());
         Ok(Lesson::Unpaired {
-            prompt: together(row["system"].as_str(), &[], &string(row, "prompt")),
+            prompt: together(system, &[], &string(row, "prompt")),
             completion: string(row, "completion"),
             good: row["label"] == true,
         })

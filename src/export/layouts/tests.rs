@@ -140,6 +140,11 @@ fn rows_are_what_the_trainers_document() {
         prompt: long(),
         response: "Four.".to_owned(),
     };
+    let judged = Lesson::Unpaired {
+        prompt: vec![Message::user("Q")],
+        completion: "C".to_owned(),
+        good: true,
+    };
     let asked = json!([{"role": "system", "content": "S"}, {"role": "user", "content": "Q"}]);
     let says = |text: &str| json!({"role": "assistant", "content": text});
     let expected = [
@@ -164,6 +169,11 @@ fn rows_are_what_the_trainers_document() {
             &pair,
             json!({
             "input": {"messages": asked}, "preferred_output": [says("C")], "non_preferred_output": [says("R")]}),
+        ),
+        (
+            Format::AxolotlKto,
+            &judged,
+            json!({"system": "", "prompt": "Q", "completion": "C", "label": true}),
         ),
         (
             Format::LlamafactoryDpo,

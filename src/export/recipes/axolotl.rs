@@ -1,6 +1,7 @@
 //! A configuration for axolotl.
 
 use super::{LEARNING_RATE, PREFERENCE_RATE, Recipe};
+use crate::digest::Digest;
 use crate::export::format::Format;
 use crate::export::manifest::SplitEntry;
 use crate::export::table::Kind;
@@ -33,16 +34,29 @@ pub(super) fn files(recipe: &Recipe<'_>) -> Vec<(String, String)> {
         text.push_str(&dataset(recipe, evaluation));
     }
     text.push_str(&format!(
-        "dataset_prepared_path: ../axolotl-prepared\noutput_dir: ../axolotl-adapter\n\n\
+        "dataset_prepared_path: ../axolotl-prepared/{}\noutput_dir: ../axolotl-adapter\n\n\
          adapter: lora\nlora_r: 8\nlora_alpha: 16\nlora_dropout: 0.0\n\
          # Linear layers alone: embeddings stay as they are and no token is added, so that the adapter converts to GGUF.\n\
          lora_target_linear: true\n\n\
          sequence_len: 1024\nsample_packing: false\nmicro_batch_size: {}\ngradient_accumulation_steps: 1\n\
          num_epochs: 1\nlearning_rate: {rate}\noptimizer: adamw_torch\nlr_scheduler: cosine\n\
          logging_steps: 1\nbf16: auto\ntf32: false\ngradient_checkpointing: true\nseed: 0\n",
+        rows(recipe).short(),
         recipe.batch()
     ));
     vec![(FILE.to_owned(), text)]
+}
+
+/// The digest of all rows. What axolotl made of rows it finds again by its configuration alone, which is the same for
+/// whatever is exported: without a place for each dataset it would train on the rows of an earlier one.
+fn rows(recipe: &Recipe<'_>) -> Digest {
+    let splits = recipe.manifest.splits.iter();
+    let digests: Vec<&str> = splits
+        .flat_map(|split| &split.files)
+        .filter_map(|name| recipe.manifest.files.iter().find(|file| file.name == *name))
+        .map(|file| file.b3.as_str())
+        .collect();
+    Digest::of(&digests)
 }
 
 fn trainer(format: Format) -> &'static str {

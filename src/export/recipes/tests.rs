@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::export::manifest::FileEntry;
 
 fn manifest(splits: &[(&str, u64, &[&str])]) -> Manifest {
     let split = |(name, rows, files): &(&str, u64, &[&str])| json!({"name": name, "rows": rows, "num_bytes": 0, "files": files});
@@ -112,6 +113,26 @@ fn shards_are_named_one_by_one() {
     let yaml: Value = serde_yaml::from_str(&yaml).unwrap();
     assert_eq!(yaml["dataset"], "amend_train_00000,amend_train_00001");
     assert_eq!(yaml["eval_dataset"], "amend_valid");
+}
+
+#[test]
+fn what_axolotl_made_of_other_rows_is_not_found() {
+    let place = |b3: &str| {
+        let mut manifest = manifest(&[("train", 9, &["train.jsonl"])]);
+        manifest.files.push(FileEntry {
+            name: "train.jsonl".to_owned(),
+            lines: 9,
+            bytes: 9,
+            sha256: String::new(),
+            b3: b3.to_owned(),
+        });
+        let yaml = file(Format::AxolotlSft, Kind::Jsonl, &manifest, "axolotl.yaml").unwrap();
+        let yaml: Value = serde_yaml::from_str(&yaml).unwrap();
+        yaml["dataset_prepared_path"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(place("b3:a"), place("b3:a"));
+    assert_ne!(place("b3:a"), place("b3:b"));
+    assert!(place("b3:a").starts_with("../axolotl-prepared/"));
 }
 
 #[test]

@@ -65,7 +65,12 @@ pub(super) fn read(path: &Path) -> Result<RowIter, String> {
                 ended = true;
                 Err("the line is too long".to_owned())
             }
-            Ok(_) => serde_json::from_slice(&line).map_err(|error| format!("no JSON: {error}")),
+            Ok(_) => {
+                // General data may come from a program that begins files with a byte order mark.
+                let mark = line.strip_prefix("\u{feff}".as_bytes());
+                let text = mark.filter(|_| line_number == 1).unwrap_or(&line);
+                serde_json::from_slice(text).map_err(|error| format!("no JSON: {error}"))
+            }
             Err(error) => {
                 ended = true;
                 Err(error.to_string())

@@ -96,6 +96,8 @@ fn rows_that_cannot_be_read_have_a_line_and_a_reason() {
     let found = back(Kind::Jsonl, &path);
     assert_eq!((found.len(), found[1].0), (3, 2));
     assert!(found[1].1.as_ref().unwrap_err().contains("no JSON"));
+    std::fs::write(&path, "\u{feff}{}\r\n{}\r\n").unwrap();
+    assert!(back(Kind::Jsonl, &path).iter().all(|(_, row)| row.is_ok()));
 
     std::fs::write(&path, "messages,system\n").unwrap();
     let error = read(Kind::Csv, &columns(), &path).err().unwrap();

@@ -360,3 +360,45 @@ fn rounds_of_an_edited_chain_are_left_out_as_edited() {
     let reasons = [("edited", 1), ("not-revised", 1)];
     assert_eq!(manifest.dropped, counts(&reasons));
 }
+
+#[test]
+fn a_soft_label_is_what_the_judge_says_of_the_chosen_text() {
+    let revised = |prompt: &'static str| Chain {
+        prompt,
+        texts: &["Because.", "For a reason."],
+        violated: true,
+        ..FINE
+    };
+    let place = place(&["Why?", "How so?", "Since when?"].map(revised));
+    place.judge(&id(0), 2, 0.75);
+    place.judge(&id(1), 2, 0.25);
+    let store = Store::open_read(&place.database()).unwrap();
+    for format in [
+        Format::TrlDpo,
+        Format::TrlReward,
+        Format::AxolotlDpo,
+        Format::LlamafactoryDpo,
+    ] {
+        let options = ExportOptions {
+            soft_labels: true,
+            ..options(format)
+        };
+        let labels = |draft_preferred| {
+            let settings = Settings {
+                draft_preferred,
+                ..Settings::none()
+            };
+            let filter = &options.filter;
+            let gating = gate(&store, filter, None, &settings, Helpers::default()).unwrap();
+            export(&store, &place.out(), &options, &gating).unwrap();
+            let rows = place.lines(ROWS_FILE);
+            let label = |row: &Value| row["probability"].clone();
+            rows.iter().map(label).collect::<Vec<_>>()
+        };
+        let later = [json!(0.75), json!(0.25), Value::Null];
+        assert_eq!(labels(None), later, "{format:?}");
+        // Where the draft takes the place of the chosen text, so does what is said of it.
+        let better = [json!(0.75), json!(0.75), Value::Null];
+        assert_eq!(labels(Some(DraftPreferred::Flip)), better, "{format:?}");
+    }
+}
