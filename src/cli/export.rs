@@ -67,7 +67,8 @@ pub struct Args {
     /// Add the model's own drafts for control prompts (`run --controls`) where no critique objected to them
     #[arg(long)]
     benign: bool,
-    /// The dataset's licence for its card, by the Hub's name, such as cc-by-4.0
+    /// The dataset's licence for its card, by the Hub's name, such as cc-by-4.0; one that the Hub does not list is
+    /// `other` there, with this name
     #[arg(long, value_name = "ID", value_parser = license)]
     license: Option<String>,
     /// The title of its card

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Facts, title};
+use super::{Facts, licenses, title};
 use crate::export::columns;
 use crate::export::format::Format;
 use crate::export::lesson::Draws;
@@ -11,8 +11,8 @@ use crate::export::table::Kind;
 /// The front matter.
 pub(super) fn write(out: &mut String, facts: &Facts<'_>) {
     let (manifest, options) = (facts.manifest, facts.options);
-    let license = options.card.license.as_deref().unwrap_or("unknown");
-    let _ = writeln!(out, "---\nlicense: {license}");
+    out.push_str("---\n");
+    license(out, options.card.license.as_deref().unwrap_or("unknown"));
     let languages = facts.languages.names();
     if !languages.is_empty() {
         out.push_str("language:\n");
@@ -76,6 +76,14 @@ pub(super) fn write(out: &mut String, facts: &Facts<'_>) {
     );
 }
 
+/// The licence. One that the Hub does not list is `other` there, and has its name beside that.
+fn license(out: &mut String, name: &str) {
+    let _ = match licenses::is_listed(name) {
+        true => writeln!(out, "license: {name}"),
+        false => writeln!(out, "license: other\nlicense_name: {}", scalar(name)),
+    };
+}
+
 /// A name in quotation marks where YAML would read something else than a text, such as `no` or `1e3`.
 fn scalar(name: &str) -> String {
     let words = [
@@ -125,6 +133,22 @@ fn size_category(rows: u64) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_licence_that_the_hub_does_not_list_is_another_one() {
+        let written = |name| {
+            let mut out = String::new();
+            license(&mut out, name);
+            serde_yaml::from_str::<serde_json::Value>(&out).unwrap()
+        };
+        for listed in ["cc-by-4.0", "openrail++", "other", "unknown"] {
+            assert_eq!(written(listed), serde_json::json!({"license": listed}));
+        }
+        for unlisted in ["mit-0", "house-terms-2", "no", "1.0"] {
+            let expected = serde_json::json!({"license": "other", "license_name": unlisted});
+            assert_eq!(written(unlisted), expected);
+        }
+    }
 
     #[test]
     fn names_of_splits_stay_texts() {

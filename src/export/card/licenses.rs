@@ -1,0 +1,111 @@
+//! Licences by the names that the Hub knows.
+
+/// What may stand after `license` in a card; the Hub takes no card with anything else there.
+const LISTED: &[&str] = &[
+    "afl-3.0",
+    "agpl-3.0",
+    "apache-2.0",
+    "apple-amlr",
+    "apple-ascl",
+    "artistic-2.0",
+    "bigcode-openrail-m",
+    "bigscience-bloom-rail-1.0",
+    "bigscience-openrail-m",
+    "bsd",
+    "bsd-2-clause",
+    "bsd-3-clause",
+    "bsd-3-clause-clear",
+    "bsl-1.0",
+    "c-uda",
+    "cc",
+    "cc-by-2.0",
+    "cc-by-2.5",
+    "cc-by-3.0",
+    "cc-by-4.0",
+    "cc-by-nc-2.0",
+    "cc-by-nc-3.0",
+    "cc-by-nc-4.0",
+    "cc-by-nc-nd-3.0",
+    "cc-by-nc-nd-4.0",
+    "cc-by-nc-sa-2.0",
+    "cc-by-nc-sa-3.0",
+    "cc-by-nc-sa-4.0",
+    "cc-by-nd-4.0",
+    "cc-by-sa-3.0",
+    "cc-by-sa-4.0",
+    "cc0-1.0",
+    "cdla-permissive-1.0",
+    "cdla-permissive-2.0",
+    "cdla-sharing-1.0",
+    "creativeml-openrail-m",
+    "deepfloyd-if-license",
+    "ecl-2.0",
+    "epl-1.0",
+    "epl-2.0",
+    "etalab-2.0",
+    "eupl-1.1",
+    "eupl-1.2",
+    "fair-noncommercial-research-license",
+    "gemma",
+    "gfdl",
+    "gpl",
+    "gpl-2.0",
+    "gpl-3.0",
+    "grok2-community",
+    "h-research",
+    "intel-research",
+    "isc",
+    "lgpl",
+    "lgpl-2.1",
+    "lgpl-3.0",
+    "lgpl-lr",
+    "llama2",
+    "llama3",
+    "llama3.1",
+    "llama3.2",
+    "llama3.3",
+    "llama4",
+    "lppl-1.3c",
+    "mit",
+    "mpl-2.0",
+    "ms-pl",
+    "ncsa",
+    "odbl",
+    "odc-by",
+    "ofl-1.1",
+    "openmdw-1.0",
+    "openmdw-1.1",
+    "openrail",
+    "openrail++",
+    "osl-3.0",
+    "other",
+    "pddl",
+    "postgresql",
+    "unknown",
+    "unlicense",
+    "wtfpl",
+    "zlib",
+];
+
+/// Whether the Hub has a licence of this name.
+pub(super) fn is_listed(name: &str) -> bool {
+    LISTED.contains(&name)
+}
+
+/// Whether a licence can have this name in a card, listed or not.
+pub fn is_license(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.+".contains(c);
+    !name.is_empty() && name.len() <= 64 && name.chars().all(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn licences_are_names_and_nothing_else() {
+        assert!(is_license("cc-by-4.0") && is_license("apache-2.0"));
+        assert!(!is_license("") && !is_license("MIT") && !is_license("mit\ntags: [x]"));
+        assert!(LISTED.iter().all(|name| is_license(name)));
+    }
+}
