@@ -21,7 +21,7 @@ pub(super) fn write(out: &mut String, facts: &Facts<'_>) {
             .iter()
             .for_each(|name| out.push_str(&format!("- \"{name}\"\n")));
     }
-    let _ = writeln!(out, "pretty_name: {}", serde_json::json!(title(facts)));
+    let _ = writeln!(out, "pretty_name: {}", quoted(&title(facts)));
     out.push_str("task_categories:\n- text-generation\ntags:\n- constitutional-ai\n- synthetic\n");
     tags(options.format)
         .iter()
@@ -82,6 +82,25 @@ fn license(out: &mut String, name: &str) {
         true => writeln!(out, "license: {name}"),
         false => writeln!(out, "license: other\nlicense_name: {}", scalar(name)),
     };
+}
+
+/// A text in quotation marks. JSON leaves characters as they are that YAML does not take, or ends a line at.
+fn quoted(text: &str) -> String {
+    let mut out = String::new();
+    for c in serde_json::json!(text).to_string().chars() {
+        match c {
+            '\u{7f}'..='\u{9f}'
+            | '\u{2028}'
+            | '\u{2029}'
+            | '\u{feff}'
+            | '\u{fffe}'
+            | '\u{ffff}' => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 /// A name in quotation marks where YAML would read something else than a text, such as `no` or `1e3`.
@@ -147,6 +166,18 @@ mod tests {
         for unlisted in ["mit-0", "house-terms-2", "no", "1.0"] {
             let expected = serde_json::json!({"license": "other", "license_name": unlisted});
             assert_eq!(written(unlisted), expected);
+        }
+    }
+
+    #[test]
+    fn a_title_stays_what_it_is() {
+        for title in [
+            "plain: revised responses",
+            "a \"b\" \\ # - [c]\n\t---\n🏔",
+            "\u{7f}\u{85}\u{90}\u{9f}\u{a0} \u{2028}\u{2029}\u{feff}\u{fffe}\u{ffff}\u{1}",
+        ] {
+            let read: serde_json::Value = serde_yaml::from_str(&quoted(title)).unwrap();
+            assert_eq!(read, title);
         }
     }
 
