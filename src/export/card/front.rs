@@ -145,7 +145,10 @@ fn size_category(rows: u64) -> &'static str {
         100_000..1_000_000 => "100K<n<1M",
         1_000_000..10_000_000 => "1M<n<10M",
         10_000_000..100_000_000 => "10M<n<100M",
-        _ => "100M<n<1B",
+        100_000_000..1_000_000_000 => "100M<n<1B",
+        1_000_000_000..10_000_000_000 => "1B<n<10B",
+        10_000_000_000..100_000_000_000 => "10B<n<100B",
+        _ => "100B<n<1T",
     }
 }
 
@@ -179,6 +182,14 @@ mod tests {
             let read: serde_json::Value = serde_yaml::from_str(&quoted(title)).unwrap();
             assert_eq!(read, title);
         }
+    }
+
+    #[test]
+    fn a_size_has_its_own_name_up_to_its_border() {
+        assert_eq!((size_category(0), size_category(999)), ("n<1K", "n<1K"));
+        assert_eq!(size_category(1_000), "1K<n<10K");
+        assert_eq!(size_category(999_999_999), "100M<n<1B");
+        assert_eq!(size_category(1_000_000_000), "1B<n<10B");
     }
 
     #[test]
