@@ -89,7 +89,7 @@ pub(super) fn card(facts: &Facts<'_>) -> String {
     let mut out = String::new();
     front::write(&mut out, facts);
     let title = title(facts);
-    let _ = writeln!(out, "# {}\n", line(&title));
+    let _ = writeln!(out, "# {}\n", cell(&title));
     about(&mut out, facts);
     rows(&mut out, facts);
     method(&mut out, facts);
@@ -191,9 +191,9 @@ fn rows(out: &mut String, facts: &Facts<'_>) {
     if let Some(replay) = &manifest.replay {
         let _ = writeln!(
             out,
-            "{} rows are general data out of `{}` ({}), mixed in against forgetting.\n",
+            "{} rows are general data out of {} ({}), mixed in against forgetting.\n",
             replay.rows,
-            cell(&replay.file),
+            code(&replay.file),
             replay.b3
         );
     }
@@ -350,8 +350,7 @@ fn constitutions(out: &mut String, facts: &Facts<'_>) {
         seen.push(&run.row.constitution_digest);
         let text = serde_yaml::to_string(&run.constitution).unwrap_or_default();
         // Longer than any fence in the text.
-        let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
-        let fence = "`".repeat(longest.max(2) + 1);
+        let fence = "`".repeat(ticks(&text).max(2) + 1);
         let _ = writeln!(
             out,
             "`{}`\n\n{fence}yaml\n{}\n{fence}\n",
@@ -369,12 +368,29 @@ fn line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// Backticks that stand together at most.
+fn ticks(text: &str) -> usize {
+    text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
+}
+
+/// A text as code on one line, where a backslash is one.
+fn code(text: &str) -> String {
+    let text = line(text);
+    match ticks(&text) {
+        0 => format!("`{text}`"),
+        longest => {
+            let fence = "`".repeat(longest + 1);
+            format!("{fence} {text} {fence}")
+        }
+    }
+}
+
 /// A text that is safe in a table: on one line, and nothing in it is markup.
 fn cell(text: &str) -> String {
     let mut out = String::new();
     for c in line(text).chars() {
         match c {
-            '|' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '\\' | '#' => {
+            '|' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '\\' | '#' | '~' | '&' => {
                 out.push('\\');
                 out.push(c);
             }
@@ -391,5 +407,12 @@ mod tests {
     #[test]
     fn texts_cannot_leave_their_cell() {
         assert_eq!(cell("a | b\n<img>"), "a \\| b \\<img\\>");
+        assert_eq!(cell("~~a~~ &lt;"), "\\~\\~a\\~\\~ \\&lt;");
+    }
+
+    #[test]
+    fn a_name_in_code_is_as_it_is() {
+        assert_eq!(code("my_data [1].jsonl"), "`my_data [1].jsonl`");
+        assert_eq!(code("a`b``c"), "``` a`b``c ```");
     }
 }

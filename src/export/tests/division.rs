@@ -467,6 +467,8 @@ fn the_card_has_front_matter_and_nothing_in_it_can_be_broken_by_texts() {
         fs::read_to_string(place.out().join("README.md")).unwrap()
     };
     let text = card("x\"\n---\n: [y");
+    assert!(text.contains("\n# x\" --- : \\[y\n"), "{text}");
+    assert!(card("<img src=x>").contains("\n# \\<img src=x\\>\n"));
     let (_, rest) = text.split_once("---\n").unwrap();
     let (front, body) = rest.split_once("\n---\n").unwrap();
     let front: Value = serde_yaml::from_str(front).unwrap();
