@@ -44,6 +44,9 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         Event::Repository { made: false } => {}
         Event::Uploading { name, bytes } => say(&format!("uploading {name} ({bytes} bytes)")),
         Event::Present { name } => say(&format!("{name} is there already")),
+        Event::Ignored { name } => say(&format!(
+            "{name} is left out, as the repository's .gitignore wants it"
+        )),
         Event::Retry { why } => say(&format!("trying again: {why}")),
     };
     let pushed = publish::push(&args.from, &args.target, args.private, &hub, &mut events).map_err(

@@ -240,11 +240,7 @@ impl<'a> Api<'a> {
         let header = json!({"summary": summary, "description": "", "parentCommit": head});
         let mut lines = vec![json!({"key": "header", "value": header})];
         for file in files {
-            let mode = modes[&file.name];
-            if mode.ignored {
-                continue;
-            }
-            lines.push(match mode.large {
+            lines.push(match modes[&file.name].large {
                 true => json!({"key": "lfsFile", "value": {
                     "path": file.name, "algo": "sha256", "oid": file.sha256, "size": file.bytes}}),
                 false => json!({"key": "file", "value": {

@@ -109,6 +109,11 @@ pub enum Event<'a> {
         /// Its name.
         name: &'a str,
     },
+    /// A file stays here, as the repository's .gitignore wants it.
+    Ignored {
+        /// Its name.
+        name: &'a str,
+    },
     /// An attempt failed and another follows.
     Retry {
         /// What happened.
@@ -204,13 +209,20 @@ pub fn push(
     hub: &Hub,
     events: &mut dyn FnMut(Event<'_>),
 ) -> Result<Pushed, PushError> {
-    let (manifest, files) = local(folder)?;
+    let (manifest, mut files) = local(folder)?;
     let mut api = Api::new(hub, target, events);
     let made = api.create(private)?;
     api.tell(Event::Repository { made });
     let head = api.head()?;
     let stale = api.stale(&head, &manifest)?;
     let modes = api.modes(&files)?;
+    files.retain(|file| {
+        let ignored = modes[&file.name].ignored;
+        if ignored {
+            api.tell(Event::Ignored { name: &file.name });
+        }
+        !ignored
+    });
     let large: Vec<&Local> = files
         .iter()
         .filter(|file| modes[&file.name].large)

@@ -307,6 +307,25 @@ fn a_second_push_deletes_what_the_first_one_brought_and_nothing_else() {
 }
 
 #[test]
+fn what_the_repository_ignores_is_left_out_and_said() {
+    const ROWS: &str = "data/train-00000-of-00001.parquet";
+    let (dataset, _) = three_files();
+    let mut state = State::new(TOKEN);
+    state.ignored = Some(ROWS);
+    let server = Server::start(state);
+    let output = push(&server, &dataset.path(), Some(TOKEN), &["--json"]);
+    let pushed: Value = serde_json::from_str(&succeed(&output)).unwrap();
+    assert_eq!(pushed["files"], 3);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        stderr.contains(&format!("{ROWS} is left out")) && !stderr.contains("uploading"),
+        "{stderr}"
+    );
+    let state = server.state();
+    assert!(state.stored.is_empty() && !state.commits[0].files.contains_key(ROWS));
+}
+
+#[test]
 fn a_folder_that_was_changed_is_not_pushed() {
     let (dataset, _) = three_files();
     fs::write(dataset.path().join("README.md"), "edited").unwrap();

@@ -51,6 +51,8 @@ pub struct State {
     pub chunk: Option<u64>,
     /// The store takes so many files and no more.
     pub refuse_from: Option<usize>,
+    /// The file that the repository's .gitignore names.
+    pub ignored: Option<&'static str>,
     /// Statuses of the next answers.
     pub busy: Vec<u16>,
     /// The token may write what is there and make nothing.
@@ -219,7 +221,7 @@ impl State {
                     BASE64.decode(file["sample"].as_str().unwrap()).unwrap();
                     let large = file["path"].as_str().unwrap().ends_with(".parquet");
                     json!({"path": file["path"], "uploadMode": if large { "lfs" } else { "regular" },
-                        "shouldIgnore": false})
+                        "shouldIgnore": self.ignored.is_some_and(|name| file["path"] == name)})
                 };
                 let files: Vec<_> = body["files"].as_array().unwrap().iter().map(mode).collect();
                 answer(200, &json!({"files": files}))
