@@ -57,20 +57,20 @@ fn order(prompt: &[Message]) -> Option<String> {
     }
 }
 
-/// What is wrong with the two texts of a pair.
+/// What is wrong with the two texts of a pair, or with how sure a row is.
 pub(super) fn contrast(lesson: &Lesson) -> Option<String> {
+    let probability = match lesson {
+        Lesson::Pair { probability, .. } => *probability,
+        Lesson::Critique(critique) => critique.probability,
+        _ => None,
+    };
+    if probability.is_some_and(|p| !(0.0..=1.0).contains(&p)) {
+        return Some("the probability is not between 0 and 1".to_owned());
+    }
     let (one, other) = match lesson {
         Lesson::Pair {
-            chosen,
-            rejected,
-            probability,
-            ..
-        } => {
-            if probability.is_some_and(|p| !(0.0..=1.0).contains(&p)) {
-                return Some("the probability is not between 0 and 1".to_owned());
-            }
-            (chosen, rejected)
-        }
+            chosen, rejected, ..
+        } => (chosen, rejected),
         Lesson::Revision(revision) => (&revision.revision, &revision.response),
         _ => return None,
     };

@@ -21,7 +21,7 @@ pub(in crate::export) use files::faults as file_faults;
 use super::columns::{self, Column};
 use super::format::Format;
 use super::lesson::Lesson;
-use super::manifest::{self, SplitEntry};
+use super::manifest::{self, Manifest, SplitEntry};
 use super::options::PROBABILITY;
 use super::split::prompt_key;
 use super::{Kind, columns_of, table};
@@ -187,13 +187,18 @@ pub fn verify(
     measure: Option<&dyn Measure>,
 ) -> Result<Report, VerifyError> {
     let (manifest, format, kind) = files::manifest(folder)?;
+    let several = manifest.splits.len() > 1;
+    // Requests for critiques are alike in most of their words, whatever they are about.
+    let near = several && format != Format::Critic;
     let mut verification = Verification {
         folder,
+        manifest: &manifest,
         format,
         kind,
         columns: columns_of(format, manifest.soft_labels),
         measure,
-        said: None,
+        several,
+        said: near.then(Prompts::begin).transpose()?,
         prompts: HashMap::new(),
         seen: Vec::new(),
         report: Report {
@@ -217,8 +222,6 @@ pub fn verify(
             verification.skip(check, "no model was named");
         }
     }
-    let several = manifest.splits.len() > 1 && format != Format::Critic;
-    verification.said = several.then(Prompts::begin).transpose()?;
     for (side, split) in manifest.splits.iter().enumerate() {
         verification.split(side, split)?;
     }
@@ -231,13 +234,13 @@ pub fn verify(
             what: format!("{found} rows in all splits in place of {}", manifest.rows),
         });
     }
-    match (format, manifest.splits.len()) {
-        (Format::Critic, _) => verification.skip(
+    match (several, near) {
+        (false, _) => verification.skip(Check::Leakage, "there is one split"),
+        (true, false) => verification.skip(
             Check::Leakage,
-            "its rows hold requests for critiques and not the chains' prompts",
+            "beyond equal requests, since rows hold these and not the chains' prompts",
         ),
-        (_, 0 | 1) => verification.skip(Check::Leakage, "there is one split"),
-        _ => verification.near_leaks()?,
+        (true, true) => verification.near_leaks()?,
     }
     Ok(verification.report)
 }
@@ -245,11 +248,14 @@ pub fn verify(
 /// A verification under way.
 struct Verification<'a> {
     folder: &'a Path,
+    manifest: &'a Manifest,
     format: Format,
     kind: Kind,
     columns: Vec<Column>,
     measure: Option<&'a dyn Measure>,
-    /// The prompts by what they say, in the order of `seen`, where there are several splits.
+    /// Whether there are several splits.
+    several: bool,
+    /// The prompts by what they say, in the order of `seen`, where those that are nearly the same are looked for.
     said: Option<Prompts>,
     /// The prompts by key, in `seen`.
     prompts: HashMap<u64, usize>,
@@ -272,12 +278,13 @@ struct Place<'a> {
 
 impl Verification<'_> {
     fn split(&mut self, side: usize, split: &SplitEntry) -> Result<(), StoreError> {
-        let before = self.report.rows;
+        let (before, counted) = (self.report.rows, self.faults(Check::Counts));
         for file in &split.files {
             self.file(side, split, file)?;
         }
         let found = self.report.rows - before;
-        if found != split.rows {
+        // Where a file is named already, the split says nothing more.
+        if found != split.rows && self.faults(Check::Counts) == counted {
             self.fault(Fault {
                 check: Check::Counts,
                 file: split.files.join(", "),
@@ -305,6 +312,7 @@ impl Verification<'_> {
                 return Ok(());
             }
         };
+        let before = self.report.rows;
         for (line, row) in rows {
             self.report.rows += 1;
             let place = Place { file, line };
@@ -312,6 +320,19 @@ impl Verification<'_> {
                 Ok(lesson) => self.row(side, split, &place, &lesson)?,
                 Err(reason) => self.fault_at(Check::Schema, &place, reason),
             }
+        }
+        let found = self.report.rows - before;
+        let mut entries = self.manifest.files.iter();
+        let lines = entries
+            .find(|entry| entry.name == file)
+            .map(|entry| entry.lines);
+        if let Some(lines) = lines.filter(|lines| *lines != found) {
+            self.fault(Fault {
+                check: Check::Counts,
+                file: file.to_owned(),
+                line: None,
+                what: format!("{found} rows in place of {lines}"),
+            });
         }
         Ok(())
     }
@@ -339,7 +360,7 @@ impl Verification<'_> {
         if let Some(what) = conversation::contrast(lesson) {
             self.fault_at(Check::Contrast, place, what);
         }
-        if self.said.is_some() {
+        if self.several {
             self.leak(side, split, place, lesson.prompt())?;
         }
         self.measure(place, lesson);
@@ -429,6 +450,10 @@ impl Verification<'_> {
 
     fn skip(&mut self, check: Check, why: &str) {
         self.report.skipped.insert(check, why.to_owned());
+    }
+
+    fn faults(&self, check: Check) -> u64 {
+        self.report.faults.get(&check).copied().unwrap_or_default()
     }
 
     fn fault_at(&mut self, check: Check, place: &Place<'_>, what: String) {

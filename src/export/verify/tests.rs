@@ -103,6 +103,11 @@ fn answered(question: &str) -> Value {
     json!({"messages": [turn("user", question), turn("assistant", "Yes.")]})
 }
 
+fn critique(request: &str, probability: f64) -> Value {
+    json!({"messages": [turn("user", request), turn("assistant", "{}")], "principle": "short", "violated": true,
+        "probability": probability})
+}
+
 fn pair(chosen: &str, rejected: &str) -> Value {
     json!({"prompt": [turn("user", "Well?")], "chosen": [turn("assistant", chosen)],
         "rejected": [turn("assistant", rejected)]})
@@ -138,6 +143,18 @@ fn a_split_that_the_manifest_does_not_name_is_missed() {
     dataset.save();
     let what = dataset.only(Check::Counts);
     assert_eq!(what, "manifest.json: 0 rows in all splits in place of 1");
+}
+
+#[test]
+fn a_file_that_is_short_of_rows_is_named_itself() {
+    let mut dataset = Dataset::new("trl-sft", &[("train", vec![answered("One?")])]);
+    dataset.manifest.files[0].lines = 2;
+    dataset.save();
+    let what = dataset.only(Check::Counts);
+    assert_eq!(what, "train.jsonl: 1 rows in place of 2");
+    dataset.manifest.splits[0].rows = 2;
+    dataset.save();
+    assert_eq!(dataset.report().faults[&Check::Counts], 1);
 }
 
 #[test]
@@ -228,6 +245,29 @@ fn a_soft_label_is_a_probability() {
         judged(json!("0.5"))
             .only(Check::Schema)
             .contains("`probability` is a text")
+    );
+}
+
+#[test]
+fn a_request_for_a_critique_in_two_splits_is_found() {
+    let sides = |request: &str| {
+        let test = vec![critique("Judge this.", 0.5), critique(request, 1.0)];
+        Dataset::new(
+            "critic",
+            &[("train", vec![critique("Judge A.", 0.0)]), ("test", test)],
+        )
+    };
+    let found = sides("judge  a.").only(Check::Leakage);
+    assert_eq!(
+        found,
+        "test.jsonl:2: the prompt of this row of test is also at train.jsonl:1"
+    );
+    let report = sides("Judge B.").report();
+    assert!(report.holds() && report.skipped.contains_key(&Check::Leakage));
+    let unsure = Dataset::new("critic", &[("train", vec![critique("Judge A.", 5.0)])]);
+    assert_eq!(
+        unsure.only(Check::Contrast),
+        "train.jsonl:1: the probability is not between 0 and 1"
     );
 }
 
