@@ -251,6 +251,16 @@ pub(super) fn arrow_bytes(value: &Value) -> u64 {
     }
 }
 
+/// The same for a row of a table without lists: those are JSON texts there.
+pub(super) fn flat_bytes(row: &Value) -> u64 {
+    let cell = |value: &Value| match value {
+        Value::Array(_) | Value::Object(_) => 4 + value.to_string().len() as u64,
+        value => arrow_bytes(value),
+    };
+    let fields = row.as_object().into_iter().flat_map(|row| row.values());
+    fields.map(cell).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -323,5 +333,13 @@ mod tests {
     list: string
 ";
         assert_eq!(features(&columns(), 0), expected);
+    }
+
+    #[test]
+    fn lists_take_the_room_of_their_json_in_flat_tables() {
+        let row = json!({"messages": [{"role": "user", "content": "Hi"}], "note": "abc", "p": 0.5});
+        let list = r#"[{"role":"user","content":"Hi"}]"#.len() as u64;
+        assert_eq!(flat_bytes(&row), (4 + list) + (4 + 3) + 8);
+        assert_eq!(arrow_bytes(&row), (4 + (4 + 4) + (4 + 2)) + (4 + 3) + 8);
     }
 }

@@ -80,7 +80,10 @@ impl Shards {
             .map_err(|source| failed(&self.name, source))?;
         open.rows += 1;
         self.rows += 1;
-        self.num_bytes += columns::arrow_bytes(row);
+        self.num_bytes += match self.kind {
+            Kind::Csv => columns::flat_bytes(row),
+            Kind::Jsonl | Kind::Parquet => columns::arrow_bytes(row),
+        };
         let full = self.limit.rows.is_some_and(|most| open.rows >= most)
             || self
                 .limit
