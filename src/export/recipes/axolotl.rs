@@ -75,8 +75,10 @@ fn trainer(format: Format) -> &'static str {
 fn dataset(recipe: &Recipe<'_>, split: &SplitEntry) -> String {
     let kind = match recipe.format {
         Format::AxolotlDpo => "type: chat_template.default",
-        // Its template is ChatML; llama3.ultra is the other one.
-        Format::AxolotlKto => "type: chatml.ultra",
+        // It has no type that takes the model's own template.
+        Format::AxolotlKto => {
+            "# Writes ChatML, whatever template the model has; llama3.ultra writes that of Llama 3.\n    type: chatml.ultra"
+        }
         Format::TrlPrm => "type: stepwise_supervised\n    step_separator: \"\\n\"",
         _ => "type: chat_template",
     };

@@ -136,6 +136,17 @@ fn what_axolotl_made_of_other_rows_is_not_found() {
 }
 
 #[test]
+fn a_template_that_is_not_the_models_own_is_said() {
+    let manifest = manifest(&[("train", 9, &["train.jsonl"])]);
+    let yaml = |format| file(format, Kind::Jsonl, &manifest, "axolotl.yaml").unwrap();
+    let kto = yaml(Format::AxolotlKto);
+    assert!(kto.contains("llama3.ultra"), "{kto}");
+    let read: Value = serde_yaml::from_str(&kto).unwrap();
+    assert_eq!(read["datasets"][0]["type"], "chatml.ultra");
+    assert!(yaml(Format::AxolotlDpo).contains("chat_template: tokenizer_default"));
+}
+
+#[test]
 fn the_script_knows_its_splits_and_which_columns_are_json_text() {
     let halves = manifest(&[
         ("train_sft", 4, &["train_sft.csv"]),
