@@ -1,5 +1,6 @@
 //! Conversations measured under a model's own template and tokenizer.
 
+use super::args::TemplateArgs;
 use super::backend;
 use super::exit::usage;
 use super::model::{resolve_with_bar, tokenizer};
@@ -19,12 +20,13 @@ pub struct ModelMeasure {
 }
 
 impl ModelMeasure {
-    /// Opens the model that a reference names.
-    pub fn open(reference: &str) -> anyhow::Result<Self> {
+    /// Opens the model that a reference names, perhaps with another template than its own.
+    pub fn open(reference: &str, template: &TemplateArgs) -> anyhow::Result<Self> {
+        let choice = backend::template_choice(template)?;
         let reference = ModelRef::parse(reference).map_err(usage)?;
         let path = resolve_with_bar(&reference, false)?;
         let tokenizer = tokenizer(&path)?;
-        let template = chat_template(&tokenizer, &backend::template_choice(&Default::default())?)?;
+        let template = chat_template(&tokenizer, &choice)?;
         Ok(Self {
             name: reference.to_string(),
             bos: tokenizer.bos_text().into_bytes(),

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use super::args::TemplateArgs;
 use super::exit::{Exit, say, usage};
 use super::measure::ModelMeasure;
 use super::stdout;
@@ -41,13 +42,15 @@ pub struct Args {
     /// Print the report as one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    template: TemplateArgs,
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let measure = match args.no_tokens {
         true => None,
-        false => Some(ModelMeasure::open(&args.model)?),
+        false => Some(ModelMeasure::open(&args.model, &args.template)?),
     };
     let measure = measure.as_ref().map(|measure| measure as &dyn Measure);
     let report = verify::verify(&args.folder, args.max_length, measure);

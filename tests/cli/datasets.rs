@@ -226,6 +226,15 @@ fn a_dataset_is_measured_under_the_default_model() {
     let tokens = &report.json_lines()[0]["tokens"];
     assert!(tokens["longest"].as_u64().unwrap() > 20, "{tokens}");
     assert_eq!(tokens["over"], 0);
+    // What messages about a template name can be given here as well.
+    let other = place
+        .amend(&["verify", "dpo", "--chat-template", "zephyr", "--json"])
+        .success();
+    assert_ne!(other.json_lines()[0]["tokens"]["total"], tokens["total"]);
+    place
+        .amend(&["verify", "dpo", "--chat-template", "zephir"])
+        .code(2)
+        .complains(&["no chat template is called `zephir`"]);
     let short = place
         .amend(&["verify", "dpo", "-m", "default", "--max-length", "20"])
         .code(4);
