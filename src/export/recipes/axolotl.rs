@@ -14,8 +14,7 @@ pub(super) fn files(recipe: &Recipe<'_>) -> Vec<(String, String)> {
     let Some(train) = recipe.train().filter(|_| recipe.kind != Kind::Csv) else {
         return Vec::new();
     };
-    let preferences = matches!(recipe.format, Format::AxolotlDpo | Format::AxolotlKto);
-    let rate = if preferences {
+    let rate = if prefers(recipe.format) {
         PREFERENCE_RATE
     } else {
         LEARNING_RATE
@@ -59,11 +58,15 @@ fn rows(recipe: &Recipe<'_>) -> Digest {
     Digest::of(&digests)
 }
 
+fn prefers(format: Format) -> bool {
+    matches!(format, Format::AxolotlDpo | Format::AxolotlKto)
+}
+
 fn trainer(format: Format) -> &'static str {
     match format {
         Format::AxolotlDpo => "rl: dpo\nrl_beta: 0.1\nchat_template: tokenizer_default\n",
         Format::AxolotlKto => {
-            "rl: kto\nrl_beta: 0.1\nkto_desirable_weight: 1.0\nkto_undesirable_weight: 1.0\nremove_unused_columns: false\n"
+            "# chatml.ultra writes ChatML, whatever template the model has; llama3.ultra writes that of Llama 3.\nrl: kto\nrl_beta: 0.1\nkto_desirable_weight: 1.0\nkto_undesirable_weight: 1.0\nremove_unused_columns: false\n"
         }
         Format::TrlPrm => {
             "process_reward_model: true\nnum_labels: 2\nmodel_type: AutoModelForTokenClassification\n"
@@ -76,12 +79,15 @@ fn dataset(recipe: &Recipe<'_>, split: &SplitEntry) -> String {
     let kind = match recipe.format {
         Format::AxolotlDpo => "type: chat_template.default",
         // It has no type that takes the model's own template.
-        Format::AxolotlKto => {
-            "# Writes ChatML, whatever template the model has; llama3.ultra writes that of Llama 3.\n    type: chatml.ultra"
-        }
+        Format::AxolotlKto => "type: chatml.ultra",
         Format::TrlPrm => "type: stepwise_supervised\n    step_separator: \"\\n\"",
         _ => "type: chat_template",
     };
+    if prefers(recipe.format) {
+        // For preferences axolotl forgets `ds_type`, and goes by the ending of the path.
+        let entry = |file: &String| format!("  - path: {file}\n    split: train\n    {kind}\n");
+        return split.files.iter().map(entry).collect();
+    }
     let files: String = split
         .files
         .iter()

@@ -84,14 +84,28 @@ fn shards_are_named_one_by_one() {
         ("train", 9, &shards),
         ("valid", 2, &["data/valid-00000-of-00001.parquet"]),
     ]);
-    let yaml = file(Format::AxolotlDpo, Kind::Parquet, &manifest, "axolotl.yaml").unwrap();
-    let yaml: Value = serde_yaml::from_str(&yaml).unwrap();
-    assert_eq!(yaml["datasets"][0]["data_files"], json!(shards));
-    assert_eq!(yaml["datasets"][0]["ds_type"], "parquet");
+    let yaml = |format| {
+        let text = file(format, Kind::Parquet, &manifest, "axolotl.yaml").unwrap();
+        serde_yaml::from_str::<Value>(&text).unwrap()
+    };
+    let sft = yaml(Format::AxolotlSft);
+    assert_eq!(sft["datasets"][0]["data_files"], json!(shards));
+    assert_eq!(sft["datasets"][0]["ds_type"], "parquet");
     assert_eq!(
-        yaml["test_datasets"][0]["data_files"][0],
+        sft["test_datasets"][0]["data_files"][0],
         "data/valid-00000-of-00001.parquet"
     );
+    // What axolotl reads of preferences is the path alone.
+    for format in [Format::AxolotlDpo, Format::AxolotlKto] {
+        let preferences = yaml(format);
+        for (index, shard) in shards.iter().enumerate() {
+            assert_eq!(preferences["datasets"][index]["path"], *shard);
+        }
+        assert_eq!(
+            preferences["test_datasets"][0]["path"],
+            "data/valid-00000-of-00001.parquet"
+        );
+    }
 
     let info = file(
         Format::LlamafactoryDpo,
