@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::constitution::{Constitution, detect_language};
 use crate::quality::gates::Figures;
 use crate::store::{PrincipleStats, RunDetail};
@@ -348,7 +350,7 @@ fn constitutions(out: &mut String, facts: &Facts<'_>) {
             continue;
         }
         seen.push(&run.row.constitution_digest);
-        let text = serde_yaml::to_string(&run.constitution).unwrap_or_default();
+        let text = as_file(&run.constitution);
         // Longer than any fence in the text.
         let fence = "`".repeat(ticks(&text).max(2) + 1);
         let _ = writeln!(
@@ -360,6 +362,25 @@ fn constitutions(out: &mut String, facts: &Facts<'_>) {
     }
     while out.ends_with("\n\n") {
         out.pop();
+    }
+}
+
+/// A constitution as a file that can be used: what has no value is left out.
+fn as_file(constitution: &Constitution) -> String {
+    // Plain data with string keys always serialises.
+    let mut value = serde_json::to_value(constitution).unwrap_or_default();
+    without_nulls(&mut value);
+    serde_yaml::to_string(&value).unwrap_or_default()
+}
+
+fn without_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(without_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_nulls),
+        _ => {}
     }
 }
 
@@ -402,7 +423,22 @@ fn cell(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::path::Path;
+
     use super::*;
+    use crate::constitution::{SHIPPED, load, resolve};
+
+    #[test]
+    fn a_constitution_can_be_taken_out_of_a_card() {
+        for shipped in SHIPPED {
+            let whole = load(shipped.name).unwrap().resolved;
+            let text = as_file(&whole.constitution);
+            let mut none = |_: &Path| -> io::Result<String> { Err(io::ErrorKind::NotFound.into()) };
+            let back = resolve(Path::new("card.yaml"), &text, &mut none).unwrap();
+            assert_eq!(back.digest, whole.digest, "{}", shipped.name);
+        }
+    }
 
     #[test]
     fn texts_cannot_leave_their_cell() {
