@@ -246,7 +246,7 @@ impl<'a> Export<'a> {
         if self.splits.len() == 1 {
             return Ok(Assignment::default());
         }
-        let mut census = Census::default();
+        let mut census = Census::begin()?;
         self.each(store, |_, given, made| {
             if let Made::Row { .. } = made {
                 census.count(given.key, &given.chain.prompt_messages)?;
@@ -254,9 +254,9 @@ impl<'a> Export<'a> {
             Ok(())
         })?;
         census.join_alike()?;
-        let assignment = census.assign(&self.splits, self.options.seed);
+        let assignment = census.assign(&self.splits, self.options.seed)?;
         if self.replay.is_some() {
-            self.held_back = census.elsewhere(&assignment)?;
+            self.held_back = Some(census.elsewhere()?);
         }
         self.manifest.division = Some(Division {
             splits: self.splits.source(),
