@@ -27,7 +27,7 @@ mod steps;
 mod table;
 pub mod verify;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ use serde_json::{Value, json};
 
 use crate::quality::gates::{Decision, Gating, Refused};
 use crate::quality::similar::Known;
-use crate::store::{ChainDetail, ChainRow, Depth, RunDetail, Store, StoreError};
+use crate::store::{ChainDetail, ChainRow, Depth, RunDetail, Scratch, Shelf, Store, StoreError};
 
 pub use card::{CardOptions, is_license};
 use columns::Column;
@@ -71,6 +71,9 @@ pub const PAIRS_FILE: &str = pairs::FILE;
 
 /// The file that says where the rows come from.
 pub const MANIFEST_FILE: &str = manifest::FILE;
+
+/// The shelf of prompts that were rows already.
+const SEEN: Shelf = 0;
 
 /// Writes the chains that match and pass the gates into the folder `out`, and returns the manifest that was
 /// written there.
@@ -203,14 +206,17 @@ impl<'a> Export<'a> {
             let decided = maker.drawing.gating.decided(&chain.row.chain_id)?;
             Ok(maker.given(chain, decided, &run.constitution))
         };
-        let mut seen = HashSet::new();
-        let mut repeats = Repeats::of(maker.drawing);
+        let seen = (draws == Draws::Prompts).then(Scratch::begin).transpose()?;
+        let repeats = Repeats::of(maker.drawing)?;
         let export = &mut *self;
         let take = |given: Result<Given, StoreError>| -> Result<(), ExportError> {
             let mut given = given?;
             for made in std::mem::take(&mut given.made) {
                 let lesson = !matches!(made, Made::Dropped { .. });
-                let again = lesson && draws == Draws::Prompts && !seen.insert(given.key);
+                let again = match &seen {
+                    Some(seen) if lesson => seen.meet(SEEN, given.key, 0)?.is_some(),
+                    _ => false,
+                };
                 let made = match again {
                     true => Made::Dropped {
                         step: None,
@@ -218,8 +224,8 @@ impl<'a> Export<'a> {
                     },
                     false => made,
                 };
-                let made = match &mut repeats {
-                    Some(repeats) => repeats.leave_out(&given.decided, made),
+                let made = match &repeats {
+                    Some(repeats) => repeats.leave_out(&given.decided, made)?,
                     None => made,
                 };
                 each(export, &given, made)?;
@@ -240,7 +246,7 @@ impl<'a> Export<'a> {
         if self.splits.len() == 1 {
             return Ok(Assignment::default());
         }
-        let mut census = Census::default();
+        let mut census = Census::begin()?;
         self.each(store, |_, given, made| {
             if let Made::Row { .. } = made {
                 census.count(given.key, &given.chain.prompt_messages)?;
@@ -248,9 +254,9 @@ impl<'a> Export<'a> {
             Ok(())
         })?;
         census.join_alike()?;
-        let assignment = census.assign(&self.splits, self.options.seed);
+        let assignment = census.assign(&self.splits, self.options.seed)?;
         if self.replay.is_some() {
-            self.held_back = census.elsewhere(&assignment)?;
+            self.held_back = Some(census.elsewhere()?);
         }
         self.manifest.division = Some(Division {
             splits: self.splits.source(),

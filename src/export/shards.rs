@@ -20,6 +20,11 @@ pub struct ShardLimit {
 /// A Parquet file is full at this size unless something else is asked for, as on the Hub.
 const PARQUET_BYTES: u64 = 500 << 20;
 
+/// Bytes that the files may hold back that are open together, of which there is one for each split, and the fewest
+/// that one may.
+const OPEN_BYTES: usize = 16 << 20;
+const LEAST_OPEN_BYTES: usize = 1 << 20;
+
 /// A split under way.
 pub(super) struct Shards {
     name: String,
@@ -28,6 +33,8 @@ pub(super) struct Shards {
     /// Whether files are numbered, in a folder of their own.
     numbered: bool,
     columns: Vec<Column>,
+    /// Bytes that the open file may hold back.
+    room: usize,
     open: Option<Open>,
     full: Vec<Closed>,
     rows: u64,
@@ -52,6 +59,7 @@ impl Shards {
             numbered: limit != ShardLimit::default(),
             limit,
             columns: columns.to_vec(),
+            room: (OPEN_BYTES / options.divided().len()).max(LEAST_OPEN_BYTES),
             open: None,
             full: Vec::new(),
             rows: 0,
@@ -70,7 +78,7 @@ impl Shards {
         let open = match &mut self.open {
             Some(open) => open,
             none => none.insert(Open {
-                table: table::begin(self.kind, &self.columns, folder.create()?)
+                table: table::begin(self.kind, &self.columns, folder.create()?, self.room)
                     .map_err(|source| failed(&self.name, source))?,
                 rows: 0,
             }),

@@ -1,12 +1,11 @@
 //! Splits: every prompt on one side, with all that is like it.
 
-use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use crate::digest::Digest;
 use crate::generation::Message;
 use crate::quality::similar::{Known, Prompts};
-use crate::store::StoreError;
+use crate::store::{Scratch, Shelf, Sorter, StoreError};
 
 /// How much one split may fall short of the whole before it is a mistake.
 const ROUNDING: f64 = 1e-6;
@@ -145,159 +144,157 @@ fn first_bytes(hash: &blake3::Hash) -> u64 {
     u64::from_le_bytes(bytes)
 }
 
-/// Prompts and how many rows each gives, counted before anything is written. What tells which of them are nearly the
-/// same lies on disk.
-#[derive(Debug, Default)]
-pub(super) struct Census {
-    /// Rows by prompt, and the group that the prompt belongs to.
-    prompts: BTreeMap<u64, Prompt>,
-    /// The prompts in the order in which they were met.
-    keys: Vec<u64>,
-    /// The same by what they say; `None` before the first.
-    said: Option<Prompts>,
-}
+/// The shelf of the prompts' numbers, by their keys.
+const NUMBERS: Shelf = 0;
 
+/// Prompts and how many rows each gives, counted before anything is written. They have numbers in the order in which
+/// they were met. What tells them apart, and which of them are nearly the same, lies on disk.
 #[derive(Debug)]
-struct Prompt {
-    rows: u64,
+pub(super) struct Census {
+    met: Scratch,
+    /// The prompt of the last row: most come together with others of theirs.
+    last: Option<(u64, u32)>,
+    /// The keys of the prompts.
+    keys: Sorter,
+    /// How many rows each gives.
+    rows: Vec<u32>,
     /// Another prompt of the same group; itself for the first.
-    group: u64,
+    parent: Vec<u32>,
+    /// The prompts by what they say.
+    said: Prompts,
+    /// The split of each, once they have one.
+    sides: Vec<u8>,
 }
 
 impl Census {
-    /// Counts a row of a prompt, by its [`prompt_key`].
-    pub fn count(&mut self, key: u64, prompt: &[Message]) -> Result<(), StoreError> {
-        if !self.prompts.contains_key(&key) {
-            let said = match &mut self.said {
-                Some(said) => said,
-                none => none.insert(Prompts::begin()?),
-            };
-            said.add(prompt)?;
-            self.keys.push(key);
-        }
-        self.count_key(key);
-        Ok(())
+    /// No prompts yet.
+    ///
+    /// # Errors
+    ///
+    /// Here and below: when there is no room for a temporary file.
+    pub fn begin() -> Result<Self, StoreError> {
+        Ok(Self {
+            met: Scratch::begin()?,
+            last: None,
+            keys: Sorter::default(),
+            rows: Vec::new(),
+            parent: Vec::new(),
+            said: Prompts::begin()?,
+            sides: Vec::new(),
+        })
     }
 
-    fn count_key(&mut self, key: u64) {
-        let fresh = Prompt {
-            rows: 0,
-            group: key,
+    /// Counts a row of a prompt, by its [`prompt_key`].
+    pub fn count(&mut self, key: u64, prompt: &[Message]) -> Result<(), StoreError> {
+        match self.is_new(key)? {
+            true => self.said.add(prompt),
+            false => Ok(()),
+        }
+    }
+
+    /// Counts a row of a prompt, and tells whether that was not met before.
+    fn is_new(&mut self, key: u64) -> Result<bool, StoreError> {
+        let next = self.rows.len() as u32;
+        let met = match self.last {
+            Some((last, number)) if last == key => Some(number),
+            _ => self.met.meet(NUMBERS, key, next)?,
         };
-        self.prompts.entry(key).or_insert(fresh).rows += 1;
+        if met.is_none() {
+            self.keys.add(key, next)?;
+            self.rows.push(0);
+            self.parent.push(next);
+        }
+        let number = met.unwrap_or(next);
+        self.last = Some((key, number));
+        let rows = &mut self.rows[number as usize];
+        *rows = rows.saturating_add(1);
+        Ok(met.is_none())
     }
 
     /// Puts prompts that are nearly the same into one group.
     pub fn join_alike(&mut self) -> Result<(), StoreError> {
-        let Some(said) = self.said.take() else {
-            return Ok(());
-        };
-        let joined = said.alike(|one, other| {
-            self.join(self.keys[one as usize], self.keys[other as usize]);
-        });
-        self.said = Some(said);
-        joined
-    }
-
-    /// The prompts that are not in the first split; `None` where there is no prompt at all.
-    pub fn elsewhere(self, assignment: &Assignment) -> Result<Option<Known>, StoreError> {
-        let elsewhere = |number: u32| assignment.side(self.keys[number as usize]) != 0;
-        self.said.map(|said| said.known(elsewhere)).transpose()
-    }
-
-    /// Puts two counted prompts, and all that belong to either, into one group.
-    fn join(&mut self, one: u64, other: u64) {
-        let (one, other) = (self.group(one), self.group(other));
-        // The lower key stands for the group, so that the order of joining does not matter.
-        let (low, high) = (one.min(other), one.max(other));
-        if let Some(prompt) = self.prompts.get_mut(&high) {
-            prompt.group = low;
-        }
-    }
-
-    fn group(&self, mut key: u64) -> u64 {
-        while let Some(prompt) = self.prompts.get(&key).filter(|prompt| prompt.group != key) {
-            key = prompt.group;
-        }
-        key
+        let parent = &mut self.parent;
+        self.said.alike(|one, other| join(parent, one, other))
     }
 
     /// Gives every prompt a split. Which one depends on seed and prompts, not on the order in which they were
     /// counted. Shares are kept as nearly as groups allow, and where there are enough groups, no split stays
     /// empty.
-    pub fn assign(&self, splits: &Splits, seed: u64) -> Assignment {
-        let groups = self.groups(seed);
-        let total: u64 = groups.iter().map(|group| group.rows).sum();
-        let mut sides = Vec::with_capacity(groups.len());
+    pub fn assign(&mut self, splits: &Splits, seed: u64) -> Result<Assignment, StoreError> {
+        let count = self.rows.len();
+        let mut keys = Vec::with_capacity(count);
+        let mut numbers = Vec::with_capacity(count);
+        let mut groups = Sorter::default();
+        let mut rows = vec![0_u32; count];
+        for prompt in std::mem::take(&mut self.keys).sorted()? {
+            let (key, number) = prompt?;
+            let first = root(&mut self.parent, number);
+            let of_group = &mut rows[first as usize];
+            // The key that stands for a group is its lowest, so that it comes first.
+            if *of_group == 0 {
+                groups.add(drawn(seed, key), first)?;
+            }
+            *of_group = of_group.saturating_add(self.rows[number as usize]);
+            keys.push(key);
+            numbers.push(number);
+        }
+        let total: u64 = self.rows.iter().map(|rows| u64::from(*rows)).sum();
+        let (mut order, mut sides) = (Vec::new(), Vec::new());
         let mut before = 0;
-        for Group { rows, .. } in &groups {
-            let middle = (before as f64 + *rows as f64 / 2.0) / total.max(1) as f64;
+        // In an order that seed and keys decide.
+        for group in groups.sorted()? {
+            let (_, first) = group?;
+            let rows = u64::from(rows[first as usize]);
+            let middle = (before as f64 + rows as f64 / 2.0) / total.max(1) as f64;
+            order.push(first);
             sides.push(side(splits, middle));
             before += rows;
         }
         fill_empty(&mut sides, splits.len());
-        let mut by_group: Vec<(u64, u8)> =
-            groups.iter().map(|group| group.key).zip(sides).collect();
-        by_group.sort_unstable();
-        let side = |key: &u64| {
-            let group = by_group.binary_search_by_key(&self.group(*key), |(key, _)| *key);
-            group.map_or(0, |group| by_group[group].1)
-        };
-        Assignment {
-            keys: self.prompts.keys().copied().collect(),
-            sides: self.prompts.keys().map(side).collect(),
-            groups: by_group.len() as u64,
+        self.sides = vec![0; count];
+        for (first, side) in order.iter().zip(&sides) {
+            self.sides[*first as usize] = *side;
         }
+        for number in 0..count as u32 {
+            self.sides[number as usize] = self.sides[root(&mut self.parent, number) as usize];
+        }
+        let side = |number: &u32| self.sides[*number as usize];
+        Ok(Assignment {
+            keys: keys.into(),
+            sides: numbers.iter().map(side).collect(),
+            groups: order.len() as u64,
+        })
     }
 
-    /// The groups and how many rows each gives, in an order that seed and keys decide.
-    fn groups(&self, seed: u64) -> Vec<Group> {
-        let mut groups: Vec<Group> = Vec::new();
-        // The key that stands for a group is its lowest, so that it comes first.
-        for (key, prompt) in &self.prompts {
-            let group = self.group(*key);
-            match groups.binary_search_by_key(&group, |group| group.key) {
-                Ok(group) => groups[group].rows += prompt.rows,
-                Err(_) => groups.push(Group::new(seed, group, prompt.rows)),
-            }
-        }
-        groups.sort_unstable_by(|a, b| {
-            let whole = || drawn(seed, a.key).cmp(&drawn(seed, b.key));
-            a.drawn
-                .cmp(&b.drawn)
-                .then_with(whole)
-                .then(a.key.cmp(&b.key))
-        });
-        groups
+    /// The prompts that are not in the first split, once they have splits.
+    pub fn elsewhere(self) -> Result<Known, StoreError> {
+        let side = |number: u32| self.sides.get(number as usize);
+        self.said
+            .known(|number| side(number).is_some_and(|side| *side != 0))
     }
 }
 
-/// Prompts that have to be on one side.
-struct Group {
-    /// The first digits of what decides its place.
-    drawn: [u8; 16],
-    key: u64,
-    rows: u64,
+/// Puts two prompts, and all that belong to either, into one group.
+fn join(parent: &mut [u32], one: u32, other: u32) {
+    let (one, other) = (root(parent, one), root(parent, other));
+    parent[one.max(other) as usize] = one.min(other);
 }
 
-impl Group {
-    fn new(seed: u64, key: u64, rows: u64) -> Self {
-        let mut first = [0; 16];
-        let digest = drawn(seed, key);
-        for (place, byte) in first.iter_mut().zip(digest.as_str().bytes()) {
-            *place = byte;
-        }
-        Self {
-            drawn: first,
-            key,
-            rows,
-        }
+/// The prompt that stands for all of a group.
+fn root(parent: &mut [u32], mut number: u32) -> u32 {
+    while parent[number as usize] != number {
+        parent[number as usize] = parent[parent[number as usize] as usize];
+        number = parent[number as usize];
     }
+    number
 }
 
-/// What decides the place of a group among others.
-fn drawn(seed: u64, key: u64) -> Digest {
-    Digest::of(&("split", seed, key))
+/// What decides the place of a group among others: the first digits of a digest.
+fn drawn(seed: u64, key: u64) -> u64 {
+    let digest = Digest::of(&("split", seed, key));
+    let first = digest.as_str().get(3..19);
+    // These are hexadecimal digits, after the tag of three characters.
+    u64::from_str_radix(first.unwrap_or_default(), 16).unwrap_or_default()
 }
 
 fn side(splits: &Splits, place: f64) -> u8 {
@@ -350,100 +347,4 @@ impl Assignment {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn splits(text: &str) -> Splits {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn shares_are_read_and_mistakes_are_named() {
-        let read = splits("train=0.8, valid=0.1,test=0.1");
-        assert_eq!(read.names().collect::<Vec<_>>(), ["train", "valid", "test"]);
-        assert_eq!(read.source(), "train=0.8,valid=0.1,test=0.1");
-        for (text, expected) in [
-            ("train", "is no NAME=SHARE"),
-            ("train=0.9,train=0.1", "named twice"),
-            ("train=0.9,Train=0.1", "named twice"),
-            ("train=0.9,test=0.2", "sum to 1.1"),
-            ("train=1.5,test=-0.5", "not between"),
-            ("train=NaN,test=1", "not between"),
-            ("../x=1", "cannot name a split"),
-            ("dropped=1", "take another name"),
-            ("train=0.5,pairs=0.5", "take another name"),
-            ("train=0.5,Pairs=0.5", "take another name"),
-            ("", "is no NAME=SHARE"),
-        ] {
-            let error = text.parse::<Splits>().unwrap_err();
-            assert!(error.contains(expected), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn capitals_and_white_space_tell_no_prompts_apart_and_roles_do() {
-        let key = |messages: &[Message]| prompt_key(messages);
-        assert_eq!(
-            key(&[Message::user("How  are\nyou?")]),
-            key(&[Message::user(" how are you? ")])
-        );
-        assert_ne!(
-            key(&[Message::user("a b")]),
-            key(&[Message::user("a"), Message::user("b")])
-        );
-        assert_ne!(key(&[Message::user("a")]), key(&[Message::assistant("a")]));
-    }
-
-    #[test]
-    fn a_small_dataset_leaves_no_split_empty() {
-        let mut census = Census::default();
-        (0..3).for_each(|key| census.count_key(key));
-        let assignment = census.assign(&splits("train=0.98,valid=0.01,test=0.01"), 7);
-        let mut sides: Vec<_> = (0..3).map(|key| assignment.side(key)).collect();
-        sides.sort_unstable();
-        assert_eq!(sides, [0, 1, 2]);
-    }
-
-    proptest! {
-        #[test]
-        fn no_group_is_on_two_sides_and_order_changes_nothing(
-            keys in prop::collection::vec(0_u64..60, 1..200),
-            joins in prop::collection::vec((0_usize..200, 0_usize..200), 0..40),
-            seed in any::<u64>(),
-        ) {
-            let pair = |(a, b): &(usize, usize)| (keys[a % keys.len()], keys[b % keys.len()]);
-            let splits = splits("train=0.7,valid=0.1,test=0.2");
-            let (mut census, mut other) = (Census::default(), Census::default());
-            keys.iter().for_each(|key| census.count_key(*key));
-            joins.iter().map(pair).for_each(|(a, b)| census.join(a, b));
-            keys.iter().rev().for_each(|key| other.count_key(*key));
-            joins.iter().rev().map(pair).for_each(|(a, b)| other.join(b, a));
-            let (assignment, again) = (census.assign(&splits, seed), other.assign(&splits, seed));
-            for key in &keys {
-                prop_assert_eq!(assignment.side(*key), again.side(*key));
-            }
-            for (a, b) in joins.iter().map(pair) {
-                prop_assert_eq!(assignment.side(a), assignment.side(b));
-            }
-        }
-
-        #[test]
-        fn shares_are_kept_to_within_the_largest_group(
-            rows in prop::collection::vec(1_u64..9, 60..200), seed in any::<u64>(),
-        ) {
-            let splits = splits("train=0.8,test=0.2");
-            let mut census = Census::default();
-            for (key, rows) in rows.iter().enumerate() {
-                (0..*rows).for_each(|_| census.count_key(key as u64));
-            }
-            let assignment = census.assign(&splits, seed);
-            let test: u64 = (0..rows.len())
-                .filter(|key| assignment.side(*key as u64) == 1)
-                .map(|key| rows[key])
-                .sum();
-            let target = rows.iter().sum::<u64>() as f64 * 0.2;
-            prop_assert!((test as f64 - target).abs() <= 8.0, "{} for {}", test, target);
-        }
-    }
-}
+mod tests;

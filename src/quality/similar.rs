@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::gates::duplicates::{MOST_COMPARED, Print, Prints, Sets, pairs};
 use crate::generation::{Message, Role};
-use crate::store::{Scratch, Shelf, StoreError};
+use crate::store::{Scratch, Shelf, Sorter, StoreError};
 
 /// Prompts that have this share of their runs of three words in common (Jaccard) are nearly the same.
 pub const NEARLY: f64 = 0.8;
@@ -12,6 +12,9 @@ pub const NEARLY: f64 = 0.8;
 /// Shelves, by the numbers of the prompts.
 const PRINTS: Shelf = 0;
 const SETS: Shelf = 1;
+
+/// The first of the shelves of bands, one for each, by their values: the numbers of the prompts that have it.
+const FIRST_BAND: Shelf = 2;
 
 /// Prompts to be held against each other. What is kept of them lies on disk.
 #[derive(Debug)]
@@ -60,18 +63,37 @@ impl Prompts {
 
     /// Some of them, to hold others against: those whose numbers are wanted.
     pub fn known(self, wanted: impl Fn(u32) -> bool) -> Result<Known, StoreError> {
-        let mut bands: Vec<(u8, u32, u32)> = Vec::new();
+        let mut bands = Sorter::default();
+        let mut added = Ok(());
         self.scratch.each(PRINTS, |number, bytes| {
-            if wanted(number) {
-                let all = Print::bands_in(bytes);
-                bands.extend((0..).zip(all).map(|(band, value)| (band, value, number)));
+            if added.is_ok() && wanted(number) {
+                let mut all = (0_u64..).zip(Print::bands_in(bytes));
+                added = all.try_for_each(|(band, value)| {
+                    bands.add(band << u32::BITS | u64::from(value), number)
+                });
             }
         })?;
-        bands.sort_unstable();
-        Ok(Known {
-            prompts: self,
-            bands,
-        })
+        added?;
+        let (mut last, mut numbers) = (0, Vec::new());
+        for entry in bands.sorted()? {
+            let (band, number) = entry?;
+            if band != last {
+                self.keep(last, &mut numbers)?;
+                last = band;
+            }
+            if numbers.len() < MOST_COMPARED {
+                numbers.push(number);
+            }
+        }
+        self.keep(last, &mut numbers)?;
+        Ok(Known(self))
+    }
+
+    /// Keeps the numbers of those that have a value of a band.
+    fn keep(&self, band: u64, numbers: &mut Vec<u32>) -> Result<(), StoreError> {
+        let bytes: Vec<u8> = numbers.drain(..).flat_map(u32::to_le_bytes).collect();
+        let shelf = FIRST_BAND + (band >> u32::BITS) as Shelf;
+        self.scratch.put(shelf, band as u32, &bytes)
     }
 
     fn sets(&self, number: u32) -> Result<Option<Sets>, StoreError> {
@@ -82,11 +104,7 @@ impl Prompts {
 
 /// Prompts to hold others against.
 #[derive(Debug)]
-pub struct Known {
-    prompts: Prompts,
-    /// Each of their bands with its value and the number of the prompt, in order.
-    bands: Vec<(u8, u32, u32)>,
-}
+pub struct Known(Prompts);
 
 impl Known {
     /// Whether one of them is nearly the same.
@@ -95,14 +113,11 @@ impl Known {
         let Some(own) = print.sets() else {
             return Ok(false);
         };
-        for (band, value) in (0..).zip(print.bands()) {
-            let first = self
-                .bands
-                .partition_point(|(other, of, _)| (*other, *of) < (band, value));
-            let same = |entry: &&(u8, u32, u32)| (entry.0, entry.1) == (band, value);
-            let near = self.bands[first..].iter().take_while(same);
-            for (_, _, number) in near.take(MOST_COMPARED) {
-                let known = self.prompts.sets(*number)?;
+        for (shelf, value) in (FIRST_BAND..).zip(print.bands()) {
+            let near = self.0.scratch.get(shelf, value)?.unwrap_or_default();
+            let (near, _) = near.as_chunks();
+            for number in near {
+                let known = self.0.sets(u32::from_le_bytes(*number))?;
                 if known.is_some_and(|known| known.similarity(own) >= NEARLY) {
                     return Ok(true);
                 }

@@ -37,7 +37,10 @@ impl Scratch {
             conn.pragma_update(None, "cache_size", -CACHE)?;
             // One transaction for all: nothing of it is ever kept.
             conn.execute_batch(
-                "CREATE TABLE scratch (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT; BEGIN",
+                "CREATE TABLE scratch (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
+                 CREATE TABLE met (shelf INTEGER NOT NULL, key INTEGER NOT NULL, value INTEGER NOT NULL,
+                     PRIMARY KEY (shelf, key)) STRICT, WITHOUT ROWID;
+                 BEGIN",
             )?;
             Ok(conn)
         };
@@ -91,6 +94,24 @@ impl Scratch {
             }
         }
         Ok(())
+    }
+
+    /// Keeps a number under a key that was not met before; the number of one that was. These keys lie on shelves of
+    /// their own, and need not be small.
+    pub fn meet(&self, shelf: Shelf, key: u64, number: u32) -> Result<Option<u32>, StoreError> {
+        // The same bits: only which keys are equal matters.
+        let key = key.cast_signed();
+        self.with(|conn| {
+            let added = conn
+                .prepare_cached("INSERT INTO met VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")?
+                .execute(params![shelf, key, number])?;
+            if added > 0 {
+                return Ok(None);
+            }
+            conn.prepare_cached("SELECT value FROM met WHERE shelf = ?1 AND key = ?2")?
+                .query_row(params![shelf, key], |row| row.get(0))
+                .map(Some)
+        })
     }
 
     fn with<T>(
@@ -149,6 +170,18 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_new_once_on_every_shelf() {
+        let scratch = Scratch::begin().unwrap();
+        for (key, number) in [(0, 1), (u64::MAX, u32::MAX), (1 << 63, 0)] {
+            assert_eq!(scratch.meet(3, key, number).unwrap(), None);
+            assert_eq!(scratch.meet(3, key, 7).unwrap(), Some(number));
+            assert_eq!(scratch.meet(4, key, 8).unwrap(), None);
+        }
+        assert_eq!(scratch.meet(4, 0, 9).unwrap(), Some(8));
+        assert_eq!(scratch.get(3, 0).unwrap(), None);
+    }
+
+    #[test]
     fn what_has_failed_fails_from_then_on_and_says_why_it_did_first() {
         let scratch = Scratch::begin().unwrap();
         scratch.put(0, 0, b"first").unwrap();
@@ -163,6 +196,7 @@ mod tests {
             scratch.get(0, 0).err(),
             scratch.some(0, 0).err(),
             scratch.each(0, |_, _| {}).err(),
+            scratch.meet(0, 0, 0).map(drop).err(),
         ];
         for error in after {
             assert_eq!(error.unwrap().to_string(), full);

@@ -53,16 +53,17 @@ pub(super) trait Table<W>: Send {
     fn close(self: Box<Self>) -> io::Result<W>;
 }
 
-/// Begins a file.
+/// Begins a file. `room` is how many bytes it may hold back, where its rows are not written one by one.
 pub(super) fn begin<W: Write + Send + 'static>(
     kind: Kind,
     columns: &[Column],
     out: W,
+    room: usize,
 ) -> io::Result<Box<dyn Table<W>>> {
     Ok(match kind {
         Kind::Jsonl => Box::new(jsonl::Jsonl::new(out)),
         Kind::Csv => Box::new(csv::Csv::begin(columns, out)?),
-        Kind::Parquet => Box::new(parquet::Parquet::begin(columns, out)?),
+        Kind::Parquet => Box::new(parquet::Parquet::begin(columns, out, room)?),
     })
 }
 

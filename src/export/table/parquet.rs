@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ::parquet::arrow::ArrowWriter;
 use ::parquet::basic::{Compression, ZstdLevel};
-use ::parquet::file::properties::WriterProperties;
+use ::parquet::file::properties::{EnabledStatistics, WriterProperties};
 use arrow_array::builder::{
     ArrayBuilder, BooleanBuilder, Float64Builder, ListBuilder, StringBuilder, StructBuilder,
     make_builder,
@@ -19,12 +19,12 @@ use super::{RowIter, Table};
 use crate::dataset;
 use crate::export::columns::{self, Column, Kind};
 
-/// Rows, and bytes of their texts, that are gathered before they are encoded.
+/// Rows that are gathered before they are encoded.
 const GATHERED_ROWS: usize = 1000;
-const GATHERED_BYTES: u64 = 4 << 20;
 
-/// Bytes that a row group may take before it is written out.
-const GROUP_BYTES: usize = 32 << 20;
+/// A file's room has so many parts. The texts that are gathered take one, and so does a page, or the dictionary, of
+/// each column that is under way.
+const PARTS: usize = 16;
 
 /// A file under way.
 pub(super) struct Parquet<W: Write + Send> {
@@ -33,17 +33,24 @@ pub(super) struct Parquet<W: Write + Send> {
     columns: Vec<Column>,
     builders: Vec<Box<dyn ArrayBuilder>>,
     rows: usize,
-    gathered: u64,
+    gathered: usize,
+    /// Bytes of a part of the room.
+    part: usize,
 }
 
 impl<W: Write + Send> Parquet<W> {
-    /// Begins a file.
-    pub fn begin(columns: &[Column], out: W) -> io::Result<Self> {
+    /// Begins a file that holds about so many bytes back.
+    pub fn begin(columns: &[Column], out: W, room: usize) -> io::Result<Self> {
         let schema = Arc::new(columns::schema(columns));
         let level = ZstdLevel::try_new(3)?;
+        let part = room / PARTS;
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(level))
             .set_created_by("amend".to_owned())
+            .set_data_page_size_limit(part)
+            .set_dictionary_page_size_limit(part)
+            // Those of pages are held to the end of the file, and nobody looks texts up by their order.
+            .set_statistics_enabled(EnabledStatistics::Chunk)
             .build();
         let writer = ArrowWriter::try_new(out, Arc::clone(&schema), Some(properties))?;
         let builder =
@@ -55,6 +62,7 @@ impl<W: Write + Send> Parquet<W> {
             columns: columns.to_vec(),
             rows: 0,
             gathered: 0,
+            part,
         })
     }
 
@@ -70,7 +78,8 @@ impl<W: Write + Send> Parquet<W> {
         let batch =
             RecordBatch::try_new(Arc::clone(&self.schema), arrays).map_err(io::Error::other)?;
         self.writer.write(&batch)?;
-        if self.writer.in_progress_size() > GROUP_BYTES {
+        // Arrays grow by doubling, and what they hold is encoded before they are let go: that takes three parts.
+        if self.writer.memory_size() > (PARTS - 3) * self.part {
             self.writer.flush()?;
         }
         (self.rows, self.gathered) = (0, 0);
@@ -84,15 +93,15 @@ impl<W: Write + Send> Table<W> for Parquet<W> {
             append(&mut **builder, &column.kind, &row[column.name])?;
         }
         self.rows += 1;
-        self.gathered += columns::arrow_bytes(row);
-        match self.rows >= GATHERED_ROWS || self.gathered >= GATHERED_BYTES {
+        self.gathered += columns::arrow_bytes(row) as usize;
+        match self.rows >= GATHERED_ROWS || self.gathered >= self.part {
             true => self.encode(),
             false => Ok(()),
         }
     }
 
     fn bytes(&self) -> u64 {
-        (self.writer.bytes_written() + self.writer.in_progress_size()) as u64 + self.gathered
+        (self.writer.bytes_written() + self.writer.in_progress_size() + self.gathered) as u64
     }
 
     fn close(mut self: Box<Self>) -> io::Result<W> {

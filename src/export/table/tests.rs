@@ -2,6 +2,7 @@
 
 use std::fs::File;
 
+use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -23,10 +24,13 @@ fn columns() -> Vec<Column> {
     ]
 }
 
+/// Room for a file.
+const ROOM: usize = 1 << 20;
+
 fn written(kind: Kind, rows: &[Value]) -> (tempfile::TempDir, std::path::PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rows");
-    let mut table = begin(kind, &columns(), File::create(&path).unwrap()).unwrap();
+    let mut table = begin(kind, &columns(), File::create(&path).unwrap(), ROOM).unwrap();
     rows.iter().for_each(|row| table.row(row).unwrap());
     table.close().unwrap();
     (folder, path)
@@ -86,6 +90,35 @@ fn many_rows_make_several_batches_and_come_back_in_order() {
         .map(|(_, row)| row.unwrap())
         .collect();
     assert_eq!(found, rows);
+}
+
+#[test]
+fn a_group_of_rows_takes_no_more_than_its_room() {
+    let word = |number: u64, place: u64| {
+        blake3::hash(&[number, place].map(u64::to_le_bytes).concat()).to_hex()
+    };
+    let text = |number| {
+        (0..100)
+            .map(|place| word(number, place).to_string())
+            .collect::<String>()
+    };
+    let rows: Vec<_> = (0..1_500)
+        .map(|number| {
+            json!({"messages": [{"role": "user", "content": text(number)}], "system": "", "p": null, "note": null,
+                "labels": [], "history": [], "chosen": {"role": "assistant", "content": "x"}})
+        })
+        .collect();
+    let (_folder, path) = written(Kind::Parquet, &rows);
+    let file = SerializedFileReader::new(File::open(&path).unwrap()).unwrap();
+    let groups = file.metadata().row_groups();
+    assert!(groups.len() > 4, "{}", groups.len());
+    for group in groups {
+        assert!(group.compressed_size() <= ROOM as i64, "{group:?}");
+    }
+    let found = back(Kind::Parquet, &path)
+        .into_iter()
+        .map(|(_, row)| row.unwrap());
+    assert!(found.eq(rows));
 }
 
 #[test]
