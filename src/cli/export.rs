@@ -117,6 +117,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     let (filter, run) = (options.filter.clone(), options.run.clone());
     let (db, filter, run) = (args.chains.db(), &filter, run.as_deref());
     let mut judge = args.gates.judge(&store, filter, run)?;
+    store.keep_few_pages().map_err(runs::failed)?;
     let mut decided: Option<Arc<Gating>> = None;
     let (exported, kept) = thread::scope(|scope| {
         let mut keeping = None;

@@ -90,6 +90,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         args.gates
             .gate(&store, &filter, run.as_deref(), &settings, judge.as_mut())
     };
+    store.keep_few_pages().map_err(runs::failed)?;
     let gating = store.at_one_moment(gate).map_err(runs::failed)??;
     if gating.figures.chains == 0 {
         return Err(usage(anyhow!("no chain to look at; see `amend ls`")));

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::content::json;
+use super::open::FEW_PAGES;
 use super::writer::timestamp;
 use super::{Store, StoreError, Writer, read};
 use crate::chain::ChainId;
@@ -106,6 +107,8 @@ impl Writer {
     ) -> Result<(), StoreError> {
         let mut failed = None;
         let written = self.write(|conn, _| {
+            // They come in the order in which they lie there.
+            conn.pragma_update(None, "cache_size", FEW_PAGES)?;
             let id = insert_gating(conn, gating)?;
             for record in records {
                 match record {

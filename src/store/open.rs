@@ -20,6 +20,9 @@ const BUSY: Duration = Duration::from_secs(20);
 /// Between two attempts to open a store that another process is making.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
+/// KiB of pages that are kept by who goes through a store once, as SQLite wants them given.
+pub(super) const FEW_PAGES: i64 = -8192;
+
 /// The migrations in the order in which they are applied; `user_version` counts them.
 const SCHEMA: &[M<'static>] = &[
     M::up(include_str!("schema/0001_store.sql")),

@@ -232,6 +232,11 @@ impl Store {
         })
     }
 
+    /// Lets it keep few pages in memory: who reads every chain once, in order, gains nothing by more.
+    pub fn keep_few_pages(&self) -> Result<(), StoreError> {
+        self.read(|conn| conn.pragma_update(None, "cache_size", open::FEW_PAGES))
+    }
+
     /// Lets several reads see the store as it is now, whatever is written meanwhile.
     pub fn at_one_moment<T>(&self, read: impl FnOnce() -> T) -> Result<T, StoreError> {
         self.snapshot(|_| Ok(read()))

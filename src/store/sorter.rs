@@ -9,11 +9,11 @@ use rayon::prelude::*;
 
 use super::{Scratch, Shelf, StoreError};
 
-/// Entries that are held in memory, which are 8 MiB.
-const HELD: usize = 1 << 19;
+/// Entries that are held in memory, which are 2 MiB.
+const HELD: usize = 1 << 17;
 
-/// Entries of a block on disk.
-const BLOCK: usize = 1 << 12;
+/// Entries of a block on disk: one of every run is in memory while they are merged.
+const BLOCK: usize = 1 << 10;
 
 /// The shelf of blocks, by their numbers.
 const BLOCKS: Shelf = 0;

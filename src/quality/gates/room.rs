@@ -3,7 +3,10 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes that may be kept, whatever the number of rows.
-const BYTES: usize = 32 << 20;
+const BYTES: usize = 12 << 20;
+
+/// What it takes to keep one thing, besides what the thing itself does: places in maps, and what an allocator needs.
+const EACH: usize = 128;
 
 /// Room that is left. What finds none is not kept but read again, so that it changes the time that gates take
 /// and nothing that they decide.
@@ -22,9 +25,9 @@ impl Room {
         Self(AtomicUsize::new(bytes))
     }
 
-    /// Takes room for so many bytes; `false` where it is not there.
+    /// Takes room for something of so many bytes; `false` where it is not there.
     pub fn take(&self, bytes: usize) -> bool {
-        let less = |left: usize| left.checked_sub(bytes);
+        let less = |left: usize| left.checked_sub(bytes + EACH);
         let taken = self
             .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
@@ -47,7 +50,7 @@ mod tests {
 
     #[test]
     fn room_comes_to_an_end() {
-        let room = Room::of(10);
+        let room = Room::of(10 + 2 * EACH);
         assert!(room.take(4) && room.take(6) && room.is_full());
         assert!(!room.take(1));
         let room = Room::of(10);

@@ -8,7 +8,7 @@ use super::{HASHES, MARKS, MOST_COMPARED, Print, SHORT, Sets, agreeing};
 use crate::store::{Entry, Scratch, Shelf, Sorted, Sorter, StoreError};
 
 /// Bytes of runs that were read again and may be met once more.
-const MOST_READ: usize = 16 << 20;
+const MOST_READ: usize = 4 << 20;
 
 /// Where a row stands among those that are compared: its rank, and among rows of one rank its number. Of two that say
 /// the same, the first stays.
