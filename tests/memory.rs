@@ -140,15 +140,15 @@ fn gates(path: &Path, chains: u64) -> Bytes {
         control: false,
         ..Settings::default()
     };
-    [(Settings::none(), 120), (all, 250)]
+    [(Settings::none(), 20), (all, 200)]
         .into_iter()
         .flat_map(|(settings, most_at_once)| {
             let (gating, [held, most]) = gating(&store, &settings, chains);
             assert_eq!(gating.figures.kept, chains);
             [
-                ("decisions", held, 40),
+                ("decisions", held, 20),
                 ("gating", most, most_at_once),
-                ("splits", exporting(&store, &gating, &options), 200),
+                ("splits", exporting(&store, &gating, &options), 60),
             ]
         })
         .collect()
@@ -181,7 +181,7 @@ fn exports(path: &Path, chains: u64) -> Bytes {
     };
     vec![
         ("prompts", exporting(&store, &open, &prompts), 8),
-        ("replay", exporting(&store, &open, &replay), 250),
+        ("replay", exporting(&store, &open, &replay), 60),
         ("benign", exporting(&store, &closed, &benign), 8),
     ]
 }

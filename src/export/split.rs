@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use crate::digest::Digest;
 use crate::generation::Message;
+use crate::quality::disjoint::DisjointSets;
 use crate::quality::similar::{Known, Prompts};
 use crate::store::{Scratch, Shelf, Sorter, StoreError};
 
@@ -158,8 +159,8 @@ pub(super) struct Census {
     keys: Sorter,
     /// How many rows each gives.
     rows: Vec<u32>,
-    /// Another prompt of the same group; itself for the first.
-    parent: Vec<u32>,
+    /// Prompts that have to be on one side.
+    groups: DisjointSets,
     /// The prompts by what they say.
     said: Prompts,
     /// The split of each, once they have one.
@@ -178,7 +179,7 @@ impl Census {
             last: None,
             keys: Sorter::default(),
             rows: Vec::new(),
-            parent: Vec::new(),
+            groups: DisjointSets::default(),
             said: Prompts::begin()?,
             sides: Vec::new(),
         })
@@ -202,7 +203,7 @@ impl Census {
         if met.is_none() {
             self.keys.add(key, next)?;
             self.rows.push(0);
-            self.parent.push(next);
+            self.groups.push();
         }
         let number = met.unwrap_or(next);
         self.last = Some((key, number));
@@ -213,8 +214,8 @@ impl Census {
 
     /// Puts prompts that are nearly the same into one group.
     pub fn join_alike(&mut self) -> Result<(), StoreError> {
-        let parent = &mut self.parent;
-        self.said.alike(|one, other| join(parent, one, other))
+        let groups = &mut self.groups;
+        self.said.alike(|one, other| groups.join(one, other))
     }
 
     /// Gives every prompt a split. Which one depends on seed and prompts, not on the order in which they were
@@ -228,7 +229,7 @@ impl Census {
         let mut rows = vec![0_u32; count];
         for prompt in std::mem::take(&mut self.keys).sorted()? {
             let (key, number) = prompt?;
-            let first = root(&mut self.parent, number);
+            let first = self.groups.lowest(number);
             let of_group = &mut rows[first as usize];
             // The key that stands for a group is its lowest, so that it comes first.
             if *of_group == 0 {
@@ -256,7 +257,7 @@ impl Census {
             self.sides[*first as usize] = *side;
         }
         for number in 0..count as u32 {
-            self.sides[number as usize] = self.sides[root(&mut self.parent, number) as usize];
+            self.sides[number as usize] = self.sides[self.groups.lowest(number) as usize];
         }
         let side = |number: &u32| self.sides[*number as usize];
         Ok(Assignment {
@@ -272,21 +273,6 @@ impl Census {
         self.said
             .known(|number| side(number).is_some_and(|side| *side != 0))
     }
-}
-
-/// Puts two prompts, and all that belong to either, into one group.
-fn join(parent: &mut [u32], one: u32, other: u32) {
-    let (one, other) = (root(parent, one), root(parent, other));
-    parent[one.max(other) as usize] = one.min(other);
-}
-
-/// The prompt that stands for all of a group.
-fn root(parent: &mut [u32], mut number: u32) -> u32 {
-    while parent[number as usize] != number {
-        parent[number as usize] = parent[parent[number as usize] as usize];
-        number = parent[number as usize];
-    }
-    number
 }
 
 /// What decides the place of a group among others: the first digits of a digest.

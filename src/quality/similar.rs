@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::gates::duplicates::{MOST_COMPARED, Print, Prints, Sets, pairs};
+use super::gates::duplicates::{BAND_BITS, MOST_COMPARED, Print, Prints, Sets, add_bands, pairs};
 use crate::generation::{Message, Role};
 use crate::store::{Scratch, Shelf, Sorter, StoreError};
 
@@ -67,10 +67,7 @@ impl Prompts {
         let mut added = Ok(());
         self.scratch.each(PRINTS, |number, bytes| {
             if added.is_ok() && wanted(number) {
-                let mut all = (0_u64..).zip(Print::bands_in(bytes));
-                added = all.try_for_each(|(band, value)| {
-                    bands.add(band << u32::BITS | u64::from(value), number)
-                });
+                added = add_bands(&mut bands, bytes, number);
             }
         })?;
         added?;
@@ -92,7 +89,7 @@ impl Prompts {
     /// Keeps the numbers of those that have a value of a band.
     fn keep(&self, band: u64, numbers: &mut Vec<u32>) -> Result<(), StoreError> {
         let bytes: Vec<u8> = numbers.drain(..).flat_map(u32::to_le_bytes).collect();
-        let shelf = FIRST_BAND + (band >> u32::BITS) as Shelf;
+        let shelf = FIRST_BAND + (band >> BAND_BITS) as Shelf;
         self.scratch.put(shelf, band as u32, &bytes)
     }
 

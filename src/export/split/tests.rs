@@ -137,7 +137,7 @@ proptest! {
             for (a, b) in joins {
                 let number = |key| census.met.meet(NUMBERS, key, 0).unwrap().unwrap();
                 let (a, b) = (number(a), number(b));
-                join(&mut census.parent, a, b);
+                census.groups.join(a, b);
             }
             census.assign(&splits, seed).unwrap()
         };

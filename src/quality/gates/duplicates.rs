@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::room::Room;
 use super::words::{hash_lower, join, runs};
 
-pub(in crate::quality) use search::{Prints, pairs};
+pub(in crate::quality) use search::{BAND_BITS, Prints, add_bands, pairs};
 pub(super) use search::{Repeats, find};
 
 /// Words of a run.

@@ -5,6 +5,7 @@ use std::iter::Peekable;
 use std::sync::Arc;
 
 use super::{HASHES, MARKS, MOST_COMPARED, Print, SHORT, Sets, agreeing};
+use crate::quality::disjoint::DisjointSets;
 use crate::store::{Entry, Scratch, Shelf, Sorted, Sorter, StoreError};
 
 /// Bytes of runs that were read again and may be met once more.
@@ -17,8 +18,8 @@ type Place = u32;
 /// Bits of a place that are the number of the row.
 const NUMBER_BITS: u32 = 30;
 
-/// Numbers of bands and of places, in one number.
-const BAND_BITS: u32 = 32;
+/// Bits of a band's value, which its number stands before.
+pub(in crate::quality) const BAND_BITS: u32 = 32;
 
 /// The rank of a row, from 0 to 3, where it is compared at all: what has a lower one stays before others.
 pub(in crate::quality::gates) type Rank<'a> = &'a dyn Fn(u32) -> Option<u8>;
@@ -127,7 +128,11 @@ fn first(one: Option<Place>, other: Option<Place>) -> Option<Place> {
 }
 
 /// Adds the bands of a print, each with its number before its value.
-fn add_bands(sorter: &mut Sorter, bytes: &[u8], place: u32) -> Result<(), StoreError> {
+pub(in crate::quality) fn add_bands(
+    sorter: &mut Sorter,
+    bytes: &[u8],
+    place: u32,
+) -> Result<(), StoreError> {
     let mut bands = (0_u64..).zip(Print::bands_in(bytes));
     bands.try_for_each(|(band, value)| sorter.add(band << BAND_BITS | u64::from(value), place))
 }
@@ -145,7 +150,7 @@ pub(in crate::quality) fn pairs(
     prints.each(|number, bytes| add_bands(&mut bands, bytes, number))?;
     let mut sets = AllSets::new(prints, again);
     // Rows that hang together already need no further pair.
-    let mut parent: Vec<u32> = (0..count).collect();
+    let mut together = DisjointSets::of(count);
     // The last rows of the same band.
     let (mut band, mut before) = (None, VecDeque::new());
     for entry in bands.sorted()? {
@@ -155,8 +160,7 @@ pub(in crate::quality) fn pairs(
         }
         let mut own = None;
         for &other in before.iter().rev() {
-            let (one, two) = (root(&mut parent, row), root(&mut parent, other));
-            if one == two {
+            if together.lowest(row) == together.lowest(other) {
                 continue;
             }
             if own.is_none() {
@@ -165,7 +169,7 @@ pub(in crate::quality) fn pairs(
             if let (Some(own), Some(other_sets)) = (&own, sets.get(other)?)
                 && own.similarity(&other_sets) >= least
             {
-                parent[one.max(two) as usize] = one.min(two);
+                together.join(row, other);
                 found(other, row);
             }
         }
@@ -175,15 +179,6 @@ pub(in crate::quality) fn pairs(
         }
     }
     Ok(())
-}
-
-/// The row that stands for all that hang together with this one.
-fn root(parent: &mut [u32], mut row: u32) -> u32 {
-    while parent[row as usize] != row {
-        parent[row as usize] = parent[parent[row as usize] as usize];
-        row = parent[row as usize];
-    }
-    row
 }
 
 impl Prints<'_> {
